@@ -1,0 +1,2 @@
+//! The heart of the user-space kernel.
+#![forbid(unsafe_code)]

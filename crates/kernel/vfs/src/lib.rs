@@ -1,0 +1,2 @@
+//! Files as Linux has them.
+#![forbid(unsafe_code)]

@@ -1,0 +1,1 @@
+//! Guest instructions in stub processes.
