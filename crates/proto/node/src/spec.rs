@@ -1,0 +1,65 @@
+//! What a node must know to start an instance of one function version.
+
+use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// Names one immutable pair of code and configuration; the key under which a node keeps instances.
+///
+/// A new one is made whenever code or configuration changes. It is *not* the API's `RevisionId`,
+/// which also changes when only the state does (Pending to Active).
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Revision(pub String);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the function's code lies on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CodeLocation {
+    /// Absolute path of the unpacked, read-only directory; the guest sees it as `/var/task`.
+    ///
+    /// It stays in place until [`crate::Invoker::forget`] of the revision has resolved.
+    pub directory: PathBuf,
+    /// SHA-256 of the uploaded archive in lower-case hex; equal hashes mean equal directories.
+    pub sha256: String,
+}
+
+/// Everything needed to start an instance of one function version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionSpec {
+    /// Key of this code and configuration.
+    pub revision: Revision,
+    /// Function name, 1 to 64 characters of `[a-zA-Z0-9-_]`.
+    pub name: String,
+    /// `$LATEST` or a number.
+    pub version: String,
+    /// ARN without a version.
+    pub arn: String,
+    /// Twelve digits.
+    pub account: String,
+    /// Region name for `AWS_REGION`, for example `us-east-1`.
+    pub region: String,
+    /// Runtime identifier as the API knows it, for example `python3.11` or `provided.al2023`.
+    pub runtime: String,
+    /// Handler, for example `app.handler`; may be empty for `provided.*`.
+    pub handler: String,
+    /// Architectures entry: `x86_64`.
+    pub architecture: String,
+    /// Memory limit in MiB, 128 to 10,240.
+    pub memory_mb: u32,
+    /// Longest run time of one event, 1 s to 900 s.
+    pub timeout: Duration,
+    /// Size of the writable `/tmp` in MiB, 512 to 10,240.
+    pub ephemeral_storage_mb: u32,
+    /// The user's environment variables; at most 4 KiB in all.
+    pub environment: BTreeMap<String, String>,
+    /// The unpacked code.
+    pub code: CodeLocation,
+    /// Log group, for example `/aws/lambda/hello`.
+    pub log_group: String,
+}
