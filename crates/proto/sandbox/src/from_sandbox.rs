@@ -1,0 +1,163 @@
+//! What a sandbox tells its node.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// A message from the sandbox to the node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromSandbox {
+    /// A part of the start is over; stages come in the order of [`StageName`].
+    Stage {
+        /// Which part.
+        name: StageName,
+        /// How long it took, since the end of the one before.
+        nanoseconds: u64,
+    },
+    /// The runtime asked for its first event: initialisation is over and the
+    /// guest is frozen.
+    Ready,
+    /// The runtime posted to `/init/error`. Payload: the error body. It normally
+    /// exits next.
+    InitError {
+        /// `Lambda-Runtime-Function-Error-Type`, when it was sent.
+        error_type: Option<String>,
+    },
+    /// The runtime answered. Payload: the response.
+    Response {
+        /// Of the event.
+        request_id: String,
+        /// `Content-Type` of the runtime's request.
+        content_type: Option<String>,
+    },
+    /// The runtime reported an error, or its answer was no good. Payload: the
+    /// error body, empty unless the outcome is `Function`.
+    Error {
+        /// Of the event.
+        request_id: String,
+        /// What went wrong.
+        outcome: Outcome,
+    },
+    /// Bytes written by the guest. Payload: the bytes, not necessarily whole lines.
+    Log {
+        /// Where it wrote.
+        stream: LogStream,
+        /// Bytes thrown away since the last `Log` because they came too fast.
+        #[serde(default)]
+        dropped: u64,
+    },
+    /// Closes the turn of an event, after its answer: the runtime asked for the next
+    /// event (or ended), the guest is frozen.
+    Usage {
+        /// Highest memory use of this sandbox so far, in bytes.
+        max_memory_bytes: u64,
+    },
+    /// The first guest process ended (and all others were killed). Last message.
+    Exited {
+        /// How.
+        status: ExitStatus,
+        /// Why, when it was not by itself.
+        reason: ExitReason,
+        /// As in `Usage`.
+        max_memory_bytes: u64,
+    },
+    /// The sandbox could not be built. Last message.
+    Failed {
+        /// Who is at fault.
+        kind: FailureKind,
+        /// For a person.
+        message: String,
+    },
+}
+
+/// Parts of a cold start, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StageName {
+    /// From the spawn of the process to a kernel and an empty guest in a jail.
+    Sandbox,
+    /// Layers and mounts opened and put together.
+    RootFs,
+    /// Program loaded; its first instruction is about to run.
+    Exec,
+    /// Up to the runtime's first connection to the Runtime API: the interpreter
+    /// and the bootstrap are loaded.
+    RuntimeInit,
+    /// Up to the runtime's first `/next`: the function's own code is loaded.
+    FunctionInit,
+}
+
+impl fmt::Display for StageName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sandbox => "sandbox",
+            Self::RootFs => "root fs",
+            Self::Exec => "exec",
+            Self::RuntimeInit => "runtime init",
+            Self::FunctionInit => "function init",
+        })
+    }
+}
+
+/// Why an event has no response.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The runtime posted to `/invocation/{id}/error`.
+    Function {
+        /// `Lambda-Runtime-Function-Error-Type`, when it was sent.
+        error_type: Option<String>,
+    },
+    /// The response was longer than `RuntimeApi::max_response_bytes`; the runtime
+    /// was told 413 and lives on.
+    ResponseTooLarge,
+    /// The runtime's request broke off in the middle of the response.
+    Truncated,
+}
+
+/// Which descriptor the guest wrote to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogStream {
+    /// Descriptor 1.
+    Stdout,
+    /// Descriptor 2.
+    Stderr,
+}
+
+/// How the first guest process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitStatus {
+    /// It called exit with this code (0 to 255).
+    Code(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+/// Why the guest ended, when it was not by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExitReason {
+    /// By itself, or by a signal of its own.
+    Itself,
+    /// `ToSandbox::Stop`.
+    Stopped,
+    /// Over `Limits::memory_bytes`.
+    OutOfMemory,
+}
+
+/// Who is at fault when a sandbox cannot be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The program is missing, not executable, or of another machine.
+    Program,
+    /// The root file system cannot be put together.
+    RootFs,
+    /// The specification makes no sense or has another version.
+    Spec,
+    /// The host lacks something or ran out of it.
+    Host,
+}

@@ -1,0 +1,56 @@
+//! The versioned messages between a node (the parent) and one sandbox process
+//! (the child).
+//!
+//! They cross a connected unix **stream** socket whose child end is handed over
+//! by number (`rekindle sandbox --fd N`). Each message is one [`frame`]: a small
+//! JSON header that says what it is, and raw payload bytes that are never
+//! looked at (an event, a response, a piece of log).
+//!
+//! ```text
+//! node (parent)                       sandbox (child)
+//!   Start ─────────────────────────▶
+//!         ◀───────────────────────── Stage{sandbox} Stage{rootfs} Stage{exec}
+//!         ◀───────────────────────── Stage{runtime_init} Stage{function_init} Ready
+//!   Event ─────────────────────────▶ (thaws)
+//!         ◀───────────────────────── Log* (Response | Error) Usage   (freezes)
+//!   Event ─────────────────────────▶ …
+//!   Stop  ─────────────────────────▶
+//!         ◀───────────────────────── Exited, then the socket closes
+//! ```
+//!
+//! Rules both sides keep:
+//! * `Start` is the first message and comes once; what precedes it is an error.
+//! * The child ends itself (and every guest process) when the socket closes, and
+//!   asks the host for SIGKILL at its parent's death before it reads `Start`.
+//! * One event at a time: the node sends the next `Event` only after `Response`
+//!   or `Error` of the last one, and `Usage`, which closes the turn.
+//! * The guest runs from `Event` until `Usage` and is frozen otherwise; during
+//!   initialisation it runs until `Ready`.
+//! * `Log` messages written by the guest before it answered come before the
+//!   answer: both travel in one stream, in order.
+//! * `Exited` is the last message of a sandbox; `Failed` stands in for it when
+//!   the guest could never be started.
+
+pub mod frame;
+pub mod from_sandbox;
+pub mod start;
+pub mod to_sandbox;
+
+pub use frame::{Decoder, FrameError, Message, encode, read_message, write_message};
+pub use from_sandbox::{
+    ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Outcome, StageName,
+};
+pub use start::{
+    Access, FunctionSpec, Layer, Limits, Mount, Program, RootFs, RuntimeApi, StartSpec, Stdio,
+};
+pub use to_sandbox::{EventHead, ToSandbox};
+
+/// Version of these messages; [`StartSpec::version`] carries it, and a child that
+/// does not know it answers [`FromSandbox::Failed`].
+pub const VERSION: u32 = 1;
+
+/// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
+pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;
+
+/// Where the guest finds the Lambda Runtime API, as on AWS (`AWS_LAMBDA_RUNTIME_API`).
+pub const RUNTIME_API_ADDRESS: &str = "169.254.100.1:9001";

@@ -1,0 +1,133 @@
+//! What a sandbox is told at its start: the program, its files, its limits.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Everything a sandbox needs to know; nothing is asked for later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StartSpec {
+    /// [`crate::VERSION`] of the sender.
+    pub version: u32,
+    /// Name of this sandbox in logs and errors; no meaning to the guest.
+    pub id: String,
+    /// What `uname -n` says in the guest, at most 64 bytes.
+    pub hostname: String,
+    /// The first process.
+    pub program: Program,
+    /// Its root file system.
+    pub rootfs: RootFs,
+    /// What it may use.
+    pub limits: Limits,
+    /// Set for a Lambda function: the Runtime API is served in the sandbox.
+    pub function: Option<FunctionSpec>,
+    /// Report every guest system call on the child's stderr (`--strace`).
+    #[serde(default)]
+    pub strace: bool,
+}
+
+/// The first guest process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Path in the guest (searched in `PATH` when it has no slash), then arguments; never empty.
+    pub argv: Vec<String>,
+    /// The whole environment, in order; nothing is inherited.
+    pub env: Vec<(String, String)>,
+    /// Working directory in the guest.
+    pub workdir: String,
+    /// User and group of the process.
+    pub uid: u32,
+    /// See `uid`.
+    pub gid: u32,
+    /// Where descriptors 0, 1 and 2 lead.
+    pub stdio: Stdio,
+}
+
+/// Where the guest's standard descriptors lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdio {
+    /// 0 is fed by `ToSandbox::Stdin`, 1 and 2 come back as `FromSandbox::Log`.
+    Messages,
+    /// As `Messages`, but 0 is `/dev/null`; this is what functions get.
+    LogOnly,
+}
+
+/// Files of the guest: read-only layers below one bounded writable layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootFs {
+    /// Read-only layers, the lowest first. Empty means an empty root.
+    pub layers: Vec<Layer>,
+    /// Directories put over the layers, in order.
+    pub mounts: Vec<Mount>,
+    /// Most bytes that the writable root layer and `/tmp` may hold together.
+    pub writable_bytes: u64,
+}
+
+/// One read-only layer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layer {
+    /// The machine's own `/usr /bin /lib* /opt` and the harmless part of `/etc`.
+    Host,
+    /// A directory of the host.
+    Directory(PathBuf),
+}
+
+/// A directory of the host seen at a path of the guest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mount {
+    /// Absolute path on the host.
+    pub source: PathBuf,
+    /// Absolute path in the guest; made when missing.
+    pub target: String,
+    /// What the guest may do there.
+    pub access: Access,
+}
+
+/// What the guest may do with a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Access {
+    /// Read only: writes fail with EROFS.
+    ReadOnly,
+    /// Reads come from the host, writes go to the bounded writable layer.
+    CopyOnWrite,
+    /// Writes go through to the host.
+    ReadWrite,
+}
+
+/// What one sandbox may use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Guest pages and kernel heap together, in bytes. Above it the guest is
+    /// killed with [`crate::ExitReason::OutOfMemory`].
+    pub memory_bytes: u64,
+    /// Processes and threads of the guest.
+    pub tasks: u32,
+    /// `RLIMIT_NOFILE` of the guest.
+    pub open_files: u32,
+}
+
+/// What the sandbox needs to serve the Lambda Runtime API.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FunctionSpec {
+    /// The API served to the guest.
+    pub runtime_api: RuntimeApi,
+}
+
+/// Where the Runtime API listens and what it accepts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeApi {
+    /// `address:port` on the guest's own loopback, normally [`crate::RUNTIME_API_ADDRESS`].
+    pub listen: String,
+    /// Largest response body in bytes, normally [`crate::MAX_RESPONSE_BYTES`].
+    pub max_response_bytes: u64,
+}

@@ -1,0 +1,51 @@
+//! What the node tells a sandbox.
+
+use serde::{Deserialize, Serialize};
+
+use crate::StartSpec;
+
+/// A message from the node to the sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToSandbox {
+    /// Build the sandbox and run its program. First and once.
+    Start(Box<StartSpec>),
+    /// Thaw and hand this event to the runtime. Payload: the event.
+    Event(EventHead),
+    /// Stop running guest threads until the next `Event` or `Thaw`.
+    Freeze,
+    /// Run guest threads again without an event.
+    Thaw,
+    /// Send a signal to the first guest process.
+    Signal {
+        /// Linux signal number.
+        signal: i32,
+    },
+    /// Bytes for the guest's descriptor 0. An empty payload closes it.
+    Stdin,
+    /// Kill all guest processes, send `Exited`, end.
+    Stop,
+}
+
+/// What the runtime learns of an event besides its body; each member becomes a
+/// header of the answer to `GET /2018-06-01/runtime/invocation/next`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventHead {
+    /// `Lambda-Runtime-Aws-Request-Id`.
+    pub request_id: String,
+    /// `Lambda-Runtime-Invocation-Id`: this attempt; the runtime may echo it.
+    pub invocation_id: String,
+    /// `Lambda-Runtime-Deadline-Ms`: milliseconds since 1970 at which it is killed.
+    pub deadline_ms: u64,
+    /// `Lambda-Runtime-Invoked-Function-Arn`.
+    pub invoked_function_arn: String,
+    /// `Lambda-Runtime-Trace-Id`.
+    pub trace_id: Option<String>,
+    /// `Lambda-Runtime-Client-Context`: JSON, already decoded from base64.
+    pub client_context: Option<String>,
+    /// `Lambda-Runtime-Cognito-Identity`: JSON.
+    pub cognito_identity: Option<String>,
+    /// `Lambda-Runtime-Aws-Tenant-Id`.
+    pub tenant_id: Option<String>,
+}
