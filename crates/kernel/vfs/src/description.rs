@@ -1,0 +1,283 @@
+//! Open file descriptions (open(2), "Open file descriptions").
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::{Errno, File, Result, Whence};
+
+/// What the description was opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// `O_RDONLY`.
+    Read,
+    /// `O_WRONLY`.
+    Write,
+    /// `O_RDWR`.
+    ReadWrite,
+    /// `O_PATH`: a place, not a file.
+    Path,
+}
+
+impl AccessMode {
+    /// From the flags of open(2).
+    #[must_use]
+    pub fn from_flags(flags: u32) -> AccessMode {
+        if flags & base_abi::general::O_PATH != 0 {
+            return AccessMode::Path;
+        }
+        match flags & base_abi::general::O_ACCMODE {
+            0 => AccessMode::Read,
+            1 => AccessMode::Write,
+            _ => AccessMode::ReadWrite,
+        }
+    }
+
+    /// May it be read?
+    #[must_use]
+    pub fn readable(self) -> bool {
+        matches!(self, AccessMode::Read | AccessMode::ReadWrite)
+    }
+
+    /// May it be written?
+    #[must_use]
+    pub fn writable(self) -> bool {
+        matches!(self, AccessMode::Write | AccessMode::ReadWrite)
+    }
+}
+
+bitflags::bitflags! {
+    /// File status flags that `F_SETFL` may change, plus those `F_GETFL` shows.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct StatusFlags: u32 {
+        /// `O_APPEND`.
+        const APPEND = 0o2000;
+        /// `O_NONBLOCK`.
+        const NONBLOCK = 0o4000;
+        /// `O_DSYNC`.
+        const DSYNC = 0o10000;
+        /// `O_ASYNC`.
+        const ASYNC = 0o20000;
+        /// `O_DIRECT`.
+        const DIRECT = 0o40000;
+        /// `O_LARGEFILE`.
+        const LARGEFILE = 0o100000;
+        /// `O_DIRECTORY` (shown only).
+        const DIRECTORY = 0o200000;
+        /// `O_NOFOLLOW` (shown only).
+        const NOFOLLOW = 0o400000;
+        /// `O_NOATIME`.
+        const NOATIME = 0o1000000;
+        /// `O_PATH` (shown only).
+        const PATH = 0o10000000;
+    }
+}
+
+/// An open file description: a file, an offset and status flags, shared by duplicated descriptors.
+pub struct Description {
+    file: Arc<dyn File>,
+    access: AccessMode,
+    flags: AtomicU32,
+    offset: Mutex<u64>,
+    /// Where it was opened, for `/proc/<pid>/fd`, `*at` calls and `fchdir`; set by the path walk.
+    location: Option<Arc<dyn std::any::Any + Send + Sync>>,
+}
+
+impl Description {
+    /// A description without a place in the file tree (pipes, sockets, `anon_inode`s).
+    #[must_use]
+    pub fn anonymous(
+        file: Arc<dyn File>,
+        access: AccessMode,
+        flags: StatusFlags,
+    ) -> Arc<Description> {
+        Arc::new(Description::new(file, access, flags, None))
+    }
+
+    /// A description with its place.
+    #[must_use]
+    pub fn new(
+        file: Arc<dyn File>,
+        access: AccessMode,
+        flags: StatusFlags,
+        location: Option<Arc<dyn std::any::Any + Send + Sync>>,
+    ) -> Description {
+        Description {
+            file,
+            access,
+            flags: AtomicU32::new(flags.bits()),
+            offset: Mutex::new(0),
+            location,
+        }
+    }
+
+    /// The operations.
+    #[must_use]
+    pub fn file(&self) -> &Arc<dyn File> {
+        &self.file
+    }
+
+    /// The file as a concrete type.
+    #[must_use]
+    pub fn downcast<T: File>(&self) -> Option<&T> {
+        let any: &dyn std::any::Any = self.file.as_ref();
+        any.downcast_ref::<T>()
+    }
+
+    /// What it was opened for.
+    #[must_use]
+    pub fn access(&self) -> AccessMode {
+        self.access
+    }
+
+    /// Current status flags.
+    #[must_use]
+    pub fn flags(&self) -> StatusFlags {
+        StatusFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the status flags (`F_SETFL`, `FIONBIO`).
+    pub fn set_flags(&self, flags: StatusFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    /// Whether calls on it must not wait.
+    #[must_use]
+    pub fn nonblocking(&self) -> bool {
+        self.flags().contains(StatusFlags::NONBLOCK)
+    }
+
+    /// Its place in the file tree.
+    #[must_use]
+    pub fn location(&self) -> Option<&Arc<dyn std::any::Any + Send + Sync>> {
+        self.location.as_ref()
+    }
+
+    /// Current offset.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        *self.offset.lock()
+    }
+
+    /// Reads at the offset and moves it.
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for reading; the file's own errors.
+    pub fn read(&self, buf: &mut [u8]) -> Result<usize> {
+        self.need(self.access.readable())?;
+        if !self.file.seekable() {
+            return self.file.read_at(0, buf);
+        }
+        let mut offset = self.offset.lock();
+        let n = self.file.read_at(*offset, buf)?;
+        *offset += n as u64;
+        Ok(n)
+    }
+
+    /// Writes at the offset, or at the end with `O_APPEND`, and moves it.
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for writing; the file's own errors.
+    pub fn write(&self, data: &[u8]) -> Result<usize> {
+        self.need(self.access.writable())?;
+        if !self.file.seekable() {
+            return self.file.write_at(0, data);
+        }
+        let mut offset = self.offset.lock();
+        if self.flags().contains(StatusFlags::APPEND) {
+            let (n, end) = self.file.append(data)?;
+            *offset = end;
+            return Ok(n);
+        }
+        let n = self.file.write_at(*offset, data)?;
+        *offset += n as u64;
+        Ok(n)
+    }
+
+    /// pread(2).
+    ///
+    /// # Errors
+    /// `ESPIPE` for streams, `EBADF`.
+    pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        self.need(self.access.readable())?;
+        self.need_seekable()?;
+        self.file.read_at(offset, buf)
+    }
+
+    /// pwrite(2); Linux appends on an `O_APPEND` description whatever the offset.
+    ///
+    /// # Errors
+    /// `ESPIPE` for streams, `EBADF`.
+    pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        self.need(self.access.writable())?;
+        self.need_seekable()?;
+        if self.flags().contains(StatusFlags::APPEND) {
+            return self.file.append(data).map(|(n, _)| n);
+        }
+        self.file.write_at(offset, data)
+    }
+
+    /// lseek(2).
+    ///
+    /// # Errors
+    /// `ESPIPE`, `EINVAL` for a negative result, `ENXIO`.
+    pub fn seek(&self, distance: i64, whence: Whence) -> Result<u64> {
+        self.need(self.access != AccessMode::Path)?;
+        self.need_seekable()?;
+        let mut offset = self.offset.lock();
+        let target = match whence {
+            Whence::Set => 0u64.checked_add_signed(distance),
+            Whence::Current => offset.checked_add_signed(distance),
+            Whence::End => self.file.size()?.checked_add_signed(distance),
+            Whence::Data | Whence::Hole => {
+                let at = u64::try_from(distance).map_err(|_| Errno::ENXIO)?;
+                Some(self.file.seek_data_or_hole(at, whence)?)
+            }
+        };
+        let target = target
+            .filter(|t| i64::try_from(*t).is_ok())
+            .ok_or(Errno::EINVAL)?;
+        *offset = target;
+        Ok(target)
+    }
+
+    /// Lists a directory from the offset; `emit` returning false stops before that entry is consumed.
+    ///
+    /// # Errors
+    /// `ENOTDIR`, `ENOENT` for a removed directory.
+    pub fn read_dir(&self, emit: &mut dyn FnMut(crate::DirEntry<'_>) -> bool) -> Result<()> {
+        self.need(self.access != AccessMode::Path)?;
+        let mut offset = self.offset.lock();
+        let mut at = *offset;
+        let result = self.file.read_dir(at, &mut |entry| {
+            let next = entry.next;
+            let more = emit(entry);
+            if more {
+                at = next;
+            }
+            more
+        });
+        *offset = at;
+        result
+    }
+
+    fn need(&self, allowed: bool) -> Result<()> {
+        if allowed { Ok(()) } else { Err(Errno::EBADF) }
+    }
+
+    fn need_seekable(&self) -> Result<()> {
+        if self.file.seekable() {
+            Ok(())
+        } else {
+            Err(Errno::ESPIPE)
+        }
+    }
+}
+
+impl Drop for Description {
+    fn drop(&mut self) {
+        let file = Arc::clone(&self.file);
+        file.release(self);
+    }
+}

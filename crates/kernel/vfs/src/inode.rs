@@ -1,0 +1,304 @@
+//! Inodes and the file systems that hold them.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use base_abi::structs::{Stat, Timespec};
+
+use crate::{Errno, File, FileType, Result};
+
+/// Attributes of an inode: what stat(2) tells.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attr {
+    /// Device of the file system.
+    pub dev: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Type and permission bits.
+    pub mode: u32,
+    /// Hard links.
+    pub nlink: u64,
+    /// Owner.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Device number of a device node.
+    pub rdev: u64,
+    /// Bytes.
+    pub size: u64,
+    /// 512-byte blocks.
+    pub blocks: u64,
+    /// Last access.
+    pub atime: Timespec,
+    /// Last change of contents.
+    pub mtime: Timespec,
+    /// Last change of the inode.
+    pub ctime: Timespec,
+    /// Birth (statx(2)).
+    pub btime: Timespec,
+}
+
+impl Attr {
+    /// The type bits as a type; `Regular` for nonsense.
+    #[must_use]
+    pub fn file_type(&self) -> FileType {
+        FileType::from_mode(self.mode).unwrap_or(FileType::Regular)
+    }
+
+    /// As `struct stat`.
+    #[must_use]
+    pub fn to_stat(&self) -> Stat {
+        Stat {
+            dev: self.dev,
+            ino: self.ino,
+            nlink: self.nlink,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            rdev: self.rdev,
+            size: i64::try_from(self.size).unwrap_or(i64::MAX),
+            blksize: 4096,
+            blocks: i64::try_from(self.blocks).unwrap_or(i64::MAX),
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            ..Stat::default()
+        }
+    }
+}
+
+/// A time to set (utimensat(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetTime {
+    /// `UTIME_NOW`.
+    Now,
+    /// A given time.
+    At(Timespec),
+}
+
+/// Which attributes to change; `None` leaves one alone. Permission was checked by the caller.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SetAttr {
+    /// Permission bits (chmod(2)), without type.
+    pub mode: Option<u32>,
+    /// Owner.
+    pub uid: Option<u32>,
+    /// Group.
+    pub gid: Option<u32>,
+    /// Length (truncate(2)).
+    pub size: Option<u64>,
+    /// Access time.
+    pub atime: Option<SetTime>,
+    /// Modification time.
+    pub mtime: Option<SetTime>,
+}
+
+/// Who asks: what permission checks and new inodes need (credentials(7)).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Credentials {
+    /// File system user id.
+    pub uid: u32,
+    /// File system group id.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+    /// Whether `CAP_DAC_OVERRIDE`, `CAP_FOWNER` and `CAP_CHOWN` are effective.
+    pub privileged: bool,
+}
+
+/// What to create in a directory.
+#[derive(Clone, Debug)]
+pub enum NewNode<'a> {
+    /// open(2) with `O_CREAT`.
+    Regular,
+    /// mkdir(2).
+    Directory,
+    /// symlink(2) with its target.
+    Symlink(&'a [u8]),
+    /// mknod(2): fifo, socket or device with its number.
+    Special(FileType, u64),
+}
+
+/// renameat2(2) flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RenameMode {
+    /// Replace what is there.
+    Replace,
+    /// `RENAME_NOREPLACE`.
+    NoReplace,
+    /// `RENAME_EXCHANGE`.
+    Exchange,
+}
+
+/// An inode. Names are single components, never `.`, `..` or empty, at most 255 bytes: the walk sees to that.
+///
+/// Directory operations default to `ENOTDIR`, changes to `EROFS`, so a read-only or
+/// simple file system implements only what it has.
+pub trait Inode: Any + Send + Sync {
+    /// The file system it belongs to.
+    fn fs(&self) -> Arc<dyn FileSystem>;
+
+    /// Its attributes now.
+    ///
+    /// # Errors
+    /// `EIO` when the backing store is gone.
+    fn attr(&self) -> Result<Attr>;
+
+    /// Changes attributes; also bumps ctime.
+    ///
+    /// # Errors
+    /// `EROFS`, `EPERM`, `ENOSPC`.
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        let _ = change;
+        Err(Errno::EROFS)
+    }
+
+    /// Finds a child.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`.
+    fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
+        let _ = name;
+        Err(Errno::ENOTDIR)
+    }
+
+    /// Whether lookups by the same name may give another answer later without a change through
+    /// this kernel (`/proc`): such entries are not cached by the walk.
+    fn volatile(&self) -> bool {
+        false
+    }
+
+    /// Creates a child owned by `who` with these permission bits (umask was applied).
+    ///
+    /// # Errors
+    /// `EEXIST`, `ENOSPC`, `EROFS`, `ENOTDIR`.
+    fn create(
+        &self,
+        name: &[u8],
+        node: NewNode<'_>,
+        mode: u32,
+        who: &Credentials,
+    ) -> Result<Arc<dyn Inode>> {
+        let _ = (name, node, mode, who);
+        Err(Errno::EROFS)
+    }
+
+    /// Makes another name for `target`, an inode of the same file system.
+    ///
+    /// # Errors
+    /// `EEXIST`, `EPERM`, `EXDEV`, `EROFS`.
+    fn link(&self, name: &[u8], target: &Arc<dyn Inode>) -> Result<()> {
+        let _ = (name, target);
+        Err(Errno::EROFS)
+    }
+
+    /// Removes a name that is not a directory.
+    ///
+    /// # Errors
+    /// `ENOENT`, `EISDIR`, `EROFS`.
+    fn unlink(&self, name: &[u8]) -> Result<()> {
+        let _ = name;
+        Err(Errno::EROFS)
+    }
+
+    /// Removes an empty directory.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTDIR`, `ENOTEMPTY`, `EROFS`.
+    fn rmdir(&self, name: &[u8]) -> Result<()> {
+        let _ = name;
+        Err(Errno::EROFS)
+    }
+
+    /// Moves a child to a directory of the same file system.
+    ///
+    /// # Errors
+    /// `ENOENT`, `ENOTEMPTY`, `EEXIST`, `EISDIR`, `ENOTDIR`, `EROFS`, `EXDEV`.
+    fn rename(
+        &self,
+        name: &[u8],
+        to: &Arc<dyn Inode>,
+        to_name: &[u8],
+        mode: RenameMode,
+    ) -> Result<()> {
+        let _ = (name, to, to_name, mode);
+        Err(Errno::EROFS)
+    }
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    /// `EINVAL` for what is none.
+    fn read_link(&self) -> Result<Vec<u8>> {
+        Err(Errno::EINVAL)
+    }
+
+    /// For magic links of `/proc`: following gives this description's place itself, not a path.
+    fn magic_link(&self) -> Option<Arc<dyn Any + Send + Sync>> {
+        None
+    }
+
+    /// Opens it with the flags of open(2) (permission, type and `O_TRUNC` were dealt with by the walk).
+    ///
+    /// # Errors
+    /// `ENXIO` for sockets and devices without a driver, `EROFS`.
+    fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn File>>;
+
+    /// An extended attribute (xattr(7)).
+    ///
+    /// # Errors
+    /// `ENODATA`, `EOPNOTSUPP`.
+    fn xattr(&self, name: &[u8]) -> Result<Vec<u8>> {
+        let _ = name;
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Names of the extended attributes.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`.
+    fn list_xattr(&self) -> Result<Vec<Vec<u8>>> {
+        Ok(Vec::new())
+    }
+
+    /// Sets (`Some`) or removes (`None`) an extended attribute; `flags` are `XATTR_CREATE`/`XATTR_REPLACE`.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `EEXIST`, `ENODATA`, `ENOSPC`.
+    fn set_xattr(&self, name: &[u8], value: Option<&[u8]>, flags: u32) -> Result<()> {
+        let _ = (name, value, flags);
+        Err(Errno::EOPNOTSUPP)
+    }
+}
+
+/// statfs(2).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FsStat {
+    /// `f_type` magic.
+    pub magic: u64,
+    /// Block size in bytes.
+    pub block_size: u64,
+    /// Blocks in all.
+    pub blocks: u64,
+    /// Blocks free.
+    pub free: u64,
+    /// Inodes in all.
+    pub files: u64,
+    /// Inodes free.
+    pub files_free: u64,
+}
+
+/// A mounted or mountable file system.
+pub trait FileSystem: Any + Send + Sync {
+    /// Its name in `/proc/mounts`.
+    fn name(&self) -> &'static str;
+
+    /// The root inode.
+    fn root(&self) -> Arc<dyn Inode>;
+
+    /// Its device number (`st_dev`).
+    fn dev(&self) -> u64;
+
+    /// Capacity.
+    fn stat(&self) -> FsStat;
+}
