@@ -1,0 +1,185 @@
+//! One HTTP/1.1 connection: cuts its bytes into requests, queues the answers.
+
+use crate::answer::Answer;
+use crate::body::{Body, Progress, Trailers};
+use crate::head::{self, Framing, Head, Persistence};
+use crate::limits::Limits;
+
+/// Names a connection of one [`crate::Runtime`]; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub(crate) u64);
+
+/// What is expected next from the guest.
+#[derive(Debug)]
+enum Phase {
+    Head,
+    Body(Body),
+    /// A request is complete and not answered; `/next` may stay here for long.
+    Answer,
+    /// Nothing more is read; closed when the output is drained.
+    Closing,
+}
+
+/// What bytes turned out to be.
+pub(crate) enum Step {
+    /// Nothing whole yet.
+    Wait,
+    /// A head; [`Connection::expect_body`] must follow.
+    Head(Head),
+    /// The body that belongs to the last head.
+    Body(Received),
+    /// No HTTP; the connection is closing.
+    Broken,
+}
+
+/// A body that came in whole.
+pub(crate) struct Received {
+    pub(crate) data: Vec<u8>,
+    pub(crate) size: Size,
+    pub(crate) trailers: Trailers,
+}
+
+/// Whether a body was within its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    Fits,
+    TooLarge,
+}
+
+#[derive(Debug)]
+pub(crate) struct Connection {
+    phase: Phase,
+    persistence: Persistence,
+    /// Bytes not looked at yet: part of a head, or requests behind the current one.
+    input: Vec<u8>,
+    output: Vec<u8>,
+}
+
+impl Connection {
+    pub(crate) fn new() -> Self {
+        Self {
+            phase: Phase::Head,
+            persistence: Persistence::KeepAlive,
+            input: Vec::new(),
+            output: Vec::new(),
+        }
+    }
+
+    /// Takes from `bytes` what may be taken now and says what it made; to be called until `Wait`.
+    pub(crate) fn step(&mut self, bytes: &mut &[u8], limits: &Limits) -> Step {
+        match &mut self.phase {
+            Phase::Closing => {
+                *bytes = &[];
+                Step::Wait
+            }
+            Phase::Answer => {
+                self.hold(bytes, limits.pipelined_bytes);
+                Step::Wait
+            }
+            Phase::Head => self.read_head(bytes, limits),
+            Phase::Body(_) => self.read_body(bytes),
+        }
+    }
+
+    /// Moves bytes to `input` while it is shorter than `most`.
+    fn hold(&mut self, bytes: &mut &[u8], most: usize) {
+        let (now, later) = bytes.split_at(most.saturating_sub(self.input.len()).min(bytes.len()));
+        self.input.extend_from_slice(now);
+        *bytes = later;
+    }
+
+    fn read_head(&mut self, bytes: &mut &[u8], limits: &Limits) -> Step {
+        self.hold(bytes, limits.head_bytes.max(limits.pipelined_bytes));
+        // Empty lines before a request are skipped (RFC 9112, 2.2) by the parser.
+        match head::parse(&self.input) {
+            Ok(Some((head, length))) if length <= limits.head_bytes => {
+                self.input.drain(..length);
+                self.persistence = head.persistence;
+                Step::Head(head)
+            }
+            Ok(None) if self.input.len() < limits.head_bytes => Step::Wait,
+            Ok(_) => self.fail(&Answer::head_too_large(limits.head_bytes)),
+            Err(head::Malformed) => self.fail(&Answer::bad_request()),
+        }
+    }
+
+    /// Says how the body after a head is to be read: at most `keep` bytes are kept.
+    pub(crate) fn expect_body(&mut self, framing: Framing, keep: u64, limits: &Limits) {
+        self.phase = Phase::Body(Body::new(framing, keep, limits.discard_bytes));
+    }
+
+    fn read_body(&mut self, bytes: &mut &[u8]) -> Step {
+        let Phase::Body(body) = &mut self.phase else {
+            return Step::Wait;
+        };
+        let mut held = self.input.as_slice();
+        let progress = match body.read(&mut held) {
+            Ok(Progress::More) => body.read(bytes),
+            other => other,
+        };
+        let left = held.len();
+        self.input.drain(..self.input.len() - left);
+        match progress {
+            Ok(Progress::More) => Step::Wait,
+            Ok(Progress::Complete) => {
+                let size = if body.is_too_large() {
+                    Size::TooLarge
+                } else {
+                    Size::Fits
+                };
+                let data = std::mem::take(&mut body.data);
+                let trailers = std::mem::take(&mut body.trailers);
+                self.phase = Phase::Answer;
+                Step::Body(Received {
+                    data,
+                    size,
+                    trailers,
+                })
+            }
+            Err(head::Malformed) => self.fail(&Answer::bad_request()),
+        }
+    }
+
+    /// `100 Continue`.
+    pub(crate) fn encourage(&mut self) {
+        self.output
+            .extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+    }
+
+    /// Answers the current request; the next one may follow.
+    pub(crate) fn answer(&mut self, answer: &Answer) {
+        answer.render(self.persistence, &mut self.output);
+        self.phase = match self.persistence {
+            Persistence::KeepAlive => Phase::Head,
+            Persistence::Close => Phase::Closing,
+        };
+    }
+
+    /// Answers and reads no more.
+    pub(crate) fn fail(&mut self, answer: &Answer) -> Step {
+        self.persistence = Persistence::Close;
+        self.answer(answer);
+        Step::Broken
+    }
+
+    /// The guest will send no more: what is not answered by now will not be.
+    pub(crate) fn end_of_input(&mut self) {
+        self.phase = Phase::Closing;
+    }
+
+    pub(crate) fn is_finished(&self) -> bool {
+        matches!(self.phase, Phase::Closing) && self.output.is_empty()
+    }
+
+    pub(crate) fn output(&self) -> &[u8] {
+        &self.output
+    }
+
+    pub(crate) fn consume_output(&mut self, count: usize) {
+        self.output.drain(..count.min(self.output.len()));
+        if self.output.is_empty() {
+            // An event of megabytes should not stay held by an idle instance.
+            self.output = Vec::new();
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What goes in (an event for the function) and what comes out.
+
+use proto_sandbox::{EventHead, FromSandbox, Outcome};
+
+/// One event for the function.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Event {
+    /// Becomes the response headers of `/next`.
+    pub head: EventHead,
+    /// The body of `/next`.
+    pub payload: Vec<u8>,
+}
+
+/// What the guest's runtime did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuntimeEvent {
+    /// It connected for the first time: the interpreter and bootstrap are up.
+    Connected,
+    /// It asked for its first event: the function is loaded.
+    Ready,
+    /// It asked for another event after an answer: the turn is over.
+    Idle,
+    /// It answered the event.
+    Response {
+        /// Of the event.
+        request_id: String,
+        /// `Content-Type` of the request.
+        content_type: Option<String>,
+        /// The answer.
+        payload: Vec<u8>,
+    },
+    /// It failed the event, or its answer was no good.
+    Error {
+        /// Of the event.
+        request_id: String,
+        /// What went wrong.
+        outcome: Outcome,
+        /// The error body; empty unless the outcome is `Function`.
+        body: Vec<u8>,
+    },
+    /// It could not initialise.
+    InitError {
+        /// `Lambda-Runtime-Function-Error-Type`.
+        error_type: Option<String>,
+        /// The error body.
+        body: Vec<u8>,
+    },
+}
+
+impl RuntimeEvent {
+    /// The message (and payload) that tells the node; none for `Connected` and
+    /// `Idle`, whose messages (`Stage`, `Usage`) carry what only the sandbox knows.
+    pub fn into_message(self) -> Option<(FromSandbox, Vec<u8>)> {
+        Some(match self {
+            Self::Connected | Self::Idle => return None,
+            Self::Ready => (FromSandbox::Ready, Vec::new()),
+            Self::Response {
+                request_id,
+                content_type,
+                payload,
+            } => (
+                FromSandbox::Response {
+                    request_id,
+                    content_type,
+                },
+                payload,
+            ),
+            Self::Error {
+                request_id,
+                outcome,
+                body,
+            } => (
+                FromSandbox::Error {
+                    request_id,
+                    outcome,
+                },
+                body,
+            ),
+            Self::InitError { error_type, body } => (FromSandbox::InitError { error_type }, body),
+        })
+    }
+}

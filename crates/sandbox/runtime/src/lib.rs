@@ -1,0 +1,31 @@
+//! The Lambda Runtime API (2018-06-01) that a guest's runtime polls, as a state
+//! machine on byte streams: no sockets, no threads, no clock.
+//!
+//! The sandbox's kernel attaches it to a listening loopback socket of the guest
+//! ([`proto_sandbox::RUNTIME_API_ADDRESS`]); each accepted connection becomes a
+//! [`ConnectionId`]:
+//!
+//! ```text
+//! guest bytes ──▶ Runtime::input ──▶ head ▶ body ▶ route ──▶ Runtime::next_event ──▶ node
+//! guest bytes ◀── Runtime::output ◀── answers, held /next ◀── Runtime::deliver   ◀── node
+//! ```
+//!
+//! Everything a guest sends is bounded by [`Limits`]; what is refused is refused
+//! with the status and error type that AWS documents for the Runtime API
+//! (developer guide, "Using the Lambda runtime API for custom runtimes").
+#![forbid(unsafe_code)]
+
+mod answer;
+mod body;
+mod connection;
+mod event;
+mod head;
+mod limits;
+mod route;
+mod runtime;
+mod state;
+
+pub use connection::ConnectionId;
+pub use event::{Event, RuntimeEvent};
+pub use limits::Limits;
+pub use runtime::{Busy, Runtime};

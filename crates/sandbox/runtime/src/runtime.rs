@@ -1,0 +1,368 @@
+//! The Runtime API of one instance: its connections, its state, its events.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use proto_sandbox::Outcome;
+
+use crate::answer::Answer;
+use crate::connection::{Connection, ConnectionId, Received, Size, Step};
+use crate::event::{Event, RuntimeEvent};
+use crate::head::{Framing, Head};
+use crate::limits::Limits;
+use crate::route::{self, NoRoute, Route};
+use crate::state::{Invocation, State};
+
+/// An event was delivered while another is being worked on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Busy;
+
+/// The Runtime API as one guest sees it.
+#[derive(Debug)]
+pub struct Runtime {
+    limits: Limits,
+    state: State,
+    connections: BTreeMap<ConnectionId, Connection>,
+    requests: BTreeMap<ConnectionId, Request>,
+    next_id: u64,
+    /// Connections that wait in `/next`, the longest waiting first.
+    parked: VecDeque<ConnectionId>,
+    /// An event that nobody has asked for yet.
+    pending: Option<Event>,
+    events: VecDeque<RuntimeEvent>,
+}
+
+/// What to do when the body of a request is complete.
+#[derive(Debug)]
+enum Request {
+    /// Answer this, whatever the body was.
+    Refused(Answer),
+    Ping,
+    Next,
+    Response {
+        invocation: Invocation,
+        content_type: Option<String>,
+    },
+    Error {
+        invocation: Invocation,
+        error_type: Option<String>,
+    },
+    InitError {
+        error_type: Option<String>,
+    },
+}
+
+impl Runtime {
+    /// A Runtime API whose guest has not connected yet.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            state: State::Started,
+            connections: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            next_id: 0,
+            parked: VecDeque::new(),
+            pending: None,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The guest connected. `None` when it has too many connections: reset this one.
+    pub fn open(&mut self) -> Option<ConnectionId> {
+        if self.connections.len() >= self.limits.connections {
+            return None;
+        }
+        if self.next_id == 0 {
+            self.events.push_back(RuntimeEvent::Connected);
+        }
+        let id = ConnectionId(self.next_id);
+        self.next_id += 1;
+        self.connections.insert(id, Connection::new());
+        Some(id)
+    }
+
+    /// Takes bytes that the guest sent and says how many; the rest must be offered
+    /// again after more output was read or an event was delivered.
+    pub fn input(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        let mut rest = bytes;
+        while let Some(connection) = self.connections.get_mut(&id) {
+            match connection.step(&mut rest, &self.limits) {
+                Step::Wait => break,
+                Step::Head(head) => self.begin(id, head),
+                Step::Body(body) => self.complete(id, body),
+                Step::Broken => self.abandon(id),
+            }
+        }
+        bytes.len() - rest.len()
+    }
+
+    /// The guest shut its sending side down.
+    pub fn end_of_input(&mut self, id: ConnectionId) {
+        // Nobody may be reading any more: an event handed over here could be lost.
+        self.parked.retain(|parked| *parked != id);
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.end_of_input();
+            self.abandon(id);
+        }
+    }
+
+    /// The connection is gone in both directions.
+    pub fn close(&mut self, id: ConnectionId) {
+        self.abandon(id);
+        self.connections.remove(&id);
+        self.parked.retain(|parked| *parked != id);
+    }
+
+    /// Bytes for the guest; [`Runtime::consume_output`] says how many were sent.
+    pub fn output(&self, id: ConnectionId) -> &[u8] {
+        self.connections.get(&id).map_or(&[], Connection::output)
+    }
+
+    /// `count` bytes of [`Runtime::output`] are on their way.
+    pub fn consume_output(&mut self, id: ConnectionId, count: usize) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.consume_output(count);
+        }
+    }
+
+    /// All output is sent and nothing more will be read: close the connection.
+    /// Also true for connections that do not exist.
+    pub fn is_finished(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(&id)
+            .is_none_or(Connection::is_finished)
+    }
+
+    /// Hands an event to the runtime, now or when it asks for one.
+    pub fn deliver(&mut self, event: Event) -> Result<(), Busy> {
+        let working = matches!(self.state, State::Running(_) | State::Responding(..));
+        if working || self.pending.is_some() {
+            return Err(Busy);
+        }
+        self.pending = Some(event);
+        self.hand_over();
+        Ok(())
+    }
+
+    /// What the guest did, oldest first.
+    pub fn next_event(&mut self) -> Option<RuntimeEvent> {
+        self.events.pop_front()
+    }
+
+    /// Judges a request by its head, before its body is held.
+    fn begin(&mut self, id: ConnectionId, head: Head) {
+        let request = self.admit(id, &head);
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let keep = match request {
+            Request::Refused(_) | Request::Ping | Request::Next => 0,
+            _ => self.limits.body_bytes,
+        };
+        if head.expects_continue && head.framing != Framing::Length(0) {
+            let too_long = matches!(head.framing, Framing::Length(length) if length > keep);
+            match request {
+                Request::Refused(answer) => {
+                    // The guest has not sent the body and, seeing this, may not: stop here.
+                    connection.fail(&answer);
+                    return;
+                }
+                _ if too_long => {
+                    connection.fail(&Answer::body_too_large(keep));
+                    self.requests.insert(id, request);
+                    return self.too_large(id);
+                }
+                _ => connection.encourage(),
+            }
+        }
+        connection.expect_body(head.framing, keep, &self.limits);
+        self.requests.insert(id, request);
+    }
+
+    fn admit(&mut self, id: ConnectionId, head: &Head) -> Request {
+        let route = match route::find(&head.method, &head.path) {
+            Ok(route) => route,
+            Err(NoRoute::NotFound) => return Request::Refused(Answer::not_found()),
+            Err(NoRoute::Method(allowed)) => {
+                return Request::Refused(Answer::method_not_allowed(allowed));
+            }
+        };
+        let invocation_id = head.invocation_id.as_deref();
+        let mut begin = |request_id: &str, wanted| {
+            self.state
+                .begin_answer(id, request_id, invocation_id, wanted)
+        };
+        match route {
+            Route::Ping => Request::Ping,
+            Route::Next => Request::Next,
+            Route::Response(request_id) => match begin(&request_id, "InvocationResponse") {
+                Ok(invocation) => Request::Response {
+                    invocation,
+                    content_type: head.content_type.clone(),
+                },
+                Err(answer) => Request::Refused(answer),
+            },
+            Route::Error(request_id) => match begin(&request_id, "InvocationErrorResponse") {
+                Ok(invocation) => Request::Error {
+                    invocation,
+                    error_type: head.error_type.clone(),
+                },
+                Err(answer) => Request::Refused(answer),
+            },
+            Route::InitError => match self.state {
+                State::Started => {
+                    self.state = State::InitError;
+                    Request::InitError {
+                        error_type: head.error_type.clone(),
+                    }
+                }
+                _ => Request::Refused(self.state.refuse("InitError")),
+            },
+        }
+    }
+
+    /// Acts on a request whose body is complete.
+    fn complete(&mut self, id: ConnectionId, body: Received) {
+        if body.size == Size::TooLarge
+            && !matches!(
+                self.requests.get(&id),
+                Some(Request::Refused(_) | Request::Ping | Request::Next)
+            )
+        {
+            let limit = self.limits.body_bytes;
+            self.too_large(id);
+            return self.answer(id, &Answer::body_too_large(limit));
+        }
+        match self.requests.remove(&id) {
+            None => {}
+            Some(Request::Refused(answer)) => self.answer(id, &answer),
+            Some(Request::Ping) => self.answer(id, &Answer::pong()),
+            Some(Request::Next) => self.park(id),
+            Some(Request::Response {
+                invocation,
+                content_type,
+            }) => {
+                self.events
+                    .push_back(answered(&invocation, content_type, body));
+                self.state = State::Answered(invocation);
+                self.answer(id, &Answer::accepted());
+            }
+            Some(Request::Error {
+                invocation,
+                error_type,
+            }) => {
+                let request_id = invocation.request_id.clone();
+                let outcome = Outcome::Function { error_type };
+                self.events.push_back(RuntimeEvent::Error {
+                    request_id,
+                    outcome,
+                    body: body.data,
+                });
+                self.state = State::Answered(invocation);
+                self.answer(id, &Answer::accepted());
+            }
+            Some(Request::InitError { error_type }) => {
+                self.events.push_back(RuntimeEvent::InitError {
+                    error_type,
+                    body: body.data,
+                });
+                self.answer(id, &Answer::accepted());
+            }
+        }
+    }
+
+    fn park(&mut self, id: ConnectionId) {
+        match self.state {
+            State::Started => self.events.push_back(RuntimeEvent::Ready),
+            State::Answered(_) => self.events.push_back(RuntimeEvent::Idle),
+            State::Ready => {}
+            State::InitError | State::Running(_) | State::Responding(..) => {
+                let answer = self.state.refuse("Ready");
+                return self.answer(id, &answer);
+            }
+        }
+        self.state = State::Ready;
+        self.parked.push_back(id);
+        self.hand_over();
+    }
+
+    /// Gives the pending event to the connection that waits longest, if there are both.
+    fn hand_over(&mut self) {
+        if self.state != State::Ready || self.pending.is_none() {
+            return;
+        }
+        let Some(id) = self.parked.pop_front() else {
+            return;
+        };
+        let Some(event) = self.pending.take() else {
+            return;
+        };
+        self.state = State::Running(Invocation::from(&event.head));
+        self.answer(id, &Answer::event(event));
+        // Requests that were pipelined behind this one are next.
+        self.input(id, &[]);
+    }
+
+    fn answer(&mut self, id: ConnectionId, answer: &Answer) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.answer(answer);
+        }
+    }
+
+    fn too_large(&mut self, id: ConnectionId) {
+        self.give_up(id, Outcome::ResponseTooLarge);
+    }
+
+    /// The connection's request will never be complete.
+    fn abandon(&mut self, id: ConnectionId) {
+        self.give_up(id, Outcome::Truncated);
+    }
+
+    fn give_up(&mut self, id: ConnectionId, outcome: Outcome) {
+        match self.requests.remove(&id) {
+            Some(Request::Response { invocation, .. } | Request::Error { invocation, .. }) => {
+                let request_id = invocation.request_id.clone();
+                let body = Vec::new();
+                self.events.push_back(RuntimeEvent::Error {
+                    request_id,
+                    outcome,
+                    body,
+                });
+                self.state = State::Answered(invocation);
+            }
+            Some(Request::InitError { error_type }) => {
+                self.events.push_back(RuntimeEvent::InitError {
+                    error_type,
+                    body: Vec::new(),
+                });
+            }
+            Some(Request::Refused(_) | Request::Ping | Request::Next) | None => {}
+        }
+    }
+}
+
+/// A whole response, which a streaming runtime may still have turned into an error
+/// by its trailers.
+fn answered(invocation: &Invocation, content_type: Option<String>, body: Received) -> RuntimeEvent {
+    let request_id = invocation.request_id.clone();
+    match body.trailers.error_type {
+        None => RuntimeEvent::Response {
+            request_id,
+            content_type,
+            payload: body.data,
+        },
+        Some(error_type) => {
+            let text = body.trailers.error_body.unwrap_or_default();
+            let body = BASE64.decode(text).unwrap_or_default();
+            let outcome = Outcome::Function {
+                error_type: Some(error_type),
+            };
+            RuntimeEvent::Error {
+                request_id,
+                outcome,
+                body,
+            }
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! The life of a runtime as AWS's Runtime API sees it.
+//!
+//! ```text
+//! Started ──next──▶ Ready ──event──▶ Running ──response/error head──▶ Responding
+//!    │                ▲                                                   │ body complete
+//!    └─init/error─▶ InitError      Ready ◀──next── Answered ◀─────────────┘ (or broken off)
+//! ```
+
+use proto_sandbox::EventHead;
+
+use crate::answer::Answer;
+use crate::connection::ConnectionId;
+
+/// The two names under which an invocation is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Invocation {
+    pub(crate) request_id: String,
+    invocation_id: String,
+}
+
+impl From<&EventHead> for Invocation {
+    fn from(head: &EventHead) -> Self {
+        Self {
+            request_id: head.request_id.clone(),
+            invocation_id: head.invocation_id.clone(),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum State {
+    /// The process runs, `/next` was not asked for yet.
+    Started,
+    /// `/init/error` was posted; nothing may follow.
+    InitError,
+    /// Waiting for an event.
+    Ready,
+    /// An event was handed out.
+    Running(Invocation),
+    /// This connection is sending the answer.
+    Responding(Invocation, ConnectionId),
+    /// The event is answered; `/next` is awaited.
+    Answered(Invocation),
+}
+
+impl State {
+    /// The state's name in error messages.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Started => "Started",
+            Self::InitError => "InitError",
+            Self::Ready => "Ready",
+            Self::Running(_) => "Running",
+            Self::Responding(..) => "InvocationResponse",
+            Self::Answered(_) => "ResponseSent",
+        }
+    }
+
+    pub(crate) fn refuse(&self, wanted: &str) -> Answer {
+        Answer::invalid_transition(self.name(), wanted)
+    }
+
+    /// Checks an answer to the event `request_id` and makes `connection` its sender.
+    pub(crate) fn begin_answer(
+        &mut self,
+        connection: ConnectionId,
+        request_id: &str,
+        invocation_id: Option<&str>,
+        wanted: &str,
+    ) -> Result<Invocation, Answer> {
+        let (Self::Running(current) | Self::Responding(current, _) | Self::Answered(current)) =
+            self
+        else {
+            return Err(Answer::invalid_request_id());
+        };
+        let stale = invocation_id.is_some_and(|id| id != current.invocation_id);
+        if current.request_id != request_id || stale {
+            return Err(Answer::invalid_request_id());
+        }
+        let Self::Running(current) = self else {
+            return Err(self.refuse(wanted));
+        };
+        let current = current.clone();
+        *self = Self::Responding(current.clone(), connection);
+        Ok(current)
+    }
+}
