@@ -1,0 +1,40 @@
+//! The AWS Lambda API as types: operations, shapes, limits, names and errors.
+//!
+//! Nothing here does I/O or knows a function; what a client sent is parsed and checked once,
+//! here, and every refusal is an [`ApiError`] with the text that AWS would have used.
+//!
+//! Sources: the public service model `lambda/2015-03-31` (shapes, patterns, statuses) and the
+//! AWS Lambda developer guide (quotas, error texts).
+
+#![forbid(unsafe_code)]
+
+mod configuration;
+mod error;
+pub mod limits;
+mod name;
+mod operation;
+mod request;
+mod runtime;
+mod support_page;
+mod time;
+mod validate;
+mod violation;
+
+pub use configuration::{
+    AccountLimit, AccountSettings, AccountUsage, EnvironmentResponse, FunctionCodeLocation,
+    FunctionConfiguration, GetFunctionResponse, LastUpdateStatus, ListFunctionsResponse,
+    ListVersionsResponse, RuntimeVersionConfig, SnapStartResponse, State,
+};
+pub use error::{ApiError, ErrorCode, MessageMember};
+pub use name::{FunctionArn, FunctionRef, Qualifier};
+pub use operation::{Method, Operation, Resolved, Route, Support, resolve};
+pub use request::{
+    CreateFunctionRequest, Environment, EphemeralStorage, FunctionCode, LoggingConfig, SnapStart,
+    TagResourceRequest, TracingConfig, UpdateFunctionCodeRequest,
+    UpdateFunctionConfigurationRequest, Zip,
+};
+pub use runtime::{CREATABLE_RUNTIMES, check_runtime};
+pub use support_page::support_page;
+pub use time::{http_date_basic, last_modified};
+pub use validate::{check_environment, check_page_size, check_tag_keys, check_tags};
+pub use violation::Violations;
