@@ -1,0 +1,135 @@
+//! Own namespaces and an empty root directory (namespaces(7), pivot_root(2)).
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::check;
+
+/// A kind of namespace to leave the host's for a new one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Users and capabilities; needs a process with one thread.
+    User,
+    /// Network interfaces and sockets by address.
+    Network,
+    /// System V IPC and POSIX queues.
+    Ipc,
+    /// Host name.
+    Uts,
+    /// Mounts.
+    Mount,
+    /// Process ids, of children made from now on.
+    Pid,
+    /// Control group paths.
+    Cgroup,
+}
+
+impl Kind {
+    fn flag(self) -> libc::c_int {
+        match self {
+            Kind::User => libc::CLONE_NEWUSER,
+            Kind::Network => libc::CLONE_NEWNET,
+            Kind::Ipc => libc::CLONE_NEWIPC,
+            Kind::Uts => libc::CLONE_NEWUTS,
+            Kind::Mount => libc::CLONE_NEWNS,
+            Kind::Pid => libc::CLONE_NEWPID,
+            Kind::Cgroup => libc::CLONE_NEWCGROUP,
+        }
+    }
+
+    /// Lower-case name as in `/proc/self/ns`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::User => "user",
+            Kind::Network => "net",
+            Kind::Ipc => "ipc",
+            Kind::Uts => "uts",
+            Kind::Mount => "mnt",
+            Kind::Pid => "pid",
+            Kind::Cgroup => "cgroup",
+        }
+    }
+}
+
+/// Enters new namespaces of these kinds at once.
+///
+/// # Errors
+/// `EPERM` where the host does not permit it, `EINVAL` for a user namespace with more than one thread.
+pub fn unshare(kinds: &[Kind]) -> io::Result<()> {
+    let flags = kinds.iter().fold(0, |flags, kind| flags | kind.flag());
+    // SAFETY: needed because unshare(2) is a foreign function. None of the flags splits what Rust
+    // takes to be shared between threads (memory, descriptors), so no invariant is at stake.
+    let result = unsafe { libc::unshare(flags) };
+    check(result.into()).map(drop)
+}
+
+/// Makes an empty, read-only directory the root of this mount namespace and forgets the old tree.
+/// Descriptors opened before keep working.
+///
+/// # Errors
+/// `EPERM` outside an own mount namespace.
+pub fn enter_empty_root() -> io::Result<()> {
+    // Our changes must not travel to the host.
+    mount(None, "/", None, libc::MS_REC | libc::MS_PRIVATE, None)?;
+    let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    // Any existing directory serves as the place; /tmp is hidden only in this namespace.
+    let place = ["/tmp", "/run", "/mnt"]
+        .into_iter()
+        .find(|p| Path::new(p).is_dir())
+        .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
+    mount(Some("none"), place, Some("tmpfs"), quiet, Some("size=4k,mode=555"))?;
+    std::env::set_current_dir(place)?;
+    pivot_root(".", ".")?;
+    // The old root now lies on top of the new one at "."; see pivot_root(2), "pivot_root(".", ".")".
+    detach(".")?;
+    mount(None, "/", None, quiet | libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_BIND, None)?;
+    std::env::set_current_dir("/")
+}
+
+fn c_string(path: impl AsRef<Path>) -> io::Result<CString> {
+    CString::new(path.as_ref().as_os_str().as_bytes()).map_err(io::Error::other)
+}
+
+fn mount(
+    source: Option<&str>,
+    target: &str,
+    kind: Option<&str>,
+    flags: libc::c_ulong,
+    data: Option<&str>,
+) -> io::Result<()> {
+    let source = source.map(c_string).transpose()?;
+    let target = c_string(target)?;
+    let kind = kind.map(c_string).transpose()?;
+    let data = data.map(c_string).transpose()?;
+    let pointer = |text: &Option<CString>| text.as_ref().map_or(std::ptr::null(), |t| t.as_ptr());
+    // SAFETY: needed because mount(2) is a foreign function. Each pointer is null, which the
+    // call allows, or to a NUL-terminated string that outlives it.
+    let result = unsafe {
+        libc::mount(
+            pointer(&source),
+            target.as_ptr(),
+            pointer(&kind),
+            flags,
+            pointer(&data).cast(),
+        )
+    };
+    check(result.into()).map(drop)
+}
+
+fn pivot_root(new: &str, old: &str) -> io::Result<()> {
+    let (new, old) = (c_string(new)?, c_string(old)?);
+    // SAFETY: needed because libc has no wrapper for pivot_root(2); both strings are
+    // NUL-terminated and outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_pivot_root, new.as_ptr(), old.as_ptr()) };
+    check(result).map(drop)
+}
+
+fn detach(path: &str) -> io::Result<()> {
+    let path = c_string(path)?;
+    // SAFETY: needed because umount2(2) is a foreign function; the string is NUL-terminated and outlives it.
+    let result = unsafe { libc::umount2(path.as_ptr(), libc::MNT_DETACH) };
+    check(result.into()).map(drop)
+}
