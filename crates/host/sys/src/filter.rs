@@ -33,8 +33,8 @@ pub enum Scope {
 /// `EINVAL` for a malformed program, `EACCES` without `no_new_privs`,
 /// `ESRCH` when a thread could not be synchronised.
 pub fn install(program: &[Instruction], scope: Scope) -> io::Result<()> {
-    let len = u16::try_from(program.len())
-        .map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
+    let len =
+        u16::try_from(program.len()).map_err(|_| io::Error::from_raw_os_error(libc::E2BIG))?;
     let header = libc::sock_fprog {
         len,
         // The kernel only reads through this pointer.

@@ -66,6 +66,69 @@ pub fn unshare(kinds: &[Kind]) -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
+/// Which side of [`fork_once`] this is.
+#[derive(Debug)]
+pub enum Side {
+    /// The original process; the number is the child's id.
+    Parent(i32),
+    /// The new process.
+    Child,
+}
+
+/// Forks a process that has one thread: the way into a process id namespace made by [`unshare`].
+///
+/// # Errors
+/// `EBUSY` when there is more than one thread, otherwise what the host said.
+pub fn fork_once() -> io::Result<Side> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads != 1 {
+        return Err(io::Error::from_raw_os_error(libc::EBUSY));
+    }
+    // SAFETY: needed because there is no safe fork. With one thread (just counted; nobody else could
+    // start another) no lock is held by a thread that the child lacks, so the child may go on normally.
+    let pid = check(unsafe { libc::fork() }.into())?;
+    Ok(if pid == 0 {
+        Side::Child
+    } else {
+        Side::Parent(pid as i32)
+    })
+}
+
+/// Stays behind as the parent of `child`: closes every descriptor, waits for its end and ends likewise.
+pub fn stand_in_for(child: i32) -> ! {
+    // SAFETY: needed because close_range(2) is a foreign function. This process never returns to code
+    // that owns a descriptor.
+    unsafe { libc::close_range(0, u32::MAX, 0) };
+    let mut status = 0;
+    loop {
+        // SAFETY: needed because waitpid(2) is a foreign function; it writes one int.
+        let result = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        if result == child {
+            break;
+        }
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            break;
+        }
+    }
+    let code = if libc::WIFSIGNALED(status) {
+        128 + libc::WTERMSIG(status)
+    } else {
+        libc::WEXITSTATUS(status)
+    };
+    // SAFETY: _exit ends the process at once; nothing is left to clean up.
+    unsafe { libc::_exit(code) }
+}
+
+/// Shows the process id namespace of the caller at `/proc`, in the caller's mount namespace only.
+///
+/// # Errors
+/// `EPERM` where parts of the host's `/proc` are hidden (containers).
+pub fn mount_own_proc() -> io::Result<()> {
+    mount(None, "/", None, libc::MS_REC | libc::MS_PRIVATE, None)?;
+    let quiet = libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC;
+    mount(Some("proc"), "/proc", Some("proc"), quiet, None)
+}
+
 /// Makes an empty, read-only directory the root of this mount namespace and forgets the old tree.
 /// Descriptors opened before keep working.
 ///
@@ -80,12 +143,24 @@ pub fn enter_empty_root() -> io::Result<()> {
         .into_iter()
         .find(|p| Path::new(p).is_dir())
         .ok_or_else(|| io::Error::from_raw_os_error(libc::ENOENT))?;
-    mount(Some("none"), place, Some("tmpfs"), quiet, Some("size=4k,mode=555"))?;
+    mount(
+        Some("none"),
+        place,
+        Some("tmpfs"),
+        quiet,
+        Some("size=4k,mode=555"),
+    )?;
     std::env::set_current_dir(place)?;
     pivot_root(".", ".")?;
     // The old root now lies on top of the new one at "."; see pivot_root(2), "pivot_root(".", ".")".
     detach(".")?;
-    mount(None, "/", None, quiet | libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_BIND, None)?;
+    mount(
+        None,
+        "/",
+        None,
+        quiet | libc::MS_REMOUNT | libc::MS_RDONLY | libc::MS_BIND,
+        None,
+    )?;
     std::env::set_current_dir("/")
 }
 

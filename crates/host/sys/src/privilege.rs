@@ -36,6 +36,13 @@ fn prctl(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
+/// Effective user and group of this process.
+#[must_use]
+pub fn effective_ids() -> (u32, u32) {
+    // SAFETY: needed because these are foreign functions; they take nothing and cannot fail.
+    unsafe { (libc::geteuid(), libc::getegid()) }
+}
+
 #[repr(C)]
 struct CapabilityHeader {
     version: u32,

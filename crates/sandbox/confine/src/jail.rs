@@ -1,0 +1,172 @@
+//! The jail's two doors: [`Open::enter`] before anything is opened, [`Open::seal`] after.
+//!
+//! ```text
+//! process with one thread ──Open::enter──▶ Open ──(opens files, makes stubs)──▶ Open::seal ──▶ Sealed
+//!                          namespaces                                         root, rlimits, privileges,
+//!                                                                             Landlock, seccomp
+//! ```
+//!
+//! Stubs are made between the two doors: they bring stricter filters of their own.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use host_sys::filter::Scope;
+use host_sys::namespace::{self, Kind, Side};
+use host_sys::rlimit::{self, Resource};
+use host_sys::{filter, privilege};
+
+use crate::files;
+use crate::layers::{Layer, Layers};
+use crate::{PROGRAM, filter as program};
+
+/// Most descriptors that one kernel process holds, if the host permits as many.
+pub const MAX_DESCRIPTORS: u64 = 65_536;
+
+const WITHOUT_PIDS: [Kind; 6] = [
+    Kind::User,
+    Kind::Network,
+    Kind::Ipc,
+    Kind::Uts,
+    Kind::Mount,
+    Kind::Cgroup,
+];
+
+const WITH_PIDS: [Kind; 7] = [
+    Kind::User,
+    Kind::Network,
+    Kind::Ipc,
+    Kind::Uts,
+    Kind::Mount,
+    Kind::Cgroup,
+    Kind::Pid,
+];
+
+/// Why the jail could not be closed. Without these layers no guest may run.
+#[derive(Debug, thiserror::Error)]
+pub enum JailError {
+    /// Rights could not be given up.
+    #[error("cannot give up privileges")]
+    Privileges(#[source] io::Error),
+    /// The system call filter could not be installed.
+    #[error("cannot install the system call filter")]
+    Seccomp(#[source] io::Error),
+}
+
+/// In its own namespaces where permitted, but still able to open what it needs.
+#[derive(Debug)]
+pub struct Open {
+    namespaces: Layer,
+    own_mounts: bool,
+}
+
+impl Open {
+    /// Leaves the host's namespaces. The process must have one thread; afterwards it may start more.
+    ///
+    /// Where process id namespaces are permitted the caller goes on in a child process, as the first of the new
+    /// namespace: when it ends, the host ends whatever it started. The original process waits and ends likewise.
+    #[must_use]
+    pub fn enter() -> Open {
+        let ids = privilege::effective_ids();
+        if namespace::unshare(&WITH_PIDS).is_ok() {
+            return Open::enter_pids(ids);
+        }
+        match namespace::unshare(&WITHOUT_PIDS) {
+            Ok(()) => Open::inside(&WITHOUT_PIDS, ids),
+            Err(error) => Open {
+                namespaces: Layer::missing(error),
+                own_mounts: false,
+            },
+        }
+    }
+
+    fn enter_pids(ids: (u32, u32)) -> Open {
+        // Before the fork: a child must find its ids mapped.
+        let mut open = Open::inside(&WITH_PIDS, ids);
+        match namespace::fork_once() {
+            Ok(Side::Parent(child)) => namespace::stand_in_for(child),
+            Ok(Side::Child) => {
+                // The parent is outside the namespace, so its number is 0 here; 1 or more means it is gone.
+                if !matches!(privilege::die_with_parent(0), Ok(true)) {
+                    std::process::exit(1);
+                }
+                // Without it /proc still shows the outer namespace, which only costs accuracy of memory figures.
+                let _ = namespace::mount_own_proc();
+            }
+            Err(error) => open.namespaces = Layer::missing(error),
+        }
+        open
+    }
+
+    fn inside(kinds: &[Kind], (uid, gid): (u32, u32)) -> Open {
+        let mut names: Vec<&str> = kinds.iter().map(|kind| kind.name()).collect();
+        if map_ids(uid, gid).is_err() {
+            // Unmapped ids show as the overflow ids inside; on the host they are still ours.
+            names.push("unmapped ids");
+        }
+        Open {
+            namespaces: Layer::in_force(names.join(" ")),
+            own_mounts: true,
+        }
+    }
+
+    /// Closes the jail for good, for all threads. From here on the process opens nothing but files beneath
+    /// the given directories.
+    ///
+    /// # Errors
+    /// When a layer that every host has cannot be applied.
+    pub fn seal(
+        self,
+        read_only: &[BorrowedFd<'_>],
+        writable: &[BorrowedFd<'_>],
+    ) -> Result<Layers, JailError> {
+        let empty_root = if self.own_mounts {
+            match namespace::enter_empty_root() {
+                Ok(()) => Layer::in_force(""),
+                Err(error) => Layer::missing(error),
+            }
+        } else {
+            Layer::missing("no own mount namespace")
+        };
+        let rlimits = limit_resources();
+        privilege::set_no_new_privs().map_err(JailError::Privileges)?;
+        let landlock = files::restrict(read_only, writable);
+        privilege::drop_capabilities().map_err(JailError::Privileges)?;
+        let list = program::with_own_pid(&PROGRAM, std::process::id());
+        filter::install(&list, Scope::Process).map_err(JailError::Seccomp)?;
+        Ok(Layers {
+            seccomp: Layer::in_force(format!("{} host calls", crate::ALLOWED.len())),
+            landlock,
+            namespaces: self.namespaces,
+            empty_root,
+            privileges: Layer::in_force("no capabilities, no new ones"),
+            rlimits,
+        })
+    }
+}
+
+fn limit_resources() -> Layer {
+    let wanted = [
+        (Resource::Core, 0),
+        (Resource::LockedMemory, 0),
+        (Resource::MessageQueues, 0),
+        (Resource::OpenFiles, MAX_DESCRIPTORS),
+    ];
+    for (resource, most) in wanted {
+        let result = rlimit::get(resource).and_then(|(_, hard)| {
+            let limit = hard.min(most);
+            rlimit::set(resource, limit, limit)
+        });
+        if let Err(error) = result {
+            return Layer::missing(error);
+        }
+    }
+    Layer::in_force("no core, no locked memory, bounded descriptors")
+}
+
+/// Maps the caller's user and group to themselves (user_namespaces(7)).
+fn map_ids(uid: u32, gid: u32) -> io::Result<()> {
+    std::fs::write("/proc/self/setgroups", "deny")?;
+    std::fs::write("/proc/self/uid_map", format!("{uid} {uid} 1"))?;
+    std::fs::write("/proc/self/gid_map", format!("{gid} {gid} 1"))
+}
