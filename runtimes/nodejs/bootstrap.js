@@ -1,0 +1,419 @@
+'use strict';
+// Runs a Node.js Lambda function: loads the handler named by _HANDLER and feeds it
+// events from the Lambda Runtime API, one at a time over one connection.
+//
+// CommonJS and nothing but `net`, `fs` and `path`: each further module makes every
+// cold start slower.
+
+const fs = require('fs');
+const net = require('net');
+const path = require('path');
+const { format } = require('util');
+
+const API = '/2018-06-01/runtime/';
+const env = process.env;
+const jsonLogs = (env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
+let currentRequestId;
+
+/** A failure named as AWS names it. */
+class Fault extends Error {
+  constructor(name, message) {
+    super(message);
+    this.name = name;
+  }
+}
+
+// --- the Runtime API -------------------------------------------------------
+
+/** One keep-alive HTTP/1.1 connection to the Runtime API. */
+class Api {
+  constructor(address) {
+    const at = address.lastIndexOf(':');
+    this.common = ` HTTP/1.1\r\nHost: ${address}\r\nUser-Agent: rekindle-nodejs\r\n`;
+    this.bytes = [];
+    this.length = 0;
+    this.waiting = null;
+    this.socket = net.connect({ host: address.slice(0, at), port: Number(address.slice(at + 1)), noDelay: true });
+    this.socket.on('data', (data) => this.#take(data));
+    const lost = (error) => {
+      process.stderr.write(`lost the Runtime API: ${error ? error.message : 'connection closed'}\n`);
+      process.exit(1);
+    };
+    this.socket.on('error', lost);
+    this.socket.on('end', lost);
+  }
+
+  /** Resolves once connected. */
+  connected() {
+    return new Promise((resolve) => this.socket.once('connect', resolve));
+  }
+
+  async next() {
+    const answer = await this.#call(Buffer.from(`GET ${API}invocation/next${this.common}\r\n`));
+    if (answer.status !== 200) throw new Error(`asking for an event was answered ${answer.status}`);
+    return answer;
+  }
+
+  async post(path, body, { errorType, echo, contentType = 'application/json' } = {}) {
+    const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body);
+    let head = `POST ${API}${path}${this.common}Content-Type: ${contentType}\r\nContent-Length: ${bytes.length}\r\n`;
+    if (errorType) head += `Lambda-Runtime-Function-Error-Type: ${String(errorType).replace(/[^\x20-\x7e]/g, '?')}\r\n`;
+    if (echo) head += `Lambda-Runtime-Invocation-Id: ${echo}\r\n`;
+    const answer = await this.#call(Buffer.concat([Buffer.from(`${head}\r\n`), bytes]));
+    return answer.status;
+  }
+
+  #call(request) {
+    // While it waits for an answer the process stays alive; while a handler runs
+    // it must not, so that an empty event loop can be seen.
+    this.socket.ref();
+    return new Promise((resolve) => {
+      this.waiting = resolve;
+      this.socket.write(request);
+    });
+  }
+
+  #take(data) {
+    this.bytes.push(data);
+    this.length += data.length;
+    if (this.needed > this.length) return;
+    const all = this.bytes.length === 1 ? this.bytes[0] : Buffer.concat(this.bytes);
+    this.bytes = [all];
+    const answer = parseAnswer(all);
+    if (typeof answer === 'number') {
+      this.needed = answer;
+      return;
+    }
+    this.needed = 0;
+    this.bytes = answer.rest.length ? [answer.rest] : [];
+    this.length = answer.rest.length;
+    this.socket.unref();
+    const resolve = this.waiting;
+    this.waiting = null;
+    if (resolve) resolve(answer);
+  }
+}
+
+/** An HTTP answer at the start of `all`, or how many bytes are needed at least. */
+function parseAnswer(all) {
+  const end = all.indexOf('\r\n\r\n');
+  if (end < 0) return all.length + 1;
+  const lines = all.toString('utf8', 0, end).split('\r\n');
+  const headers = {};
+  for (const line of lines.slice(1)) {
+    const colon = line.indexOf(':');
+    headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
+  }
+  const status = Number(lines[0].split(' ')[1]);
+  let at = end + 4;
+  if ((headers['transfer-encoding'] || '').toLowerCase() !== 'chunked') {
+    const stop = at + Number(headers['content-length'] || 0);
+    if (stop > all.length) return stop;
+    return { status, headers, body: all.subarray(at, stop), rest: all.subarray(stop) };
+  }
+  const parts = [];
+  for (;;) {
+    const line = all.indexOf('\r\n', at);
+    if (line < 0) return all.length + 1;
+    const size = parseInt(all.toString('latin1', at, line), 16);
+    at = line + 2;
+    if (size === 0) {
+      const stop = all.indexOf('\r\n', at);
+      if (stop < 0) return all.length + 1;
+      return { status, headers, body: Buffer.concat(parts), rest: all.subarray(stop + 2) };
+    }
+    if (at + size + 2 > all.length) return at + size + 2;
+    parts.push(all.subarray(at, at + size));
+    at += size + 2;
+  }
+}
+
+// --- logs ------------------------------------------------------------------
+
+const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
+
+function patchConsole() {
+  const least = LEVELS.indexOf((env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
+  const methods = { log: 'INFO', trace: 'TRACE', debug: 'DEBUG', info: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
+  for (const [method, level] of Object.entries(methods)) {
+    const silent = jsonLogs && LEVELS.indexOf(level) < least;
+    console[method] = (...args) => {
+      if (!silent) logLine(level, args);
+    };
+  }
+}
+
+function logLine(level, args) {
+  const timestamp = new Date().toISOString();
+  if (!jsonLogs) {
+    write(`${timestamp}\t${currentRequestId}\t${level}\t${format(...args)}\n`);
+    return;
+  }
+  const record = { timestamp, level, requestId: currentRequestId };
+  const error = args.find((arg) => arg instanceof Error);
+  record.message = args.length === 1 && typeof args[0] === 'object' && !error ? args[0] : format(...args);
+  if (error) {
+    record.errorType = error.name;
+    record.errorMessage = error.message;
+    record.stackTrace = String(error.stack).split('\n');
+  }
+  let text;
+  try {
+    text = JSON.stringify(record);
+  } catch {
+    record.message = format(...args);
+    text = JSON.stringify(record);
+  }
+  write(`${text}\n`);
+}
+
+/** Writes at once: what is buffered when the instance is frozen comes too late. */
+function write(text) {
+  let rest = Buffer.from(text);
+  while (rest.length > 0) {
+    try {
+      rest = rest.subarray(fs.writeSync(1, rest));
+    } catch (error) {
+      if (error.code !== 'EAGAIN') return;
+    }
+  }
+}
+
+// --- errors ----------------------------------------------------------------
+
+/** The JSON object that AWS answers for something thrown. */
+function errorBody(error) {
+  if (error instanceof Error || Object.prototype.toString.call(error) === '[object Error]') {
+    const trace = String(error.stack || `${error.name}: ${error.message}`).split('\n');
+    return { errorType: String(error.name), errorMessage: String(error.message), trace };
+  }
+  return { errorType: typeof error, errorMessage: String(error), trace: [] };
+}
+
+// --- the function ----------------------------------------------------------
+
+/** Finds the file of a module below the task root; what is to be imported and what required. */
+function findModule(base, packageRoot) {
+  const isFile = (name) => fs.existsSync(name) && fs.statSync(name).isFile();
+  for (const extension of ['', '.js', '.mjs', '.cjs']) {
+    const file = base + extension;
+    if (!isFile(file)) continue;
+    return { file, esm: extension === '.mjs' || (extension === '.js' && isModulePackage(file, packageRoot)) };
+  }
+  return null;
+}
+
+/** Whether the nearest package.json says `"type": "module"`. */
+function isModulePackage(file, root) {
+  for (let directory = path.dirname(file); ; directory = path.dirname(directory)) {
+    try {
+      return JSON.parse(fs.readFileSync(path.join(directory, 'package.json'), 'utf8')).type === 'module';
+    } catch (error) {
+      if (error.code !== 'ENOENT') return false;
+    }
+    if (directory === root || directory === path.dirname(directory)) return false;
+  }
+}
+
+async function loadHandler(root, name) {
+  if (name.includes('..')) {
+    throw new Fault('Runtime.MalformedHandlerName', `'${name}' is not a valid handler name. Use absolute paths when specifying root directories in handler names.`);
+  }
+  const base = path.basename(name);
+  const directory = name.slice(0, name.length - base.length);
+  const split = /^([^.]*)\.(.*)$/.exec(base);
+  if (!split) throw new Fault('Runtime.MalformedHandlerName', 'Bad handler');
+  const [, moduleName, exportPath] = split;
+  const module = await loadModule(root, directory, moduleName);
+  const handler = exportPath.split('.').reduce((object, key) => (object == null ? object : object[key]), module)
+    ?? exportPath.split('.').reduce((object, key) => (object == null ? object : object[key]), module.default);
+  if (handler == null) throw new Fault('Runtime.HandlerNotFound', `${name} is undefined or not exported`);
+  if (typeof handler !== 'function') throw new Fault('Runtime.HandlerNotFound', `${name} is not a function`);
+  return handler;
+}
+
+async function loadModule(root, directory, name) {
+  try {
+    const found = findModule(path.resolve(root, directory, name), root);
+    if (found && found.esm) return await import(require('url').pathToFileURL(found.file));
+    if (found) return require(found.file);
+    return require(require.resolve(name, { paths: [root, path.resolve(root, directory)] }));
+  } catch (error) {
+    if (error instanceof SyntaxError) throw renamed(error, 'Runtime.UserCodeSyntaxError');
+    if (error && (error.code === 'MODULE_NOT_FOUND' || error.code === 'ERR_MODULE_NOT_FOUND')) {
+      throw renamed(error, 'Runtime.ImportModuleError');
+    }
+    throw error;
+  }
+}
+
+function renamed(error, name) {
+  const fault = new Fault(name, error.toString());
+  fault.stack = `${name}: ${error.stack}`;
+  return fault;
+}
+
+function contextOf(headers, done) {
+  const deadline = Number(headers['lambda-runtime-deadline-ms']);
+  const json = (name) => (headers[name] ? JSON.parse(headers[name]) : undefined);
+  return {
+    callbackWaitsForEmptyEventLoop: true,
+    functionVersion: env.AWS_LAMBDA_FUNCTION_VERSION,
+    functionName: env.AWS_LAMBDA_FUNCTION_NAME,
+    memoryLimitInMB: env.AWS_LAMBDA_FUNCTION_MEMORY_SIZE,
+    logGroupName: env.AWS_LAMBDA_LOG_GROUP_NAME,
+    logStreamName: env.AWS_LAMBDA_LOG_STREAM_NAME,
+    clientContext: json('lambda-runtime-client-context'),
+    identity: json('lambda-runtime-cognito-identity'),
+    invokedFunctionArn: headers['lambda-runtime-invoked-function-arn'],
+    awsRequestId: headers['lambda-runtime-aws-request-id'],
+    tenantId: headers['lambda-runtime-aws-tenant-id'],
+    getRemainingTimeInMillis: () => Math.max(deadline - Date.now(), 0),
+    done,
+    succeed: (value) => done(null, value),
+    fail: (error) => done(error ?? 'handled'),
+  };
+}
+
+/** What to do when nothing is left to do while a handler has not answered. */
+let onEmptyLoop = null;
+process.on('beforeExit', () => onEmptyLoop && onEmptyLoop());
+
+/** Runs the handler on one event: resolves to its value, rejects with what it threw. */
+function run(handler, event, headers) {
+  return new Promise((resolve, reject) => {
+    const settle = (error, value) => {
+      onEmptyLoop = null;
+      if (error !== undefined && error !== null) reject(error);
+      else resolve(value);
+    };
+    const context = contextOf(headers, settle);
+    // A callback's answer waits until nothing is left to do, unless told otherwise.
+    const callback = (error, value) => {
+      const failed = error !== undefined && error !== null;
+      if (failed || !context.callbackWaitsForEmptyEventLoop) settle(error, value);
+      else onEmptyLoop = () => settle(null, value);
+    };
+    // A handler that leaves nothing to wait for and has not answered answers null.
+    onEmptyLoop = () => settle(null, null);
+    try {
+      const result = handler(event, context, callback);
+      if (result && typeof result.then === 'function') {
+        result.then((value) => settle(null, value), (error) => settle(error ?? 'handled'));
+      }
+    } catch (error) {
+      settle(error ?? 'handled');
+    }
+  });
+}
+
+function encode(value) {
+  try {
+    return JSON.stringify(value === undefined ? null : value) ?? 'null';
+  } catch {
+    throw new Error('Unable to stringify response body');
+  }
+}
+
+// --- response streams (awslambda.streamifyResponse) --------------------------
+
+const STREAMING = Symbol('streaming');
+
+/** A handler that writes its answer; it is posted when the stream has ended. */
+async function runStreaming(handler, event, headers) {
+  const { Writable } = require('stream');
+  const { finished } = require('stream/promises');
+  const parts = [];
+  const stream = new Writable({
+    write: (chunk, _encoding, done) => {
+      parts.push(chunk);
+      done();
+    },
+  });
+  stream.setContentType = (type) => (stream.contentType = type);
+  const ended = finished(stream);
+  ended.catch(() => {});
+  await handler(event, stream, contextOf(headers, () => {}));
+  await ended;
+  return { body: Buffer.concat(parts), contentType: stream.contentType || 'application/octet-stream' };
+}
+
+globalThis.awslambda = {
+  streamifyResponse: (handler) => Object.assign(handler, { [STREAMING]: true }),
+  HttpResponseStream: {
+    from: (stream, metadata) => {
+      stream.setContentType('application/vnd.awslambda.http-integration-response');
+      stream.write(JSON.stringify(metadata));
+      stream.write(Buffer.alloc(8));
+      return stream;
+    },
+  },
+};
+
+// --- life ------------------------------------------------------------------
+
+async function handle(api, handler, { headers, body }) {
+  const id = headers['lambda-runtime-aws-request-id'];
+  const echo = headers['lambda-runtime-invocation-id'];
+  currentRequestId = id;
+  const trace = headers['lambda-runtime-trace-id'];
+  if (trace) env._X_AMZN_TRACE_ID = trace;
+  else delete env._X_AMZN_TRACE_ID;
+  let status;
+  try {
+    const event = JSON.parse(body.toString('utf8'));
+    let answer;
+    if (handler[STREAMING]) answer = await runStreaming(handler, event, headers);
+    else answer = { body: encode(await run(handler, event, headers)) };
+    status = await api.post(`invocation/${id}/response`, answer.body, { echo, contentType: answer.contentType });
+  } catch (error) {
+    const report = errorBody(error);
+    logInvokeError('Invoke Error', report);
+    status = await api.post(`invocation/${id}/error`, JSON.stringify(report), { errorType: report.errorType, echo });
+  }
+  // 413 is the function's own failure and is told to its caller; the loop goes on.
+  if (status !== 202 && status !== 413) throw new Error(`the answer to ${id} was answered ${status}`);
+}
+
+function logInvokeError(what, report) {
+  if (jsonLogs) logLine('ERROR', [{ ...report, stackTrace: report.trace, trace: undefined }]);
+  else logLine('ERROR', [`${what} \t${JSON.stringify(report)}`]);
+}
+
+/** Nobody caught this: answer the running event (or init) with it, then end. */
+function die(api, error, code, name) {
+  const report = errorBody(error);
+  if (name) {
+    report.errorMessage = error instanceof Error ? error.toString() : String(error);
+    report.errorType = name;
+  }
+  logInvokeError('Uncaught Exception', report);
+  const at = currentRequestId ? `invocation/${currentRequestId}/error` : 'init/error';
+  const options = { errorType: report.errorType };
+  // A connection of its own: the other may be in the middle of an answer.
+  const last = new Api(env.AWS_LAMBDA_RUNTIME_API);
+  last.post(at, JSON.stringify(report), options).then(() => process.exit(code), () => process.exit(code));
+}
+
+async function main() {
+  patchConsole();
+  // Connecting before the function is loaded tells the platform that the runtime is up.
+  const api = new Api(env.AWS_LAMBDA_RUNTIME_API);
+  process.once('uncaughtException', (error) => die(api, error, 129));
+  process.once('unhandledRejection', (error) => die(api, error, 128, 'Runtime.UnhandledPromiseRejection'));
+  await api.connected();
+  let handler;
+  try {
+    handler = await loadHandler(env.LAMBDA_TASK_ROOT || '/var/task', env._HANDLER || '');
+  } catch (error) {
+    const report = errorBody(error);
+    logInvokeError('Uncaught Exception', report);
+    await api.post('init/error', JSON.stringify(report), { errorType: report.errorType });
+    process.exit(1);
+  }
+  for (;;) {
+    await handle(api, handler, await api.next());
+  }
+}
+
+main();
