@@ -4,6 +4,7 @@
 //! crates above (except `platform/`) forbid `unsafe` altogether.
 
 pub mod filter;
+pub mod memory_file;
 pub mod namespace;
 pub mod privilege;
 pub mod rlimit;
