@@ -103,6 +103,7 @@ impl Description {
         flags: StatusFlags,
         location: Option<Arc<dyn std::any::Any + Send + Sync>>,
     ) -> Description {
+        file.flags_changed(flags);
         Description {
             file,
             access,
@@ -140,6 +141,7 @@ impl Description {
     /// Replaces the status flags (`F_SETFL`, `FIONBIO`).
     pub fn set_flags(&self, flags: StatusFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
+        self.file.flags_changed(flags);
     }
 
     /// Whether calls on it must not wait.

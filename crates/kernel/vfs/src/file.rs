@@ -220,6 +220,12 @@ pub trait File: Any + Send + Sync {
     /// Called when a descriptor to it is closed by a task (flush(2) semantics: record locks are the table's matter).
     fn flush(&self) {}
 
+    /// Called when the status flags of its description are set or changed (`O_DIRECT` of pipes,
+    /// `O_NONBLOCK` of terminals with `VMIN` above one).
+    fn flags_changed(&self, flags: crate::StatusFlags) {
+        let _ = flags;
+    }
+
     /// Called after the last descriptor of the description is gone.
     fn release(&self, description: &Description) {
         let _ = description;
