@@ -6,6 +6,7 @@
 //! here with `zerocopy` so that they convert to and from bytes safely.
 #![forbid(unsafe_code)]
 
+pub mod device;
 pub mod errno;
 pub mod page;
 pub mod structs;

@@ -1,11 +1,12 @@
 //! Open file descriptions (open(2), "Open file descriptions").
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
-use crate::{Errno, File, Result, Whence};
+use crate::notify::{IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY};
+use crate::{Errno, File, FileLocks, Inode, InodeId, Path, Result, Whence};
 
 /// What the description was opened for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,14 +75,19 @@ bitflags::bitflags! {
     }
 }
 
+/// Numbers descriptions, which own locks by it.
+static NEXT_ID: AtomicU64 = AtomicU64::new(1);
+
 /// An open file description: a file, an offset and status flags, shared by duplicated descriptors.
 pub struct Description {
+    id: u64,
     file: Arc<dyn File>,
     access: AccessMode,
     flags: AtomicU32,
     offset: Mutex<u64>,
-    /// Where it was opened, for `/proc/<pid>/fd`, `*at` calls and `fchdir`; set by the path walk.
-    location: Option<Arc<dyn std::any::Any + Send + Sync>>,
+    location: Option<Path>,
+    /// The lock table that may hold locks of this description.
+    locks: OnceLock<Arc<FileLocks>>,
 }
 
 impl Description {
@@ -101,16 +107,62 @@ impl Description {
         file: Arc<dyn File>,
         access: AccessMode,
         flags: StatusFlags,
-        location: Option<Arc<dyn std::any::Any + Send + Sync>>,
+        location: Option<Path>,
     ) -> Description {
         file.flags_changed(flags);
         Description {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             file,
             access,
             flags: AtomicU32::new(flags.bits()),
             offset: Mutex::new(0),
             location,
+            locks: OnceLock::new(),
         }
+    }
+
+    /// As [`new`](Description::new), shared.
+    #[must_use]
+    pub fn shared(
+        file: Arc<dyn File>,
+        access: AccessMode,
+        flags: StatusFlags,
+        location: Option<Path>,
+    ) -> Arc<Description> {
+        Arc::new(Description::new(file, access, flags, location))
+    }
+
+    /// Unique among all descriptions of this process.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The inode: of the file, or of the place it was opened at.
+    #[must_use]
+    pub fn inode(&self) -> Option<&Arc<dyn Inode>> {
+        self.file
+            .inode()
+            .or_else(|| self.location.as_ref().map(Path::inode))
+    }
+
+    /// What makes it the same file as another, for locks.
+    ///
+    /// # Errors
+    /// What the file's status fails with.
+    pub fn inode_id(&self) -> Result<InodeId> {
+        match self.inode() {
+            Some(inode) => inode.id(),
+            None => self.file.stat().map(|stat| InodeId {
+                dev: stat.dev,
+                ino: stat.ino,
+            }),
+        }
+    }
+
+    /// From now on the end of the description releases its locks in this table.
+    pub(crate) fn owns_locks_in(&self, locks: &Arc<FileLocks>) {
+        self.locks.get_or_init(|| Arc::clone(locks));
     }
 
     /// The operations.
@@ -150,9 +202,9 @@ impl Description {
         self.flags().contains(StatusFlags::NONBLOCK)
     }
 
-    /// Its place in the file tree.
+    /// Where it was opened, for `/proc/<pid>/fd`, `*at` calls and fchdir(2); see also [`Path::of`].
     #[must_use]
-    pub fn location(&self) -> Option<&Arc<dyn std::any::Any + Send + Sync>> {
+    pub fn location(&self) -> Option<&Path> {
         self.location.as_ref()
     }
 
@@ -174,6 +226,8 @@ impl Description {
         let mut offset = self.offset.lock();
         let n = self.file.read_at(*offset, buf)?;
         *offset += n as u64;
+        drop(offset);
+        self.notify(IN_ACCESS);
         Ok(n)
     }
 
@@ -190,10 +244,14 @@ impl Description {
         if self.flags().contains(StatusFlags::APPEND) {
             let (n, end) = self.file.append(data)?;
             *offset = end;
+            drop(offset);
+            self.notify(IN_MODIFY);
             return Ok(n);
         }
         let n = self.file.write_at(*offset, data)?;
         *offset += n as u64;
+        drop(offset);
+        self.notify(IN_MODIFY);
         Ok(n)
     }
 
@@ -204,7 +262,9 @@ impl Description {
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         self.need(self.access.readable())?;
         self.need_seekable()?;
-        self.file.read_at(offset, buf)
+        let n = self.file.read_at(offset, buf)?;
+        self.notify(IN_ACCESS);
+        Ok(n)
     }
 
     /// pwrite(2); Linux appends on an `O_APPEND` description whatever the offset.
@@ -214,10 +274,13 @@ impl Description {
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
         self.need(self.access.writable())?;
         self.need_seekable()?;
-        if self.flags().contains(StatusFlags::APPEND) {
-            return self.file.append(data).map(|(n, _)| n);
-        }
-        self.file.write_at(offset, data)
+        let n = if self.flags().contains(StatusFlags::APPEND) {
+            self.file.append(data)?.0
+        } else {
+            self.file.write_at(offset, data)?
+        };
+        self.notify(IN_MODIFY);
+        Ok(n)
     }
 
     /// lseek(2).
@@ -279,6 +342,16 @@ impl Description {
 
 impl Drop for Description {
     fn drop(&mut self) {
+        if let Some(locks) = self.locks.get() {
+            locks.release_description(self.id);
+        }
+        if self.access != AccessMode::Path {
+            self.notify(if self.access.writable() {
+                IN_CLOSE_WRITE
+            } else {
+                IN_CLOSE_NOWRITE
+            });
+        }
         let file = Arc::clone(&self.file);
         file.release(self);
     }

@@ -231,6 +231,15 @@ pub trait File: Any + Send + Sync {
         let _ = description;
     }
 
+    /// Opens the same object anew, for following `/proc/<pid>/fd/<n>` of a file without an inode (pipes).
+    ///
+    /// # Errors
+    /// `ENXIO` for what cannot be opened twice.
+    fn reopen(&self, flags: u32) -> Result<Arc<dyn File>> {
+        let _ = flags;
+        Err(Errno::ENXIO)
+    }
+
     /// Extra lines for `/proc/<pid>/fdinfo/<fd>` (proc_pid_fdinfo(5)).
     fn fd_info(&self) -> String {
         String::new()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base_abi::structs::{Stat, Timespec};
 
-use crate::{Errno, File, FileType, Result};
+use crate::{Errno, File, FileType, Path, Result};
 
 /// Attributes of an inode: what stat(2) tells.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,6 +65,15 @@ impl Attr {
             ..Stat::default()
         }
     }
+}
+
+/// Device and number: what makes an inode the same file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct InodeId {
+    /// `st_dev`.
+    pub dev: u64,
+    /// `st_ino`.
+    pub ino: u64,
 }
 
 /// A time to set (utimensat(2)).
@@ -144,6 +153,25 @@ pub trait Inode: Any + Send + Sync {
     /// `EIO` when the backing store is gone.
     fn attr(&self) -> Result<Attr>;
 
+    /// Its type, which never changes.
+    ///
+    /// # Errors
+    /// As [`attr`](Inode::attr).
+    fn kind(&self) -> Result<FileType> {
+        self.attr().map(|attr| attr.file_type())
+    }
+
+    /// What makes it the same file for locks and watches, however it was reached.
+    ///
+    /// # Errors
+    /// As [`attr`](Inode::attr).
+    fn id(&self) -> Result<InodeId> {
+        self.attr().map(|attr| InodeId {
+            dev: attr.dev,
+            ino: attr.ino,
+        })
+    }
+
     /// Changes attributes; also bumps ctime.
     ///
     /// # Errors
@@ -162,8 +190,8 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::ENOTDIR)
     }
 
-    /// Whether lookups by the same name may give another answer later without a change through
-    /// this kernel (`/proc`): such entries are not cached by the walk.
+    /// Of a directory: whether look-ups of one name may give another answer later without a change
+    /// through this kernel (`/proc`), so that the walk must not cache them.
     fn volatile(&self) -> bool {
         false
     }
@@ -181,6 +209,15 @@ pub trait Inode: Any + Send + Sync {
     ) -> Result<Arc<dyn Inode>> {
         let _ = (name, node, mode, who);
         Err(Errno::EROFS)
+    }
+
+    /// Creates a regular file without a name (`O_TMPFILE`) that [`link`](Inode::link) may give one.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP`, `ENOSPC`, `EROFS`.
+    fn temporary(&self, mode: u32, who: &Credentials) -> Result<Arc<dyn Inode>> {
+        let _ = (mode, who);
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// Makes another name for `target`, an inode of the same file system.
@@ -233,9 +270,12 @@ pub trait Inode: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
 
-    /// For magic links of `/proc`: following gives this description's place itself, not a path.
-    fn magic_link(&self) -> Option<Arc<dyn Any + Send + Sync>> {
-        None
+    /// For magic links of `/proc`: following gives this place itself, not a path.
+    ///
+    /// # Errors
+    /// `ENOENT` when the descriptor behind the link is closed, `EACCES`.
+    fn magic_link(&self) -> Result<Option<Path>> {
+        Ok(None)
     }
 
     /// Opens it with the flags of open(2) (permission, type and `O_TRUNC` were dealt with by the walk).

@@ -14,20 +14,44 @@
 //! file description, wait queue. No lock is held while calling [`Notify::notify`].
 #![forbid(unsafe_code)]
 
+mod anonymous;
+mod attributes;
+mod context;
+mod dentry;
 mod description;
+mod drivers;
+mod fd_table;
 mod file;
 mod inode;
+mod locks;
 mod memory;
+mod mount;
+mod names;
+pub mod notify;
+mod open;
+mod path;
+mod permission;
 mod wait;
+mod walk;
 
 pub use base_abi::Errno;
+pub use context::{At, FsContext};
+pub use dentry::{Dentry, Limits};
 pub use description::{AccessMode, Description, StatusFlags};
+pub use drivers::{Driver, Drivers, Vfs};
+pub use fd_table::{Fd, FdFlags, FdTable};
 pub use file::{DirEntry, File, FileType, Whence};
 pub use inode::{
-    Attr, Credentials, FileSystem, FsStat, Inode, NewNode, RenameMode, SetAttr, SetTime,
+    Attr, Credentials, FileSystem, FsStat, Inode, InodeId, NewNode, RenameMode, SetAttr, SetTime,
 };
+pub use locks::{FileLocks, FlockKind, LockKind, LockOwner, LockRange, RecordLock};
 pub use memory::{NoMemory, UserMemory};
+pub use mount::{Mount, MountFlags, MountTable, Unmount};
+pub use open::OpenHow;
+pub use path::Path;
+pub use permission::{Access, permitted};
 pub use wait::{Events, Notify, PollTable, Registration, WaitQueue};
+pub use walk::{LastLink, NAME_MAX, PATH_MAX, Resolve};
 
 /// What every operation returns.
 pub type Result<T> = std::result::Result<T, Errno>;
