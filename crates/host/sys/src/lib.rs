@@ -3,13 +3,21 @@
 //! Every `unsafe` block here says why it is needed and why it is sound; the
 //! crates above (except `platform/`) forbid `unsafe` altogether.
 
+pub mod call;
+pub mod clock;
 pub mod filter;
 pub mod memory_file;
 pub mod namespace;
 pub mod privilege;
+pub mod proc;
+pub mod process;
+pub mod ptrace;
 pub mod rlimit;
+pub mod seccomp;
+pub mod shared_words;
 pub mod signal;
 pub mod trial;
+pub mod vm;
 
 use std::io;
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::check;
+use crate::process::Pid;
 
 /// A set of signals that this thread (and the threads it starts) has blocked and takes with [`Blocked::wait`].
 #[derive(Clone, Copy)]
@@ -66,4 +67,23 @@ pub fn unblock_all() -> io::Result<()> {
     } else {
         Err(io::Error::from_raw_os_error(error))
     }
+}
+
+/// Sends `signal` to one thread of this process (tgkill(2)).
+///
+/// # Errors
+/// `ESRCH` when the thread ended.
+pub fn send_to_thread(tid: Pid, signal: i32) -> io::Result<()> {
+    let args = [
+        u64::from(std::process::id()),
+        tid as u64,
+        signal as u64,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: needed because the C library wraps it only since 2.30; no pointers are involved, and
+    // our own thread group as first argument keeps a reused thread number of another process out.
+    crate::call::check(unsafe { crate::call::syscall6(libc::SYS_tgkill, args) })?;
+    Ok(())
 }

@@ -71,6 +71,17 @@ pub trait Context: Send {
     /// Sets the value that the pending system call returns.
     fn set_return(&mut self, value: i64);
 
+    /// Lets the host run the pending call as it is, instead of [`set_return`](Context::set_return); takes effect with the next
+    /// [`run`](Context::run). `false` when the platform cannot, then nothing happened.
+    ///
+    /// Sound only for calls whose arguments are plain register values and whose effect stays inside the guest
+    /// thread: `arch_prctl` with `ARCH_SET_FS` or `ARCH_SET_GS` after the address was checked to be below
+    /// [`Features::max_address`](crate::Features::max_address). Never with a pointer: another thread could change
+    /// what it points to. The kernel does not learn the result.
+    fn continue_natively(&mut self) -> bool {
+        false
+    }
+
     /// The full register state, for reading. `rip` is after the `syscall` instruction and
     /// `rax` the set return value (`-ENOSYS` when none) if a call is pending.
     ///

@@ -1,1 +1,36 @@
 //! Guest instructions in stub processes.
+//!
+//! ```text
+//!   this process                                    a stub process (one per address space)
+//!   ┌──────────────────────────┐                    ┌───────────────────────────────────────┐
+//!   │ owner thread (one per    │ answer + receive   │ guest thread: every system call is    │
+//!   │ guest thread)            ├───────────────────▶│ suspended by its own seccomp listener │
+//!   │   Context::run           │ ptrace: registers, │ faults stop it for its owner          │
+//!   │                          │ faults             │                                       │
+//!   │ any thread               │ commands + answer  │ mapper: a few mapping calls, read     │
+//!   │   AddressSpace::apply    ├───────────────────▶│ from a page it cannot write           │
+//!   │                          │                    │                                       │
+//!   │ keeper thread            │ ptrace             │ spawner: stopped, its registers hold  │
+//!   │   forks, clones, buries  ├───────────────────▶│ one call at a time                    │
+//!   └──────────────────────────┘                    └───────────────────────────────────────┘
+//! ```
+//!
+//! What a stub tells us comes in registers that the host kernel saved, never from memory that guest code
+//! can write. A stub has no files but those it maps, no privileges, and an empty view of the host.
+
+mod arena;
+mod bell;
+mod blob;
+mod context;
+mod filters;
+mod keeper;
+mod layout;
+mod mapper;
+mod platform;
+mod registers;
+mod seat;
+mod space;
+mod stub;
+mod template;
+
+pub use platform::ProcessPlatform;

@@ -1,0 +1,231 @@
+//! How a thread that waits for a guest call learns of anything else: faults, deaths, interruptions.
+//!
+//! The host kernel tells a tracer with `SIGCHLD`. It prefers the tracing thread itself, so the handler usually
+//! runs on the owner of the guest thread and ends its wait at once. Pending `SIGCHLD`s merge, therefore one may
+//! be meant for several owners: whenever there could be another, the handler rings the keeper, which looks at
+//! every running guest thread. An interruption from another thread is the same signal, sent to the owner.
+//!
+//! No wake-up is lost and nothing is polled: an owner waits inside a *window*, a flag test followed by the system
+//! call. The handler sets the flag, and if it finds the thread inside the window it moves it to the exit.
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use host_sys::call::syscall6;
+use host_sys::process::Pid;
+
+core::arch::global_asm!(
+    r#"
+    .pushsection .text.platform_process_window, "ax", @progbits
+    .balign 16
+    .hidden platform_process_window
+    .globl platform_process_window
+    .type platform_process_window, @function
+    # rdi = flag, esi = descriptor, rdx = request, rcx = argument of ioctl
+platform_process_window:
+    mov r8, rdi
+    mov edi, esi
+    mov rsi, rdx
+    mov rdx, rcx
+    mov eax, 16
+    .hidden platform_process_window_start
+    .globl platform_process_window_start
+platform_process_window_start:
+    cmp dword ptr [r8], 0
+    jne platform_process_window_cancel
+    syscall
+    .hidden platform_process_window_end
+    .globl platform_process_window_end
+platform_process_window_end:
+    ret
+    .hidden platform_process_window_cancel
+    .globl platform_process_window_cancel
+platform_process_window_cancel:
+    mov rax, -4
+    ret
+    .size platform_process_window, . - platform_process_window
+    .popsection
+    "#
+);
+
+unsafe extern "C" {
+    fn platform_process_window(flag: *const u32, fd: i32, request: u64, arg: *mut u8) -> i64;
+    static platform_process_window_start: u8;
+    static platform_process_window_end: u8;
+    static platform_process_window_cancel: u8;
+}
+
+thread_local! {
+    /// Set by the handler on this thread; the window does not block while it is set.
+    static RUNG: AtomicU32 = const { AtomicU32::new(0) };
+    /// How many guest threads this thread owns.
+    static OWNED: AtomicUsize = const { AtomicUsize::new(0) };
+}
+
+/// Guest threads bound to an owner, in the whole process.
+static BOUND: AtomicUsize = AtomicUsize::new(0);
+/// Reasons why the keeper must hear of every `SIGCHLD`.
+static KEEPER_NEEDED: AtomicUsize = AtomicUsize::new(0);
+/// The keeper sleeps on this word; it changes with every ring.
+static BELL: AtomicU32 = AtomicU32::new(0);
+
+const SIGNAL: i32 = libc::SIGCHLD;
+
+/// Waits for a system call on a listener unless this thread was rung; `-EINTR` in `Err` when it was.
+#[inline]
+pub(crate) fn receive(fd: i32, into: &mut host_sys::seccomp::Notification) -> Result<(), i32> {
+    *into = host_sys::seccomp::Notification::default();
+    let arg = std::ptr::from_mut(into).cast::<u8>();
+    // SAFETY: needed because the window is assembly; the flag is this thread's own static, and the request
+    // writes one struct seccomp_notif to `arg`, which points to one.
+    let ret = RUNG.with(|flag| unsafe {
+        platform_process_window(flag.as_ptr(), fd, host_sys::seccomp::IOCTL_RECEIVE, arg)
+    });
+    if ret < 0 { Err(-ret as i32) } else { Ok(()) }
+}
+
+/// Forgets earlier rings of this thread; the caller looks at everything a ring can mean afterwards.
+pub(crate) fn clear() {
+    RUNG.with(|flag| flag.store(0, Ordering::SeqCst));
+}
+
+/// Counts a guest thread that the calling thread owns from now on, and lets the signal reach this thread.
+pub(crate) fn bind() {
+    // SAFETY: needed because signal sets are C structures; `set` is initialised by sigemptyset before use.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, SIGNAL);
+        libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+    BOUND.fetch_add(1, Ordering::SeqCst);
+    OWNED.with(|n| n.fetch_add(1, Ordering::SeqCst));
+}
+
+/// Undoes [`bind`], on the same thread. Where that is impossible it is left out: then the keeper is rung too often.
+pub(crate) fn unbind() {
+    BOUND.fetch_sub(1, Ordering::SeqCst);
+    OWNED.with(|n| n.fetch_sub(1, Ordering::SeqCst));
+}
+
+/// Whether a signal for one guest thread may have been merged with another's.
+pub(crate) fn may_merge() -> bool {
+    BOUND.load(Ordering::SeqCst) > 1
+}
+
+/// While this lives, every `SIGCHLD` rings the keeper.
+pub(crate) struct KeeperNeeded;
+
+impl KeeperNeeded {
+    pub(crate) fn new() -> KeeperNeeded {
+        KEEPER_NEEDED.fetch_add(1, Ordering::SeqCst);
+        KeeperNeeded
+    }
+}
+
+impl Drop for KeeperNeeded {
+    fn drop(&mut self) {
+        KEEPER_NEEDED.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Ends the wait of `owner`, or the next one when it is not waiting.
+pub(crate) fn ring_owner(owner: Pid) {
+    // The thread may have ended; then nobody waits.
+    let _ = host_sys::signal::send_to_thread(owner, SIGNAL);
+}
+
+/// Makes the keeper look at its queue and its children.
+pub(crate) fn ring_keeper() {
+    BELL.fetch_add(1, Ordering::SeqCst);
+    let args = [
+        BELL.as_ptr() as u64,
+        (libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG) as u64,
+        1,
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: needed because futex is a raw call; the word is a static. Async-signal-safe: no locks, no errno.
+    unsafe { syscall6(libc::SYS_futex, args) };
+}
+
+/// The keeper's view of the bell, to be read before looking around.
+pub(crate) fn keeper_seen() -> u32 {
+    BELL.load(Ordering::SeqCst)
+}
+
+/// Blocks the keeper until the bell differs from `seen`.
+pub(crate) fn keeper_sleep(seen: u32) {
+    let args = [
+        BELL.as_ptr() as u64,
+        (libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG) as u64,
+        u64::from(seen),
+        0,
+        0,
+        0,
+    ];
+    // SAFETY: needed because futex is a raw call; the word is a static and the timeout pointer is null.
+    unsafe { syscall6(libc::SYS_futex, args) };
+}
+
+extern "C" fn handler(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    RUNG.with(|flag| flag.store(1, Ordering::SeqCst));
+    // SAFETY: needed because the kernel passes the interrupted state by pointer; with SA_SIGINFO it is a valid
+    // ucontext_t for the duration of the handler, on this thread's stack, referenced by nobody else.
+    let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+    let ip = registers[libc::REG_RIP as usize] as u64;
+    let window = (&raw const platform_process_window_start as u64)
+        ..(&raw const platform_process_window_end as u64);
+    if window.contains(&ip) {
+        registers[libc::REG_RIP as usize] = &raw const platform_process_window_cancel as i64;
+    }
+    // SAFETY: needed to read what the kernel passes by pointer; with SA_SIGINFO it is a valid siginfo_t.
+    let code = unsafe { (*info).si_code };
+    if code == libc::SI_TKILL {
+        return;
+    }
+    let others = BOUND.load(Ordering::SeqCst) > OWNED.with(|n| n.load(Ordering::SeqCst));
+    if others || KEEPER_NEEDED.load(Ordering::SeqCst) > 0 {
+        ring_keeper();
+    }
+    if let Some(Previous(Some(previous))) = PREVIOUS.get() {
+        previous(signal, info, context);
+    }
+}
+
+type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+
+/// The handler that was there before ours, called after ours.
+struct Previous(Option<Handler>);
+
+static PREVIOUS: OnceLock<Previous> = OnceLock::new();
+
+/// Installs the handler for the whole process, once.
+pub(crate) fn install() -> io::Result<()> {
+    // SAFETY: needed because signal actions are C structures: zeroed ones are valid, and pointers to live locals are passed.
+    unsafe {
+        let mut old: libc::sigaction = std::mem::zeroed();
+        if libc::sigaction(SIGNAL, std::ptr::null(), &raw mut old) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let previous = match old.sa_sigaction {
+            libc::SIG_DFL | libc::SIG_IGN => None,
+            // SAFETY: needed to call it later; a handler that is no constant is a function. One without SA_SIGINFO
+            // takes the first argument only, and passing more is harmless in the C calling convention of x86-64.
+            address => Some(std::mem::transmute::<usize, Handler>(address)),
+        };
+        if PREVIOUS.set(Previous(previous)).is_err() {
+            return Ok(());
+        }
+        let mut new: libc::sigaction = std::mem::zeroed();
+        new.sa_sigaction = handler as *const () as usize;
+        new.sa_flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
+        libc::sigemptyset(&raw mut new.sa_mask);
+        if libc::sigaction(SIGNAL, &raw const new, std::ptr::null_mut()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
+}

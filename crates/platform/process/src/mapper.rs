@@ -1,0 +1,195 @@
+//! Batches of changes to a stub's mappings, carried out by its mapper thread.
+//!
+//! The mapper waits in a suspended system call. We write commands to its pages, answer the call, and
+//! receive the next one, whose arguments say what became of the batch.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::sync::{Arc, Weak};
+
+use base_abi::Errno;
+use host_sys::process::Pid;
+use host_sys::seccomp::Listener;
+
+use crate::arena::{Arena, COMMANDS_PER_BATCH, Command};
+use crate::keeper::Swapping;
+use crate::layout::{COMMAND_SWAP, FILE_FDS, FIRST_FILE_FD};
+
+/// What became of a batch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Done {
+    /// Commands that succeeded.
+    pub(crate) done: usize,
+    /// Why the next one did not.
+    pub(crate) errno: Option<Errno>,
+    /// Result of a swap.
+    pub(crate) value: u32,
+}
+
+/// Our end of a mapper thread.
+#[derive(Debug)]
+pub(crate) struct Mapper {
+    tid: Pid,
+    listener: Listener,
+    arena: Arc<Arena>,
+    slot: u32,
+    /// Its suspended call, once received.
+    idle: Option<u64>,
+    /// Files the stub has open, by number above `FIRST_FILE_FD`. Dead ones are closed with the next batch.
+    files: Vec<Option<Weak<File>>>,
+    next_victim: usize,
+}
+
+/// The stub died.
+#[derive(Debug)]
+pub(crate) struct Dead;
+
+impl Mapper {
+    pub(crate) fn new(
+        tid: Pid,
+        listener: Listener,
+        arena: Arc<Arena>,
+        slot: u32,
+        inherit: Option<&Mapper>,
+    ) -> Mapper {
+        let files = inherit.map_or_else(
+            || vec![None; FILE_FDS as usize],
+            |other| other.files.clone(),
+        );
+        Mapper {
+            tid,
+            listener,
+            arena,
+            slot,
+            idle: None,
+            files,
+            next_victim: 0,
+        }
+    }
+
+    /// Carries out at most [`COMMANDS_PER_BATCH`] commands in order, up to the first that fails.
+    pub(crate) fn execute(&mut self, commands: &[Command]) -> Result<Done, Dead> {
+        debug_assert!(commands.len() <= COMMANDS_PER_BATCH);
+        loop {
+            let id = self.idle()?;
+            self.arena.write(self.slot, commands);
+            self.idle = None;
+            match self.listener.answer(id, 0) {
+                Ok(()) => break,
+                // The call was cancelled by a signal and comes again; nothing was carried out.
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+                Err(_) => return Err(Dead),
+            }
+        }
+        let report = self.receive()?;
+        let [done, status, value, ..] = report.args;
+        Ok(Done {
+            done: done as usize,
+            errno: (status != 0).then(|| {
+                Errno::from_io(&io::Error::from_raw_os_error(
+                    (status as i32).wrapping_neg(),
+                ))
+            }),
+            value: value as u32,
+        })
+    }
+
+    /// Compares and swaps one word of the guest's.
+    pub(crate) fn swap(&mut self, addr: u64, current: u32, new: u32) -> Result<Done, Dead> {
+        let _swapping = Swapping::new(self.tid);
+        self.execute(&[Command {
+            nr: COMMAND_SWAP,
+            args: [addr, current.into(), new.into(), 0, 0, 0],
+        }])
+    }
+
+    /// Number of `file` in the stub, if it is open there.
+    pub(crate) fn find(&self, file: &Arc<File>) -> Option<u32> {
+        let wanted = Arc::as_ptr(file);
+        let at = self
+            .files
+            .iter()
+            .position(|have| have.as_ref().is_some_and(|weak| weak.as_ptr() == wanted))?;
+        Some(FIRST_FILE_FD + at as u32)
+    }
+
+    /// Opens `file` in the stub, in place of one that is not in `busy`. `None` when all are.
+    pub(crate) fn open(
+        &mut self,
+        file: &Arc<File>,
+        busy: &[u32],
+    ) -> Result<Option<Result<u32, Errno>>, Dead> {
+        let count = self.files.len();
+        let free = (0..count).find(|at| self.files[*at].is_none());
+        let victim = || {
+            (0..count)
+                .map(|n| (self.next_victim + n) % count)
+                .find(|at| !busy.contains(&(FIRST_FILE_FD + *at as u32)))
+        };
+        let Some(at) = free.or_else(victim) else {
+            return Ok(None);
+        };
+        let number = FIRST_FILE_FD + at as u32;
+        loop {
+            let id = self.idle()?;
+            match self.listener.add_descriptor(id, file.as_fd(), number) {
+                Ok(()) => break,
+                Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.idle = None,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Ok(Some(Err(Errno::from_io(&error)))),
+            }
+        }
+        self.files[at] = Some(Arc::downgrade(file));
+        self.next_victim = (at + 1) % count;
+        Ok(Some(Ok(number)))
+    }
+
+    /// Commands that close files which nobody uses any more.
+    pub(crate) fn close_unused(&mut self) -> Vec<Command> {
+        let mut commands = Vec::new();
+        for (at, file) in self.files.iter_mut().enumerate() {
+            if file.as_ref().is_some_and(|weak| weak.strong_count() == 0) {
+                *file = None;
+                commands.push(Command {
+                    nr: libc::SYS_close as u64,
+                    args: [u64::from(FIRST_FILE_FD) + at as u64, 0, 0, 0, 0, 0],
+                });
+            }
+        }
+        commands
+    }
+
+    /// The suspended call that waits for commands.
+    fn idle(&mut self) -> Result<u64, Dead> {
+        match self.idle {
+            Some(id) => Ok(id),
+            None => Ok(self.receive()?.id),
+        }
+    }
+
+    fn receive(&mut self) -> Result<host_sys::seccomp::Notification, Dead> {
+        loop {
+            match self.listener.receive() {
+                Ok(got) => {
+                    self.idle = Some(got.id);
+                    return Ok(got);
+                }
+                Err(_) if self.is_dead() => return Err(Dead),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Whether no thread is left under the mapper's filter.
+    fn is_dead(&self) -> bool {
+        let mut poll = libc::pollfd {
+            fd: self.listener.as_raw_fd(),
+            events: 0,
+            revents: 0,
+        };
+        // SAFETY: needed because poll is a C function; it gets one live pollfd.
+        let ret = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        ret > 0 && poll.revents & (libc::POLLHUP | libc::POLLNVAL | libc::POLLERR) != 0
+    }
+}

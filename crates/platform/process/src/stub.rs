@@ -1,0 +1,112 @@
+//! One stub process from our side: its handles, its death.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use host_sys::process::{Pid, PidFd};
+use parking_lot::Mutex;
+use platform_api::PlatformError;
+
+use crate::arena::Arena;
+use crate::keeper::{self, Born, Family, Grave, Parked};
+use crate::mapper::Mapper;
+
+/// A stub process. Killed by [`kill`](Stub::kill), reaped when the last reference goes.
+#[derive(Debug)]
+pub(crate) struct Stub {
+    pub(crate) pid: Pid,
+    pidfd: PidFd,
+    family: Family,
+    arena: Arc<Arena>,
+    slot: u32,
+    /// Lock order: taken alone, or before the keeper's queue.
+    pub(crate) mapper: Mutex<Mapper>,
+    parked: Mutex<Option<Parked>>,
+    killed: AtomicBool,
+}
+
+/// The host refused `what`.
+pub(crate) fn refused(what: &'static str) -> impl Fn(io::Error) -> PlatformError {
+    move |source| match source.raw_os_error() {
+        Some(libc::ESRCH) => PlatformError::Gone,
+        _ => PlatformError::Host { what, source },
+    }
+}
+
+impl Stub {
+    /// Forks the template or another stub. `inherit` is the mapper of the forked one, whose open files the new stub has too.
+    pub(crate) fn fork(
+        arena: &Arc<Arena>,
+        from: Family,
+        inherit: Option<&Mapper>,
+    ) -> Result<Arc<Stub>, PlatformError> {
+        let slot = arena.take().map_err(refused("take a slot for a stub"))?;
+        let born: Born = keeper::fork(from, slot).map_err(|error| {
+            arena.give_back(slot);
+            refused("fork a stub")(error)
+        })?;
+        Ok(Arc::new(Stub {
+            pid: born.pid,
+            pidfd: born.pidfd,
+            family: Family {
+                spawner: born.pid,
+                mapper: Some(born.mapper),
+            },
+            arena: arena.clone(),
+            slot,
+            mapper: Mutex::new(Mapper::new(
+                born.mapper,
+                born.mapper_listener,
+                arena.clone(),
+                slot,
+                inherit,
+            )),
+            parked: Mutex::new(Some(born.parked)),
+            killed: AtomicBool::new(false),
+        }))
+    }
+
+    /// The threads that the keeper needs to fork this stub.
+    pub(crate) fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The file of command pages this stub belongs to.
+    pub(crate) fn arena(&self) -> &Arc<Arena> {
+        &self.arena
+    }
+
+    /// A thread that waits for its first registers.
+    pub(crate) fn thread(&self) -> Result<Parked, PlatformError> {
+        if self.is_killed() {
+            return Err(PlatformError::Gone);
+        }
+        if let Some(parked) = self.parked.lock().take() {
+            return Ok(parked);
+        }
+        keeper::new_thread(self.family).map_err(refused("make a guest thread"))
+    }
+
+    /// Ends every thread of the stub.
+    pub(crate) fn kill(&self) {
+        self.killed.store(true, Ordering::SeqCst);
+        // ESRCH: it is dead already.
+        let _ = self.pidfd.kill();
+    }
+
+    /// Whether [`kill`](Stub::kill) was called.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Stub {
+    fn drop(&mut self) {
+        self.kill();
+        keeper::bury(Grave::new(
+            self.family,
+            Some((self.arena.clone(), self.slot)),
+        ));
+    }
+}
