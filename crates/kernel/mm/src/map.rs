@@ -8,7 +8,7 @@ use base_abi::general::{
     MAP_32BIT, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_HUGETLB, MAP_LOCKED,
     MAP_NORESERVE, MAP_PRIVATE, MAP_SHARED, MAP_SHARED_VALIDATE, MAP_STACK, MAP_SYNC, MAP_TYPE,
 };
-use base_abi::page::{page_aligned, page_ceil, page_floor};
+use base_abi::page::{PAGE_SIZE, page_aligned, page_ceil, page_floor};
 use kernel_vfs::{AccessMode, Description, Result, StatusFlags};
 use platform_api::{MapOp, Protection, Sharing};
 
@@ -73,21 +73,13 @@ impl Mm {
         if request.flags & MAP_HUGETLB != 0 {
             return Err(Errno::ENOMEM);
         }
-        let mut vma = Vma {
-            start: 0,
-            end: 0,
-            prot: Protection::from_bits_truncate(request.prot),
-            max_prot: Protection::all(),
-            flags: flags_of(&request),
-            backing: VmaBacking::Anonymous,
-            anon_name: None,
-        };
-        back(&mut vma, request.source, shared, len)?;
+        let (addr, flags) = (request.addr, request.flags);
+        let mut vma = unplaced(request, shared, len)?;
         let mut state = self.lock();
         state.may_add(1)?;
-        let start = place(&state, request.addr, len, request.flags)?;
+        let start = place(&state, addr, len, flags)?;
         (vma.start, vma.end) = (start, start + len);
-        let gone = self.install(&mut state, vma, request.flags & MAP_LOCKED != 0)?;
+        let gone = self.install(&mut state, vma, flags & MAP_LOCKED != 0)?;
         drop(state);
         // Descriptions that were mapped there may be released now: without the lock.
         drop(gone);
@@ -111,6 +103,70 @@ impl Mm {
         drop(state);
         drop(gone);
         Ok(())
+    }
+
+    /// Makes several mappings at given addresses in one batch, each over what the ones before left:
+    /// what execve(2) does. After a failure the address space is to be thrown away.
+    ///
+    /// # Errors
+    /// mmap(2)'s with `MAP_FIXED`.
+    pub fn populate(&self, requests: Vec<MapRequest>) -> Result<()> {
+        let mut vmas = Vec::with_capacity(requests.len());
+        let mut state = self.lock();
+        state.may_add(requests.len())?;
+        let (mut extra, mut mapped, mut data) = (0u64, 0u64, 0u64);
+        for request in requests {
+            let len = page_ceil(request.len).ok_or(Errno::ENOMEM)?;
+            if len == 0 {
+                return Err(Errno::EINVAL);
+            }
+            let (addr, sharing) = (request.addr, sharing(request.flags)?);
+            let mut vma = unplaced(request, sharing, len)?;
+            vma.start = place(&state, addr, len, MAP_FIXED)?;
+            vma.end = vma.start + len;
+            mapped = mapped.saturating_add(len);
+            data = data.saturating_add(if vma.is_data() { len } else { 0 });
+            if vma.chargeable() && vma.prot.contains(Protection::WRITE) {
+                vma.flags |= VmaFlags::ACCOUNTED;
+                extra += len;
+            }
+            vmas.push(vma);
+        }
+        state.may_grow(mapped, data)?;
+        let ops: Vec<MapOp> = vmas.iter().map(map_op).collect();
+        self.commit(&mut state, extra, &ops, None, |tree| {
+            for vma in vmas {
+                tree.remove(vma.start, vma.end);
+                tree.insert(vma);
+            }
+            Vec::new()
+        })?;
+        Ok(())
+    }
+
+    /// Where `len` bytes aligned to `align` (a power of two) would fit: at `hint` when that is free,
+    /// else where mmap(2) would put them. Nothing is reserved.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `EINVAL` for a strange alignment.
+    pub fn find_gap(&self, hint: u64, len: u64, align: u64) -> Result<u64> {
+        let align = align.max(PAGE_SIZE);
+        if !align.is_power_of_two() {
+            return Err(Errno::EINVAL);
+        }
+        let len = page_ceil(len).ok_or(Errno::ENOMEM)?;
+        let wide = len.checked_add(align - PAGE_SIZE).ok_or(Errno::ENOMEM)?;
+        let start = place(&self.lock(), hint, wide, 0)?;
+        Ok((start + (align - 1)) & !(align - 1))
+    }
+
+    /// Whether nothing is mapped in a range and a mapping may lie there.
+    #[must_use]
+    pub fn is_free(&self, start: u64, len: u64) -> bool {
+        let state = self.lock();
+        start.checked_add(len).is_some_and(|end| {
+            start >= state.layout.min && end <= state.layout.max && state.tree.free(start, end)
+        })
     }
 
     pub(crate) fn take_out(&self, state: &mut State, start: u64, end: u64) -> Result<Vec<Vma>> {
@@ -146,6 +202,21 @@ impl Mm {
     }
 }
 
+/// The mapping without its address.
+fn unplaced(request: MapRequest, sharing: Sharing, len: u64) -> Result<Vma> {
+    let mut vma = Vma {
+        start: 0,
+        end: 0,
+        prot: Protection::from_bits_truncate(request.prot),
+        max_prot: Protection::all(),
+        flags: flags_of(&request),
+        backing: VmaBacking::Anonymous,
+        anon_name: None,
+    };
+    back(&mut vma, request.source, sharing, len)?;
+    Ok(vma)
+}
+
 fn sharing(flags: u32) -> Result<Sharing> {
     match flags & MAP_TYPE {
         MAP_SHARED => Ok(Sharing::Shared),
@@ -171,13 +242,13 @@ fn back(vma: &mut Vma, source: Source, sharing: Sharing, len: u64) -> Result<()>
         Source::Anonymous => {
             let memory = host_sys::memory_file::create("shared", len)?;
             let name = Arc::from("/dev/zero (deleted)");
-            let file = MappedFile::new(Arc::new(memory), None, name, (1, 0))?;
+            let file = MappedFile::new(Arc::new(memory), None, name, (1, 0), sharing)?;
             (file, 0, sharing)
         }
         Source::Special { file, offset, name } => {
             vma.flags |= VmaFlags::SPECIAL;
             vma.max_prot = vma.prot;
-            let file = MappedFile::new(file, None, Arc::from(name), (0, 0))?;
+            let file = MappedFile::new(file, None, Arc::from(name), (0, 0), Sharing::Shared)?;
             (file, offset, Sharing::Shared)
         }
         Source::File {
@@ -196,7 +267,7 @@ fn back(vma: &mut Vma, source: Source, sharing: Sharing, len: u64) -> Result<()>
                 .file()
                 .stat()
                 .map_or((0, 0), |stat| (stat.dev, stat.ino));
-            let file = MappedFile::new(host, Some(description), path, place)?;
+            let file = MappedFile::new(host, Some(description), path, place, sharing)?;
             (file, offset, sharing)
         }
     };

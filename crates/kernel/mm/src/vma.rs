@@ -48,7 +48,7 @@ pub struct MappedFile {
     pub dev: u64,
     /// Guest inode number for `/proc/<pid>/maps`.
     pub ino: u64,
-    /// What tells the host file from all others: equal for two mappings of the same memory (futex keys).
+    /// What tells the host file from all others, for futexes in shared mappings; zeros for private ones.
     pub identity: (u64, u64),
 }
 
@@ -63,7 +63,7 @@ impl std::fmt::Debug for KeptDescription {
 }
 
 impl MappedFile {
-    /// Takes the identity from the host file.
+    /// Takes the identity from the host file when the mapping is shared.
     ///
     /// # Errors
     /// What fstat(2) on the host says.
@@ -72,10 +72,17 @@ impl MappedFile {
         description: Option<Arc<Description>>,
         name: Arc<str>,
         (dev, ino): (u64, u64),
+        sharing: Sharing,
     ) -> Result<MappedFile, Errno> {
-        let meta = host.metadata()?;
+        let identity = match sharing {
+            Sharing::Private => (0, 0),
+            Sharing::Shared => {
+                let meta = host.metadata()?;
+                (meta.st_dev(), meta.st_ino())
+            }
+        };
         Ok(MappedFile {
-            identity: (meta.st_dev(), meta.st_ino()),
+            identity,
             host,
             description: description.map(KeptDescription),
             name,

@@ -1,0 +1,16 @@
+//! execve(2) without the task: finds the image behind a program (`#!` lines, ELF, its
+//! interpreter), maps it into a fresh [`Mm`](kernel_mm::Mm) and builds the initial stack.
+//!
+//! Everything read from a program is bounded and checked; no image makes this crate panic.
+//! A failed load leaves a half-filled `Mm`, which the caller drops; the old one is untouched.
+#![forbid(unsafe_code)]
+
+mod elf;
+mod image;
+mod load;
+mod read;
+mod script;
+mod stack;
+
+pub use load::{ExecIdentity, ExecRequest, Loaded, Program, VdsoPages, load};
+pub use stack::{CpuWords, argument_limit};
