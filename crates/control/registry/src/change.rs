@@ -1,0 +1,296 @@
+//! Creating, updating and deleting functions.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use proto_lambda::{
+    ApiError, CreateFunctionRequest, ErrorCode, FunctionConfiguration, FunctionRef, Qualifier,
+    UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest, limits,
+};
+use proto_node::Revision;
+use uuid::Uuid;
+
+use crate::{Function, FunctionRecord, Phase, RECORD_VERSION, Registry, Retired, StoredCode};
+
+/// A small number that validation has put in range.
+fn small(value: Option<i64>, default: u32) -> u32 {
+    value
+        .and_then(|value| u32::try_from(value).ok())
+        .unwrap_or(default)
+}
+
+fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn already_exists(name: &str) -> ApiError {
+    ApiError::new(
+        ErrorCode::RESOURCE_CONFLICT,
+        format!("Function already exist: {name}"),
+    )
+}
+
+fn check_revision(function: &Function, wanted: Option<&str>) -> Result<(), ApiError> {
+    match wanted {
+        Some(wanted) if wanted != function.record.revision_id => Err(ApiError::new(
+            ErrorCode::PRECONDITION_FAILED,
+            "The Revision Id provided does not match the latest Revision Id. \
+             Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Gives the record new identities: of the API's revision, of the node's, and of the moment.
+fn renew(record: &mut FunctionRecord) {
+    record.revision_id = Uuid::new_v4().to_string();
+    record.revision = Revision(Uuid::new_v4().to_string());
+    record.last_modified_ms = now_ms();
+}
+
+fn new_record(name: String, request: CreateFunctionRequest, code: &StoredCode) -> FunctionRecord {
+    let mut record = FunctionRecord {
+        record_version: RECORD_VERSION,
+        name,
+        role: request.role.unwrap_or_default(),
+        runtime: request.runtime.unwrap_or_default(),
+        handler: request.handler.unwrap_or_default(),
+        description: request.description.unwrap_or_default(),
+        timeout: small(request.timeout, limits::DEFAULT_TIMEOUT_SECONDS),
+        memory_mb: small(request.memory_size, limits::DEFAULT_MEMORY_MB),
+        ephemeral_storage_mb: small(
+            request.ephemeral_storage.map(|storage| storage.size),
+            limits::DEFAULT_EPHEMERAL_STORAGE_MB,
+        ),
+        environment: request
+            .environment
+            .map(|environment| environment.variables.unwrap_or_default()),
+        tracing_mode: request
+            .tracing_config
+            .and_then(|tracing| tracing.mode)
+            .unwrap_or("PassThrough".to_owned()),
+        snap_start_apply_on: request
+            .snap_start
+            .and_then(|snap| snap.apply_on)
+            .unwrap_or("None".to_owned()),
+        logging: request.logging_config.unwrap_or_default(),
+        tags: request.tags.unwrap_or_default(),
+        code_sha256: code.sha256().to_owned(),
+        code_size: code.size(),
+        revision_id: String::new(),
+        revision: Revision(String::new()),
+        last_modified_ms: 0,
+    };
+    renew(&mut record);
+    record
+}
+
+fn updated_record(
+    old: &FunctionRecord,
+    request: UpdateFunctionConfigurationRequest,
+) -> FunctionRecord {
+    let mut record = old.clone();
+    let set = |field: &mut String, value: Option<String>| {
+        if let Some(value) = value {
+            *field = value;
+        }
+    };
+    set(&mut record.role, request.role);
+    set(&mut record.runtime, request.runtime);
+    set(&mut record.handler, request.handler);
+    set(&mut record.description, request.description);
+    set(
+        &mut record.tracing_mode,
+        request.tracing_config.and_then(|tracing| tracing.mode),
+    );
+    set(
+        &mut record.snap_start_apply_on,
+        request.snap_start.and_then(|snap| snap.apply_on),
+    );
+    record.timeout = small(request.timeout, old.timeout);
+    record.memory_mb = small(request.memory_size, old.memory_mb);
+    record.ephemeral_storage_mb = small(
+        request.ephemeral_storage.map(|storage| storage.size),
+        old.ephemeral_storage_mb,
+    );
+    if let Some(environment) = request.environment {
+        let variables = environment.variables.unwrap_or_default();
+        record.environment = if variables.is_empty() {
+            None
+        } else {
+            Some(variables)
+        };
+    }
+    if let Some(logging) = request.logging_config {
+        record.logging = logging;
+    }
+    renew(&mut record);
+    record
+}
+
+impl Registry {
+    /// CreateFunction. The function can be invoked when this returns.
+    pub async fn create(
+        &self,
+        mut request: CreateFunctionRequest,
+    ) -> Result<FunctionConfiguration, ApiError> {
+        request.check()?;
+        let given = request.function_name.take().unwrap_or_default();
+        let wanted = FunctionRef::parse(&given, limits::NAME_OR_ARN_CHARS)?;
+        if wanted.qualifier.is_some() {
+            return Err(ApiError::invalid_parameter(
+                "A function is created without a qualifier; leave it out of the function name.",
+            ));
+        }
+        self.check_place(&wanted)?;
+        if self.exists(&wanted.name) {
+            return Err(already_exists(&wanted.name));
+        }
+        let zip = request.code.take().and_then(|code| code.zip_file);
+        let zip = zip.ok_or_else(|| {
+            ApiError::invalid_parameter("Please provide a source for function code.")
+        })?;
+        let code = self.store_code(zip).await?;
+        let record = new_record(wanted.name, request, &code);
+        let changes = self.changes.lock().await;
+        if self.exists(&record.name) {
+            return Err(already_exists(&record.name));
+        }
+        let function = self
+            .insert(Function::new(record, code, &self.config))
+            .await?;
+        drop(changes);
+        tracing::info!(
+            function = function.record.name,
+            code = function.record.code_sha256,
+            "function created"
+        );
+        Ok(in_between(&function, Phase::Creating))
+    }
+
+    /// UpdateFunctionCode. `None` for the retired revision of a dry run.
+    pub async fn update_code(
+        &self,
+        wanted: &FunctionRef,
+        request: UpdateFunctionCodeRequest,
+    ) -> Result<(FunctionConfiguration, Option<Retired>), ApiError> {
+        request.check()?;
+        let unqualified = self.only_latest(wanted)?;
+        check_revision(&*self.find(unqualified)?, request.revision_id.as_deref())?;
+        let zip = request.code.zip_file;
+        let zip = zip.ok_or_else(|| {
+            ApiError::invalid_parameter("Please provide a source for function code.")
+        })?;
+        if request.dry_run == Some(true) {
+            self.check_code(zip).await?;
+            return Ok((
+                self.find(unqualified)?.configuration(None, Phase::Settled),
+                None,
+            ));
+        }
+        let code = self.store_code(zip).await?;
+        let changes = self.changes.lock().await;
+        let old = self.find(unqualified)?;
+        check_revision(&old, request.revision_id.as_deref())?;
+        let mut record = old.record.clone();
+        record.code_sha256 = code.sha256().to_owned();
+        record.code_size = code.size();
+        renew(&mut record);
+        let new = self
+            .replace(&old, Function::new(record, code, &self.config))
+            .await?;
+        drop(changes);
+        tracing::info!(
+            function = new.record.name,
+            code = new.record.code_sha256,
+            "function code updated"
+        );
+        Ok((in_between(&new, Phase::Updating), Some(retire(&old))))
+    }
+
+    /// UpdateFunctionConfiguration.
+    pub async fn update_configuration(
+        &self,
+        wanted: &FunctionRef,
+        request: UpdateFunctionConfigurationRequest,
+    ) -> Result<(FunctionConfiguration, Retired), ApiError> {
+        request.check()?;
+        let unqualified = self.only_latest(wanted)?;
+        let changes = self.changes.lock().await;
+        let old = self.find(unqualified)?;
+        check_revision(&old, request.revision_id.as_deref())?;
+        let record = updated_record(&old.record, request);
+        let new = self
+            .replace(
+                &old,
+                Function::new(record, Arc::clone(&old.code), &self.config),
+            )
+            .await?;
+        drop(changes);
+        tracing::info!(function = new.record.name, "function configuration updated");
+        Ok((in_between(&new, Phase::Updating), retire(&old)))
+    }
+
+    /// DeleteFunction.
+    pub async fn delete(&self, wanted: &FunctionRef) -> Result<Retired, ApiError> {
+        let changes = self.changes.lock().await;
+        let old = self.find(wanted)?;
+        if wanted.qualifier == Some(Qualifier::Latest) {
+            return Err(ApiError::invalid_parameter(
+                "$LATEST version cannot be deleted without deleting the function.",
+            ));
+        }
+        self.remove(&old).await?;
+        drop(changes);
+        tracing::info!(function = old.record.name, "function deleted");
+        Ok(retire(&old))
+    }
+
+    /// Replaces the tags of a function through `change`; the revision that runs stays the same.
+    pub(crate) async fn change_tags(
+        &self,
+        wanted: &FunctionRef,
+        change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), ApiError>,
+    ) -> Result<(), ApiError> {
+        let _changes = self.changes.lock().await;
+        let old = self.find(wanted)?;
+        let mut record = old.record.clone();
+        change(&mut record.tags)?;
+        record.revision_id = Uuid::new_v4().to_string();
+        self.replace(
+            &old,
+            Function::new(record, Arc::clone(&old.code), &self.config),
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Updates work on `$LATEST`, however it is named.
+    fn only_latest<'a>(&self, wanted: &'a FunctionRef) -> Result<&'a FunctionRef, ApiError> {
+        match wanted.qualifier {
+            None | Some(Qualifier::Latest) => Ok(wanted),
+            Some(_) => Err(ApiError::function_not_found(&self.arn_of(wanted))),
+        }
+    }
+}
+
+/// A configuration as the answer to a change shows it: not settled yet, with a revision id of its own.
+fn in_between(function: &Function, phase: Phase) -> FunctionConfiguration {
+    FunctionConfiguration {
+        revision_id: Uuid::new_v4().to_string(),
+        ..function.configuration(None, phase)
+    }
+}
+
+fn retire(old: &Function) -> Retired {
+    Retired {
+        revision: old.record.revision.clone(),
+        _code: Arc::clone(&old.code),
+    }
+}

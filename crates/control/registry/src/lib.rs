@@ -1,0 +1,34 @@
+//! Functions, their code and their tags: what was acknowledged survives, even `kill -9`.
+//!
+//! [`Registry`] is the one owner. It keeps every function in memory, so that an invocation reads
+//! no database, and writes each change to its [`Store`] before anyone can see it. Code lies in the
+//! [`CodeStore`], addressed by its SHA-256.
+//!
+//! ```text
+//!   create / update / delete ──▶ check ──▶ code store (fsync, rename) ──▶ store (fsync) ──▶ memory ──▶ answer
+//!   invoke / get / list ───────────────────────────────────────────────────────────────────▶ memory
+//! ```
+//!
+//! A function is `Pending` in the answer to its creation and `Active` in every later one: its code
+//! is unpacked before the answer is written. `RevisionId` differs between the two, as at AWS.
+
+#![forbid(unsafe_code)]
+
+mod change;
+mod code;
+mod config;
+mod error;
+mod list;
+mod record;
+mod registry;
+mod sqlite;
+mod store;
+mod tags;
+
+pub use code::{CodeError, CodeStore, MAX_ENTRIES, StoredCode, UnpackError};
+pub use config::Config;
+pub use error::OpenError;
+pub use record::{Function, FunctionRecord, Phase, RECORD_VERSION};
+pub use registry::{Registry, Retired};
+pub use sqlite::SqliteStore;
+pub use store::{Store, StoreError};

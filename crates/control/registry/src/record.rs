@@ -1,0 +1,253 @@
+//! A function as it is stored, and the two views of it: for API clients and for the node.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use proto_lambda::{
+    EnvironmentResponse, EphemeralStorage, FunctionArn, FunctionConfiguration, LastUpdateStatus,
+    LoggingConfig, Qualifier, RuntimeVersionConfig, SnapStartResponse, State, TracingConfig,
+    last_modified,
+};
+use proto_node::{CodeLocation, FunctionSpec, Revision};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::{Config, StoredCode};
+
+/// Version of the record's JSON form; later versions add members with defaults.
+pub const RECORD_VERSION: u32 = 1;
+
+/// Everything that is stored about a function, apart from its code.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FunctionRecord {
+    /// [`RECORD_VERSION`] of the writer.
+    pub record_version: u32,
+    /// Name, unique.
+    pub name: String,
+    /// Role ARN as given.
+    pub role: String,
+    /// Runtime identifier.
+    pub runtime: String,
+    /// Handler.
+    pub handler: String,
+    /// Free text.
+    pub description: String,
+    /// Seconds.
+    pub timeout: u32,
+    /// MiB.
+    pub memory_mb: u32,
+    /// MiB.
+    pub ephemeral_storage_mb: u32,
+    /// Variables; `None` if none were ever given, which the API tells apart from an empty map.
+    pub environment: Option<BTreeMap<String, String>>,
+    /// `Active` or `PassThrough`.
+    pub tracing_mode: String,
+    /// `None` or `PublishedVersions`.
+    pub snap_start_apply_on: String,
+    /// As given.
+    pub logging: LoggingConfig,
+    /// Tags.
+    pub tags: BTreeMap<String, String>,
+    /// SHA-256 of the zip in hex.
+    pub code_sha256: String,
+    /// Bytes of the zip.
+    pub code_size: u64,
+    /// The API's revision id.
+    pub revision_id: String,
+    /// The node's revision.
+    pub revision: Revision,
+    /// Milliseconds since the Unix epoch.
+    pub last_modified_ms: u64,
+}
+
+/// At which moment of a change a configuration is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// In the answer to CreateFunction.
+    Creating,
+    /// In the answer to an update.
+    Updating,
+    /// At any other time.
+    Settled,
+    /// In a list, which leaves state out.
+    Listed,
+}
+
+/// A function in memory.
+#[derive(Debug)]
+pub struct Function {
+    /// What is stored.
+    pub record: FunctionRecord,
+    /// What a node needs.
+    pub spec: Arc<FunctionSpec>,
+    /// Its code; keeps it on disk.
+    pub code: Arc<StoredCode>,
+}
+
+impl Function {
+    /// Puts record and code together.
+    pub(crate) fn new(record: FunctionRecord, code: Arc<StoredCode>, config: &Config) -> Self {
+        let spec = FunctionSpec {
+            revision: record.revision.clone(),
+            name: record.name.clone(),
+            version: "$LATEST".to_owned(),
+            arn: arn(&record.name, None, config),
+            account: config.account.clone(),
+            region: config.region.clone(),
+            runtime: record.runtime.clone(),
+            handler: record.handler.clone(),
+            architecture: "x86_64".to_owned(),
+            memory_mb: record.memory_mb,
+            timeout: Duration::from_secs(record.timeout.into()),
+            ephemeral_storage_mb: record.ephemeral_storage_mb,
+            environment: record.environment.clone().unwrap_or_default(),
+            code: CodeLocation {
+                directory: code.directory().to_owned(),
+                sha256: code.sha256().to_owned(),
+            },
+            log_group: record.log_group(),
+        };
+        Self {
+            record,
+            spec: Arc::new(spec),
+            code,
+        }
+    }
+
+    /// The configuration as clients see it; the ARN carries `qualifier` if one is given.
+    pub fn configuration(
+        &self,
+        qualifier: Option<&Qualifier>,
+        phase: Phase,
+    ) -> FunctionConfiguration {
+        let record = &self.record;
+        let settled = phase == Phase::Settled;
+        let listed = phase == Phase::Listed;
+        let pending = phase == Phase::Creating;
+        let updating = phase == Phase::Updating;
+        let why = |now: bool, text: &'static str| now.then_some(text);
+        FunctionConfiguration {
+            function_name: record.name.clone(),
+            function_arn: match qualifier {
+                Some(qualifier) => format!("{}:{qualifier}", self.spec.arn),
+                None => self.spec.arn.clone(),
+            },
+            runtime: record.runtime.clone(),
+            role: record.role.clone(),
+            handler: record.handler.clone(),
+            code_size: record.code_size,
+            description: record.description.clone(),
+            timeout: record.timeout,
+            memory_size: record.memory_mb,
+            last_modified: last_modified(
+                UNIX_EPOCH + Duration::from_millis(record.last_modified_ms),
+            ),
+            code_sha256: base64_of_hex(&record.code_sha256),
+            version: "$LATEST".to_owned(),
+            environment: record
+                .environment
+                .clone()
+                .map(|variables| EnvironmentResponse { variables }),
+            tracing_config: TracingConfig {
+                mode: Some(record.tracing_mode.clone()),
+            },
+            revision_id: record.revision_id.clone(),
+            state: (!listed).then_some(if pending {
+                State::Pending
+            } else {
+                State::Active
+            }),
+            state_reason: why(pending, "The function is being created."),
+            state_reason_code: why(pending, "Creating"),
+            last_update_status: match phase {
+                Phase::Settled => Some(LastUpdateStatus::Successful),
+                Phase::Updating => Some(LastUpdateStatus::InProgress),
+                Phase::Creating | Phase::Listed => None,
+            },
+            last_update_status_reason: why(updating, "The function is being created."),
+            last_update_status_reason_code: why(updating, "Creating"),
+            package_type: "Zip",
+            architectures: vec![self.spec.architecture.clone()],
+            ephemeral_storage: EphemeralStorage {
+                size: record.ephemeral_storage_mb.into(),
+            },
+            snap_start: SnapStartResponse {
+                apply_on: record.snap_start_apply_on.clone(),
+                optimization_status: "Off",
+            },
+            runtime_version_config: (settled || pending || updating).then(|| {
+                RuntimeVersionConfig {
+                    runtime_version_arn: format!(
+                        "arn:aws:lambda:{}::runtime:{}",
+                        self.spec.region,
+                        hex(&Sha256::digest(record.runtime.as_bytes()))
+                    ),
+                }
+            }),
+            logging_config: record.logging_response(),
+        }
+    }
+}
+
+impl FunctionRecord {
+    /// Log group: the one given, else `/aws/lambda/NAME`.
+    pub fn log_group(&self) -> String {
+        self.logging
+            .log_group
+            .clone()
+            .unwrap_or_else(|| format!("/aws/lambda/{}", self.name))
+    }
+
+    fn logging_response(&self) -> LoggingConfig {
+        let json = self.logging.log_format.as_deref() == Some("JSON");
+        let level = |given: &Option<String>| {
+            json.then(|| given.clone().unwrap_or_else(|| "INFO".to_owned()))
+        };
+        LoggingConfig {
+            log_format: Some(if json { "JSON" } else { "Text" }.to_owned()),
+            application_log_level: level(&self.logging.application_log_level),
+            system_log_level: level(&self.logging.system_log_level),
+            log_group: Some(self.log_group()),
+        }
+    }
+}
+
+/// ARN of a function of this registry.
+pub(crate) fn arn(name: &str, qualifier: Option<&Qualifier>, config: &Config) -> String {
+    FunctionArn {
+        region: config.region.clone(),
+        account: config.account.clone(),
+        name: name.to_owned(),
+        qualifier: qualifier.cloned(),
+    }
+    .to_string()
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        })
+}
+
+/// `CodeSha256` is base64 of the hash that we keep in hex.
+fn base64_of_hex(text: &str) -> String {
+    let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
+    let bytes: Vec<u8> = text
+        .as_bytes()
+        .as_chunks::<2>()
+        .0
+        .iter()
+        .map(|[high, low]| digit(*high) << 4 | digit(*low))
+        .collect();
+    BASE64_STANDARD.encode(bytes)
+}

@@ -1,0 +1,260 @@
+//! The registry itself: opening, looking up, and the one place where memory changes.
+//!
+//! Lock order: `changes` before `functions`. `functions` is never held over an await.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use parking_lot::RwLock;
+use proto_lambda::{
+    AccountLimit, AccountSettings, AccountUsage, ApiError, FunctionRef, Qualifier, limits,
+};
+use proto_node::Revision;
+use tokio::sync::Mutex;
+
+use crate::{
+    CodeError, CodeStore, Config, Function, FunctionRecord, OpenError, SqliteStore, Store,
+    StoredCode, record::arn,
+};
+
+/// A revision that no longer exists in the registry while instances of it may still run.
+///
+/// Tell the node to forget it, then give it to [`Registry::collect`].
+#[derive(Debug)]
+#[must_use = "its code stays on disk until it is collected"]
+pub struct Retired {
+    /// What the node knows it as.
+    pub revision: Revision,
+    /// Keeps the code on disk.
+    pub(crate) _code: Arc<StoredCode>,
+}
+
+/// Functions, their code and their tags.
+pub struct Registry {
+    pub(crate) config: Config,
+    store: Box<dyn Store>,
+    pub(crate) code: Arc<CodeStore>,
+    functions: RwLock<BTreeMap<String, Arc<Function>>>,
+    /// Held by whoever changes a function, from the look at it until the change is in memory.
+    pub(crate) changes: Mutex<()>,
+}
+
+impl Registry {
+    /// Opens the registry in `config.data` with its embedded store.
+    pub async fn open(config: Config) -> Result<Self, OpenError> {
+        let data = config.data.clone();
+        let (store, code) = tokio::task::spawn_blocking(move || open_directory(&data)).await??;
+        Self::with_store(config, Box::new(store), code).await
+    }
+
+    /// Opens the registry over any store.
+    pub async fn with_store(
+        config: Config,
+        store: Box<dyn Store>,
+        code: CodeStore,
+    ) -> Result<Self, OpenError> {
+        let records = store.load().await?;
+        let code = Arc::new(code);
+        let loaded_code = Arc::clone(&code);
+        let loaded_config = config.clone();
+        let functions = tokio::task::spawn_blocking(move || {
+            let functions = load(records, &loaded_code, &loaded_config);
+            loaded_code.collect();
+            functions
+        })
+        .await?;
+        tracing::info!(functions = functions.len(), data = %config.data.display(), "registry opened");
+        Ok(Self {
+            config,
+            store,
+            code,
+            functions: RwLock::new(functions),
+            changes: Mutex::new(()),
+        })
+    }
+
+    /// The function that a client named. A qualifier other than `$LATEST` names nothing yet.
+    pub fn find(&self, wanted: &FunctionRef) -> Result<Arc<Function>, ApiError> {
+        self.check_place(wanted)?;
+        let not_found = || ApiError::function_not_found(&self.arn_of(wanted));
+        match wanted.qualifier {
+            None | Some(Qualifier::Latest) => {}
+            Some(Qualifier::Version(_) | Qualifier::Alias(_)) => return Err(not_found()),
+        }
+        self.functions
+            .read()
+            .get(&wanted.name)
+            .cloned()
+            .ok_or_else(not_found)
+    }
+
+    /// Checks that a name points to this region and this account, as far as it says.
+    pub(crate) fn check_place(&self, wanted: &FunctionRef) -> Result<(), ApiError> {
+        if let Some(region) = &wanted.region
+            && *region != self.config.region
+        {
+            return Err(ApiError::new(
+                proto_lambda::ErrorCode::RESOURCE_NOT_FOUND,
+                format!(
+                    "Functions from '{region}' are not reachable in this region ('{}')",
+                    self.config.region
+                ),
+            ));
+        }
+        if wanted
+            .account
+            .as_ref()
+            .is_some_and(|account| *account != self.config.account)
+        {
+            return Err(ApiError::function_not_found(&self.arn_of(wanted)));
+        }
+        Ok(())
+    }
+
+    /// The ARN by which a client named a function, complete.
+    pub fn arn_of(&self, wanted: &FunctionRef) -> String {
+        let mut config = self.config.clone();
+        if let Some(account) = &wanted.account {
+            config.account.clone_from(account);
+        }
+        arn(&wanted.name, wanted.qualifier.as_ref(), &config)
+    }
+
+    /// Up to `count` functions in the order of their names, after `after`.
+    pub fn page(&self, after: Option<&str>, count: usize) -> Vec<Arc<Function>> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let functions = self.functions.read();
+        let start = after.map_or(Unbounded, Excluded);
+        functions
+            .range::<str, _>((start, Unbounded))
+            .take(count)
+            .map(|(_, function)| Arc::clone(function))
+            .collect()
+    }
+
+    /// Limits and use of the account. `concurrency` is what the node can run at once.
+    pub fn account_settings(&self, concurrency: u32) -> AccountSettings {
+        let functions = self.functions.read();
+        AccountSettings {
+            account_limit: AccountLimit {
+                total_code_size: limits::TOTAL_CODE_BYTES,
+                code_size_unzipped: limits::UNZIPPED_BYTES,
+                code_size_zipped: limits::ZIPPED_BYTES,
+                concurrent_executions: concurrency,
+                unreserved_concurrent_executions: concurrency,
+            },
+            account_usage: AccountUsage {
+                total_code_size: functions
+                    .values()
+                    .map(|function| function.record.code_size)
+                    .sum(),
+                function_count: functions.len() as u64,
+            },
+        }
+    }
+
+    /// Removes the code of retired revisions once nothing refers to it.
+    pub async fn collect(&self, retired: Retired) {
+        let code = Arc::clone(&self.code);
+        let work = tokio::task::spawn_blocking(move || {
+            drop(retired);
+            code.collect();
+        });
+        if let Err(error) = work.await {
+            tracing::warn!(%error, "collecting old code was interrupted");
+        }
+    }
+
+    /// Adds a function: stored first, then visible. The caller holds `changes`.
+    pub(crate) async fn insert(&self, function: Function) -> Result<Arc<Function>, ApiError> {
+        self.store.insert(function.record.clone()).await?;
+        Ok(self.show(function))
+    }
+
+    /// Replaces `old`: stored first, then visible. The caller holds `changes`.
+    pub(crate) async fn replace(
+        &self,
+        old: &Function,
+        new: Function,
+    ) -> Result<Arc<Function>, ApiError> {
+        self.store
+            .replace(new.record.clone(), old.record.revision_id.clone())
+            .await?;
+        Ok(self.show(new))
+    }
+
+    /// Removes a function: stored first, then invisible. The caller holds `changes`.
+    pub(crate) async fn remove(&self, old: &Function) -> Result<(), ApiError> {
+        self.store
+            .remove(old.record.name.clone(), old.record.revision_id.clone())
+            .await?;
+        self.functions.write().remove(&old.record.name);
+        Ok(())
+    }
+
+    pub(crate) fn exists(&self, name: &str) -> bool {
+        self.functions.read().contains_key(name)
+    }
+
+    fn show(&self, function: Function) -> Arc<Function> {
+        let function = Arc::new(function);
+        self.functions
+            .write()
+            .insert(function.record.name.clone(), Arc::clone(&function));
+        function
+    }
+
+    /// Checks and stores a zip on a thread that may block.
+    pub(crate) async fn store_code(
+        &self,
+        zip: proto_lambda::Zip,
+    ) -> Result<Arc<StoredCode>, ApiError> {
+        let code = Arc::clone(&self.code);
+        let stored = tokio::task::spawn_blocking(move || code.put(&zip.0)).await;
+        Ok(stored.map_err(CodeError::from)??)
+    }
+
+    /// Checks a zip on a thread that may block.
+    pub(crate) async fn check_code(&self, zip: proto_lambda::Zip) -> Result<(), ApiError> {
+        let code = Arc::clone(&self.code);
+        let checked = tokio::task::spawn_blocking(move || code.check(&zip.0)).await;
+        Ok(checked.map_err(CodeError::from)??)
+    }
+}
+
+fn open_directory(data: &Path) -> Result<(SqliteStore, CodeStore), OpenError> {
+    // Opening the code store makes the directory; the database's lock then keeps others out, so
+    // it comes first in time but needs the directory to be there.
+    std::fs::create_dir_all(data).map_err(|source| CodeError::Io {
+        doing: "make",
+        path: data.to_owned(),
+        source,
+    })?;
+    let store = SqliteStore::open(&data.join("registry.sqlite"))?;
+    let code = CodeStore::open(&data.join("code"))?;
+    Ok((store, code))
+}
+
+fn load(
+    records: Vec<FunctionRecord>,
+    code: &CodeStore,
+    config: &Config,
+) -> BTreeMap<String, Arc<Function>> {
+    let with_code = |record: FunctionRecord| {
+        let stored = code
+            .restore(&record.code_sha256, record.code_size)
+            .unwrap_or_else(|error| {
+                let error = &error as &dyn std::error::Error;
+                tracing::error!(
+                    function = record.name,
+                    error,
+                    "code is lost; the function cannot run"
+                );
+                code.lost(&record.code_sha256, record.code_size)
+            });
+        (
+            record.name.clone(),
+            Arc::new(Function::new(record, stored, config)),
+        )
+    };
+    records.into_iter().map(with_code).collect()
+}
