@@ -1,0 +1,104 @@
+//! One request on its way through the gateway.
+
+use bytes::Bytes;
+use http::{HeaderMap, request::Parts};
+use percent_encoding::percent_decode_str;
+use proto_lambda::{ApiError, ErrorCode, FunctionRef, Violations, limits};
+use serde::de::DeserializeOwned;
+
+/// Longest raw query in bytes; the request line is bounded as well.
+const QUERY_PAIRS: usize = 128;
+
+/// One request: its head taken apart, and its whole body.
+pub(crate) struct Call {
+    /// UUID that names this request in answers and logs.
+    pub(crate) id: String,
+    /// Parameters of the path, in order.
+    pub(crate) parameters: Vec<String>,
+    /// Head of the request.
+    pub(crate) head: Parts,
+    /// Body of the request.
+    pub(crate) body: Bytes,
+}
+
+impl Call {
+    /// The query's value of `name`.
+    pub(crate) fn query(&self, name: &str) -> Option<String> {
+        self.query_all(name).into_iter().next()
+    }
+
+    /// All values of `name` in the query.
+    pub(crate) fn query_all(&self, name: &str) -> Vec<String> {
+        query_pairs(self.head.uri.query().unwrap_or_default())
+            .filter(|(key, _)| key == name)
+            .map(|(_, value)| value)
+            .collect()
+    }
+
+    /// A header as text.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        header(&self.head.headers, name)
+    }
+
+    /// The first path parameter.
+    pub(crate) fn resource(&self) -> &str {
+        self.parameters.first().map_or("", String::as_str)
+    }
+
+    /// The function in the path.
+    pub(crate) fn function(&self) -> Result<FunctionRef, ApiError> {
+        FunctionRef::parse(self.resource(), limits::NAMESPACED_NAME_CHARS)
+    }
+
+    /// The function in the path with the query's qualifier.
+    pub(crate) fn qualified_function(&self) -> Result<FunctionRef, ApiError> {
+        self.function()?
+            .qualified(self.query("Qualifier").as_deref())
+    }
+
+    /// The body as JSON of a shape; an empty body is an empty object.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ApiError> {
+        let body: &[u8] = if self.body.is_empty() {
+            b"{}"
+        } else {
+            &self.body
+        };
+        serde_json::from_slice(body)
+            .map_err(|error| ApiError::new(ErrorCode::SERIALIZATION, error.to_string()))
+    }
+
+    /// A header that must be one of some words.
+    pub(crate) fn word_header<'a>(
+        &'a self,
+        name: &str,
+        member: &str,
+        allowed: &[&str],
+    ) -> Result<Option<&'a str>, ApiError> {
+        let value = self.header(name);
+        let mut violations = Violations::default();
+        violations.check_enum(value, member, allowed);
+        violations.into_result()?;
+        Ok(value)
+    }
+}
+
+/// A header as text.
+pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+/// Names and values of a query, decoded.
+pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
+    let decode = |text: &str| {
+        let spaced = text.replace('+', " ");
+        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
+    };
+    query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .take(QUERY_PAIRS)
+        .map(move |pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (decode(name), decode(value))
+        })
+}

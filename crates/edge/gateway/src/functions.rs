@@ -1,0 +1,139 @@
+//! Operations on functions, tags and the account.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use control_registry::Phase;
+use http::StatusCode;
+use proto_lambda::{FunctionCodeLocation, GetFunctionResponse, check_page_size};
+use serde::Serialize;
+
+use crate::{
+    call::Call,
+    download,
+    respond::{self, Answer},
+    server::{self, Shared},
+};
+
+/// CreateFunction. Runs on its own task: a client that goes away half-way leaves a whole function.
+pub(crate) async fn create(shared: &Arc<Shared>, call: Call) -> Answer {
+    let request = call.json()?;
+    drop(call);
+    let registry = Arc::clone(&shared.registry);
+    let created = server::detached(async move { registry.create(request).await }).await?;
+    respond::json(StatusCode::CREATED, &created)
+}
+
+/// GetFunction.
+pub(crate) fn get(shared: &Shared, call: &Call) -> Answer {
+    let wanted = call.qualified_function()?;
+    let function = shared.registry.find(&wanted)?;
+    let tags = &function.record.tags;
+    respond::ok(&GetFunctionResponse {
+        configuration: function.configuration(wanted.qualifier.as_ref(), Phase::Settled),
+        code: FunctionCodeLocation {
+            repository_type: "S3",
+            location: download::url(shared, &function, call),
+        },
+        tags: (!tags.is_empty()).then(|| tags.clone()),
+    })
+}
+
+/// GetFunctionConfiguration.
+pub(crate) fn get_configuration(shared: &Shared, call: &Call) -> Answer {
+    let wanted = call.qualified_function()?;
+    let function = shared.registry.find(&wanted)?;
+    respond::ok(&function.configuration(wanted.qualifier.as_ref(), Phase::Settled))
+}
+
+/// ListFunctions.
+pub(crate) fn list(shared: &Shared, call: &Call) -> Answer {
+    let page = check_page_size(call.query("MaxItems").as_deref())?;
+    let marker = call.query("Marker");
+    respond::ok(&shared.registry.list(
+        marker.as_deref(),
+        page,
+        call.query("FunctionVersion").as_deref(),
+    )?)
+}
+
+/// ListVersionsByFunction.
+pub(crate) fn list_versions(shared: &Shared, call: &Call) -> Answer {
+    check_page_size(call.query("MaxItems").as_deref())?;
+    respond::ok(&shared.registry.list_versions(&call.function()?)?)
+}
+
+/// UpdateFunctionCode.
+pub(crate) async fn update_code(shared: &Arc<Shared>, call: Call) -> Answer {
+    let wanted = call.function()?;
+    let request = call.json()?;
+    drop(call);
+    let task = Arc::clone(shared);
+    let updated = server::detached(async move {
+        let (configuration, retired) = task.registry.update_code(&wanted, request).await?;
+        if let Some(retired) = retired {
+            task.retire(retired);
+        }
+        Ok(configuration)
+    });
+    respond::ok(&updated.await?)
+}
+
+/// UpdateFunctionConfiguration.
+pub(crate) async fn update_configuration(shared: &Arc<Shared>, call: &Call) -> Answer {
+    let wanted = call.function()?;
+    let request = call.json()?;
+    let task = Arc::clone(shared);
+    let updated = server::detached(async move {
+        let (configuration, retired) = task.registry.update_configuration(&wanted, request).await?;
+        task.retire(retired);
+        Ok(configuration)
+    });
+    respond::ok(&updated.await?)
+}
+
+/// DeleteFunction. Clients accept 200 and 204; AWS answers 204.
+pub(crate) async fn delete(shared: &Arc<Shared>, call: &Call) -> Answer {
+    let wanted = call.qualified_function()?;
+    let task = Arc::clone(shared);
+    let deleted = server::detached(async move {
+        let retired = task.registry.delete(&wanted).await?;
+        task.retire(retired);
+        task.logs.forget(&wanted.name);
+        Ok(())
+    });
+    deleted.await?;
+    respond::nothing()
+}
+
+/// GetAccountSettings.
+pub(crate) fn account_settings(shared: &Shared) -> Answer {
+    respond::ok(&shared.registry.account_settings(shared.config.concurrency))
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct ListTagsResponse {
+    tags: BTreeMap<String, String>,
+}
+
+/// ListTags.
+pub(crate) fn list_tags(shared: &Shared, call: &Call) -> Answer {
+    respond::ok(&ListTagsResponse {
+        tags: shared.registry.tags(call.resource())?,
+    })
+}
+
+/// TagResource.
+pub(crate) async fn tag(shared: &Shared, call: &Call) -> Answer {
+    shared.registry.tag(call.resource(), call.json()?).await?;
+    respond::nothing()
+}
+
+/// UntagResource.
+pub(crate) async fn untag(shared: &Shared, call: &Call) -> Answer {
+    shared
+        .registry
+        .untag(call.resource(), &call.query_all("tagKeys"))
+        .await?;
+    respond::nothing()
+}

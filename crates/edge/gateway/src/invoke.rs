@@ -1,0 +1,221 @@
+//! Invoke: from an HTTP request to an event, and from its outcome to an HTTP answer.
+
+use std::{
+    sync::Arc,
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use bytes::Bytes;
+use http::{HeaderName, Response, StatusCode};
+use proto_lambda::{ApiError, ErrorCode, limits};
+use proto_node::{
+    FunctionFault, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, LogTail,
+    MAX_RESPONSE_BYTES, StartKind, tail_of,
+};
+use serde::de::IgnoredAny;
+use uuid::Uuid;
+
+use crate::{
+    call::Call,
+    respond::{self, Answer, Body},
+    server::{self, Shared},
+};
+
+const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
+const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
+const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
+const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Longest trace header that is passed on.
+const TRACE_ID_BYTES: usize = 512;
+
+/// How the caller wants the function run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum InvocationType {
+    RequestResponse,
+    DryRun,
+}
+
+/// Serves Invoke.
+pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
+    let wanted = call.qualified_function()?;
+    let kind = invocation_type(call)?;
+    let log_tail = match call.word_header("x-amz-log-type", "logType", &["None", "Tail"])? {
+        Some("Tail") => LogTail::Tail,
+        _ => LogTail::None,
+    };
+    let function = shared.registry.find(&wanted)?;
+    let payload = event(&call.body)?;
+    let client_context = client_context(call)?;
+    if kind == InvocationType::DryRun {
+        return respond::nothing();
+    }
+    let trace_id = trace_id(call);
+    let request = InvokeRequest {
+        request_id: call.id.clone(),
+        payload,
+        invoked_arn: shared.registry.arn_of(&wanted),
+        client_context,
+        trace_id: Some(trace_id.clone()),
+        log_tail,
+        queue_deadline: Instant::now() + shared.config.queue_wait,
+    };
+    // If the client goes away, the event still runs to its end.
+    let invoker = Arc::clone(&shared.invoker);
+    let spec = Arc::clone(&function.spec);
+    let run = async move {
+        invoker
+            .invoke(spec, request)
+            .await
+            .map_err(|error| refused(&error))
+    };
+    let outcome = server::detached(run).await?;
+    let mut response = answer(outcome, log_tail);
+    respond::set(&mut response, TRACE_ID, &trace_id);
+    Ok(response)
+}
+
+fn invocation_type(call: &Call) -> Result<InvocationType, ApiError> {
+    for (header, member) in [
+        ("x-amz-tenant-id", "TenantId"),
+        ("x-amz-durable-execution-name", "DurableExecutionName"),
+    ] {
+        if call.header(header).is_some() {
+            return Err(ApiError::invalid_parameter(format!(
+                "Rekindle does not support {member} yet."
+            )));
+        }
+    }
+    let allowed = &["Event", "RequestResponse", "DryRun"];
+    match call.word_header("x-amz-invocation-type", "invocationType", allowed)? {
+        Some("DryRun") => Ok(InvocationType::DryRun),
+        Some("Event") => Err(ApiError::invalid_parameter(
+            "Rekindle does not queue asynchronous invocations yet; use InvocationType RequestResponse.",
+        )),
+        _ => Ok(InvocationType::RequestResponse),
+    }
+}
+
+/// The event: nothing means an empty object, as at AWS; anything else must be JSON.
+fn event(body: &Bytes) -> Result<Bytes, ApiError> {
+    if body.is_empty() {
+        return Ok(Bytes::from_static(b"{}"));
+    }
+    let invalid = |reason: String| {
+        ApiError::new(
+            ErrorCode::INVALID_REQUEST_CONTENT,
+            format!("Could not parse request body into json: {reason}"),
+        )
+    };
+    let text = std::str::from_utf8(body).map_err(|error| invalid(format!("not UTF-8: {error}")))?;
+    // Skipping a value needs no recursion, so nesting cannot exhaust the stack.
+    serde_json::from_str::<IgnoredAny>(text).map_err(|error| invalid(error.to_string()))?;
+    Ok(body.clone())
+}
+
+fn client_context(call: &Call) -> Result<Option<String>, ApiError> {
+    let Some(encoded) = call
+        .header("x-amz-client-context")
+        .filter(|text| !text.is_empty())
+    else {
+        return Ok(None);
+    };
+    if encoded.len() > limits::CLIENT_CONTEXT_BYTES {
+        return Err(ApiError::invalid_parameter(format!(
+            "Client context must be no more than {} bytes.",
+            limits::CLIENT_CONTEXT_BYTES
+        )));
+    }
+    let decoded = BASE64_STANDARD
+        .decode(encoded)
+        .ok()
+        .and_then(|bytes| String::from_utf8(bytes).ok());
+    match decoded.filter(|text| serde_json::from_str::<serde_json::Map<_, _>>(text).is_ok()) {
+        Some(text) => Ok(Some(text)),
+        None => Err(ApiError::new(
+            ErrorCode::INVALID_REQUEST_CONTENT,
+            "Client context must be a valid Base64-encoded JSON object.",
+        )),
+    }
+}
+
+/// The caller's trace header, or a new one that is not sampled.
+fn trace_id(call: &Call) -> String {
+    let acceptable = |text: &&str| {
+        text.len() <= TRACE_ID_BYTES && text.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    if let Some(given) = call.header("x-amzn-trace-id").filter(acceptable) {
+        return given.to_owned();
+    }
+    let seconds = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    let root = Uuid::new_v4().simple().to_string();
+    let parent = Uuid::new_v4().simple().to_string();
+    format!(
+        "Root=1-{seconds:08x}-{};Parent={};Sampled=0",
+        &root[..24],
+        &parent[..16]
+    )
+}
+
+fn refused(error: &InvokeError) -> ApiError {
+    match error {
+        InvokeError::Throttled(_) => ApiError::throttled("ConcurrentInvocationLimitExceeded"),
+        InvokeError::RuntimeUnavailable { .. } => {
+            ApiError::new(ErrorCode::INVALID_RUNTIME, error.to_string())
+        }
+        InvokeError::Sandbox(_) => {
+            tracing::error!(%error, "an invocation could not be run");
+            ApiError::service("The function could not be run; the server's log has the reason.")
+        }
+        InvokeError::ShuttingDown => ApiError::new(
+            ErrorCode::SERVICE_UNAVAILABLE,
+            "The server is shutting down.",
+        ),
+    }
+}
+
+fn answer(outcome: InvokeOutcome, log_tail: LogTail) -> Response<Body> {
+    let result = match outcome.result {
+        // The node keeps this limit too; here it holds for every node.
+        InvokeResult::Success(body) if body.len() > MAX_RESPONSE_BYTES => {
+            InvokeResult::Fault(FunctionFault::response_too_large())
+        }
+        result => result,
+    };
+    let (body, fault) = match result {
+        InvokeResult::Success(body) => (body, false),
+        InvokeResult::Fault(fault) => (fault.body, true),
+    };
+    let mut response = respond::json_text(StatusCode::OK, body);
+    respond::set(&mut response, EXECUTED_VERSION, &outcome.executed_version);
+    if fault {
+        respond::set(&mut response, FUNCTION_ERROR, "Unhandled");
+    }
+    if log_tail == LogTail::Tail {
+        respond::set(
+            &mut response,
+            LOG_RESULT,
+            &BASE64_STANDARD.encode(tail_of(&outcome.log_tail)),
+        );
+    }
+    let start = match outcome.start {
+        StartKind::Warm => "warm",
+        StartKind::Cold => "cold",
+        StartKind::Restored => "restored",
+    };
+    // Durations of Server-Timing are in milliseconds (W3C Server Timing, 3).
+    let stages = outcome.timings.0.iter().map(|entry| {
+        format!(
+            ", {};dur={:.3}",
+            entry.stage.name(),
+            entry.time.as_secs_f64() * 1e3
+        )
+    });
+    let timing = stages.fold(format!("start;desc={start}"), |text, stage| text + &stage);
+    respond::set(&mut response, SERVER_TIMING, &timing);
+    response
+}
