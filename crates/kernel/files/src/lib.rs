@@ -16,6 +16,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod pidfd;
 pub mod pipe;
+pub mod pty;
 pub mod signalfd;
 #[cfg(test)]
 mod testing;

@@ -157,6 +157,11 @@ impl File for PipeEnd {
         self.leave();
     }
 
+    fn reopen(&self, flags: u32) -> Result<Arc<dyn File>> {
+        let access = AccessMode::from_flags(flags);
+        Ok(PipeEnd::join(&self.pipe, access, self.inode.clone()))
+    }
+
     fn anonymous_name(&self) -> String {
         format!("pipe:[{}]", self.pipe.ino)
     }

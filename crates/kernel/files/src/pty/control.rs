@@ -50,7 +50,11 @@ impl Terminal {
             return Ok(());
         }
         if self.jobs.shuns(signal) {
-            return if signal == SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
+            return if signal == SIGTTIN {
+                Err(Errno::EIO)
+            } else {
+                Ok(())
+            };
         }
         if caller.orphaned {
             return Err(Errno::EIO);
@@ -73,7 +77,11 @@ impl Terminal {
         arg: u64,
     ) -> Result<u64> {
         if side == Side::Slave && self.state.lock().hung_up {
-            return Err(if request == ioctl::TIOCSPGRP { Errno::ENOTTY } else { Errno::EIO });
+            return Err(if request == ioctl::TIOCSPGRP {
+                Errno::ENOTTY
+            } else {
+                Errno::EIO
+            });
         }
         match request {
             ioctl::TCGETS => memory.write_bytes(arg, &self.termios().to_old())?,
@@ -225,7 +233,8 @@ impl Terminal {
         state.session = Some(caller.session);
         state.foreground = caller.group;
         drop(state);
-        self.jobs.set_controlling_terminal(caller.session, Some(Arc::clone(self)));
+        self.jobs
+            .set_controlling_terminal(caller.session, Some(Arc::clone(self)));
     }
 
     fn take_control(self: &Arc<Self>, steal: u64) -> Result<()> {
@@ -247,7 +256,8 @@ impl Terminal {
         state.session = Some(caller.session);
         state.foreground = caller.group;
         drop(state);
-        self.jobs.set_controlling_terminal(caller.session, Some(Arc::clone(self)));
+        self.jobs
+            .set_controlling_terminal(caller.session, Some(Arc::clone(self)));
         Ok(())
     }
 
@@ -363,7 +373,11 @@ impl Terminal {
 impl Patience {
     /// By the status flags of a description.
     pub(super) fn of(nonblocking: bool) -> Patience {
-        if nonblocking { Patience::Nonblocking } else { Patience::Waiting }
+        if nonblocking {
+            Patience::Nonblocking
+        } else {
+            Patience::Waiting
+        }
     }
 }
 

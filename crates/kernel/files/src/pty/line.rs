@@ -158,10 +158,12 @@ impl Input {
 
     /// The bytes of the line being edited.
     fn editing(&self) -> impl DoubleEndedIterator<Item = u8> + '_ {
-        self.cells.range(self.complete.min(self.cells.len())..).map(|cell| match cell {
-            Cell::Byte(b) | Cell::End(b) => *b,
-            Cell::Eof => 0,
-        })
+        self.cells
+            .range(self.complete.min(self.cells.len())..)
+            .map(|cell| match cell {
+                Cell::Byte(b) | Cell::End(b) => *b,
+                Cell::Eof => 0,
+            })
     }
 
     fn last_edited(&self) -> Option<u8> {
@@ -254,7 +256,11 @@ impl Input {
                 break;
             }
             if byte.is_ascii_control() {
-                before += if termios.lflag().contains(Lflag::ECHOCTL) { 2 } else { 0 };
+                before += if termios.lflag().contains(Lflag::ECHOCTL) {
+                    2
+                } else {
+                    0
+                };
             } else if !continues(byte, termios) {
                 before += 1;
             }

@@ -11,6 +11,9 @@ pub(super) struct Output {
     pub(super) column: usize,
     /// The column where the line being typed began, for erasing tabs.
     pub(super) line_column: usize,
+    /// While output is stopped, echo waits here.
+    paused: bool,
+    held: Vec<u8>,
 }
 
 /// Most bytes that wait; a writer then waits too.
@@ -41,8 +44,25 @@ impl Output {
 
     /// Appends an echoed byte if there is room.
     pub(super) fn echo(&mut self, byte: u8, termios: &Termios) {
-        if self.bytes.len() + LONGEST <= OUTPUT_LIMIT + ECHO_EXTRA {
+        if self.paused {
+            if self.held.len() < ECHO_EXTRA {
+                self.held.push(byte);
+            }
+        } else if self.bytes.len() + LONGEST <= OUTPUT_LIMIT + ECHO_EXTRA {
             self.put(byte, termios);
+        }
+    }
+
+    /// Output is stopped: echo is held back.
+    pub(super) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Output goes on: shows what was held back.
+    pub(super) fn resume(&mut self, termios: &Termios) {
+        self.paused = false;
+        for byte in std::mem::take(&mut self.held) {
+            self.echo(byte, termios);
         }
     }
 
@@ -70,7 +90,11 @@ impl Output {
             }
             _ => {
                 let upper = flags.contains(Oflag::OLCUC);
-                let byte = if upper { byte.to_ascii_uppercase() } else { byte };
+                let byte = if upper {
+                    byte.to_ascii_uppercase()
+                } else {
+                    byte
+                };
                 let continues = byte & 0xc0 == 0x80 && termios.iflag().contains(Iflag::IUTF8);
                 if !byte.is_ascii_control() && !continues {
                     self.column = self.column.saturating_add(1);

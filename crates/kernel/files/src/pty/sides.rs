@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base_abi::structs::Stat;
-use kernel_vfs::{
-    Description, Events, File, Inode, PollTable, Result, StatusFlags, UserMemory,
-};
+use kernel_vfs::{Description, Events, File, Inode, PollTable, Result, StatusFlags, UserMemory};
 
 use super::Terminal;
 use super::control::Side;
@@ -78,7 +76,9 @@ impl File for Master {
     }
 
     fn fd_info(&self) -> String {
-        self.terminal.index().map_or_else(String::new, |i| format!("tty-index:\t{i}\n"))
+        self.terminal
+            .index()
+            .map_or_else(String::new, |i| format!("tty-index:\t{i}\n"))
     }
 }
 

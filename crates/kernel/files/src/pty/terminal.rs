@@ -181,13 +181,12 @@ impl Terminal {
     /// Types bytes; returns how many were taken.
     ///
     /// # Errors
-    /// `EAGAIN` when too much waits to be read, `EIO` when no program has the terminal open any more.
+    /// `EAGAIN` when too much waits to be read.
     pub fn master_write(&self, data: &[u8]) -> Result<usize> {
         let mut state = self.state.lock();
-        if state.slave_gone {
-            return Err(Errno::EIO);
-        }
-        let n = data.len().min(TYPED_LIMIT.saturating_sub(state.typed.len()));
+        let n = data
+            .len()
+            .min(TYPED_LIMIT.saturating_sub(state.typed.len()));
         state.typed.extend(data.iter().take(n));
         let after = state.digest();
         self.settle(state, after);
@@ -289,7 +288,10 @@ impl Terminal {
             Some(_) => Err(Errno::EAGAIN),
             None => {
                 let deadline = now.saturating_add(time);
-                state.timer = Some(ReadTimer { deadline, seen: available });
+                state.timer = Some(ReadTimer {
+                    deadline,
+                    seen: available,
+                });
                 let target = Arc::downgrade(&self.bell);
                 state.alarm = Some(self.clock.arm(ClockId::Monotonic, deadline, target));
                 Err(Errno::EAGAIN)
@@ -344,7 +346,11 @@ impl Terminal {
         }
         let available = state.input.readable(&state.termios);
         let (min, time) = (state.termios.cc(Cc::Min), state.termios.cc(Cc::Time));
-        let need = if time == 0 { usize::from(min).max(1) } else { 1 };
+        let need = if time == 0 {
+            usize::from(min).max(1)
+        } else {
+            1
+        };
         let now = || self.clock.now(ClockId::Monotonic);
         available >= need || state.timer.is_some_and(|t| t.deadline <= now())
     }
@@ -377,7 +383,8 @@ impl Terminal {
         }
         drop(state);
         if last {
-            self.master_queue.wake(Events::READABLE | Events::WRITABLE | Events::ALWAYS);
+            self.master_queue
+                .wake(Events::READABLE | Events::WRITABLE | Events::ALWAYS);
         }
     }
 
@@ -391,7 +398,8 @@ impl Terminal {
         let session = state.session.take();
         let foreground = std::mem::take(&mut state.foreground);
         drop(state);
-        self.slave_queue.wake(Events::READABLE | Events::WRITABLE | Events::ALWAYS);
+        self.slave_queue
+            .wake(Events::READABLE | Events::WRITABLE | Events::ALWAYS);
         if let Some(session) = session {
             self.jobs.signal_leader(session, SIGHUP);
             self.jobs.signal_leader(session, SIGCONT);
@@ -469,6 +477,7 @@ impl State {
 
     pub(super) fn stop(&mut self, after: &mut Aftermath) {
         if !std::mem::replace(&mut self.stopped, true) {
+            self.output.pause();
             self.packet.remove(Packet::START);
             self.note(Packet::STOP, after);
         }
@@ -478,6 +487,8 @@ impl State {
         if std::mem::replace(&mut self.stopped, false) {
             self.packet.remove(Packet::STOP);
             self.note(Packet::START, after);
+            self.output.resume(&self.termios);
+            after.master |= Events::READABLE;
             after.slave |= Events::WRITABLE;
         }
     }

@@ -121,8 +121,12 @@ impl Default for Termios {
     /// What Linux gives a new terminal.
     fn default() -> Termios {
         let mut cc = [0; 19];
-        let defaults = [3, 0x1c, 0x7f, 0x15, 4, 0, 1, 0, 0x11, 0x13, 0x1a, 0, 0x12, 0x0f, 0x17, 0x16];
-        cc.iter_mut().zip(defaults).for_each(|(to, from)| *to = from);
+        let defaults = [
+            3, 0x1c, 0x7f, 0x15, 4, 0, 1, 0, 0x11, 0x13, 0x1a, 0, 0x12, 0x0f, 0x17, 0x16,
+        ];
+        cc.iter_mut()
+            .zip(defaults)
+            .for_each(|(to, from)| *to = from);
         let lflag = Lflag::ISIG
             | Lflag::ICANON
             | Lflag::ECHO
@@ -183,7 +187,9 @@ impl Termios {
 
     /// Whether flow control works with the usual ^S and ^Q (`TIOCPKT_DOSTOP`).
     pub(super) fn usual_flow(&self) -> bool {
-        self.iflag().contains(Iflag::IXON) && self.cc(Cc::Stop) == 0x13 && self.cc(Cc::Start) == 0x11
+        self.iflag().contains(Iflag::IXON)
+            && self.cc(Cc::Stop) == 0x13
+            && self.cc(Cc::Start) == 0x11
     }
 
     /// As `struct termios`.
