@@ -13,6 +13,7 @@ pub mod proc;
 pub mod process;
 pub mod ptrace;
 pub mod rlimit;
+pub mod seal;
 pub mod seccomp;
 pub mod shared_words;
 pub mod signal;

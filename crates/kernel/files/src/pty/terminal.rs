@@ -172,6 +172,12 @@ impl Terminal {
         self.state.lock().session
     }
 
+    /// Woken when the master side has something to do.
+    #[must_use]
+    pub fn host_queue(&self) -> &WaitQueue {
+        &self.master_queue
+    }
+
     /// Settings now.
     #[must_use]
     pub fn termios(&self) -> Termios {

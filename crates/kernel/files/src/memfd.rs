@@ -1,0 +1,232 @@
+//! Files of memory without a name (memfd_create(2)).
+//!
+//! The contents are a host memory file, which mappings share; the host enforces seals on every way to it.
+
+use std::fs::File as HostFile;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::sync::Arc;
+
+use base_abi::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
+use base_abi::structs::Stat;
+use host_sys::{memory_file, seal};
+use kernel_vfs::{Errno, File, FileType, Result};
+use parking_lot::Mutex;
+
+use crate::budget::{Budget, Charge};
+
+/// `F_SEAL_SEAL`.
+const SEAL_SEAL: i32 = 1;
+/// `F_SEAL_EXEC`.
+const SEAL_EXEC: i32 = 0x20;
+/// Every seal there is.
+const SEAL_ALL: i32 = 0x3f;
+/// Longest name (memfd_create(2)).
+pub const NAME_MAX: usize = 249;
+
+/// Whether seals may be added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sealing {
+    /// Plain: sealed against seals from the start.
+    Forbidden,
+    /// `MFD_ALLOW_SEALING`.
+    Allowed,
+    /// `MFD_NOEXEC_SEAL`: not executable, and that is sealed.
+    NoExec,
+}
+
+struct Body {
+    host: Arc<HostFile>,
+    name: String,
+    mode: u32,
+    ino: u64,
+    /// Bytes the host holds for it; also serialises growth.
+    charge: Mutex<Charge>,
+}
+
+/// A memory file; reopening shares the contents.
+#[derive(Clone)]
+pub struct MemFd(Arc<Body>);
+
+impl MemFd {
+    /// An empty file whose pages are charged to `bytes`.
+    ///
+    /// # Errors
+    /// `EINVAL` for a long name, `ENOMEM`, `EMFILE` of the host.
+    pub fn new(name: &str, sealing: Sealing, bytes: &Budget, ino: u64) -> Result<Arc<MemFd>> {
+        if name.len() > NAME_MAX {
+            return Err(Errno::EINVAL);
+        }
+        let host = seal::create_sealable("guest-memfd")?;
+        let (mode, seals) = match sealing {
+            Sealing::Forbidden => (0o777, SEAL_SEAL),
+            Sealing::Allowed => (0o777, 0),
+            Sealing::NoExec => (0o666, 0),
+        };
+        seal::add_seals(&host, seals)?;
+        Ok(Arc::new(MemFd(Arc::new(Body {
+            host: Arc::new(host),
+            name: String::from(name),
+            mode,
+            ino,
+            charge: Mutex::new(bytes.charge(0)?),
+        }))))
+    }
+
+    /// `F_ADD_SEALS`.
+    ///
+    /// # Errors
+    /// `EPERM`, `EBUSY`, `EINVAL`.
+    pub fn add_seals(&self, seals: u32) -> Result<()> {
+        let seals = i32::try_from(seals).ok().filter(|s| s & !SEAL_ALL == 0);
+        let seals = seals.ok_or(Errno::EINVAL)?;
+        Ok(seal::add_seals(&self.0.host, seals)?)
+    }
+
+    /// `F_GET_SEALS`.
+    ///
+    /// # Errors
+    /// None that the host gives for memory files.
+    pub fn seals(&self) -> Result<u32> {
+        let mut seals = seal::seals(&self.0.host)?;
+        if self.0.mode & 0o111 == 0 {
+            seals |= SEAL_EXEC;
+        }
+        Ok(seals.cast_unsigned())
+    }
+
+    fn held(&self) -> Result<u64> {
+        Ok(self.0.host.metadata()?.blocks().saturating_mul(512))
+    }
+}
+
+impl File for MemFd {
+    fn stat(&self) -> Result<Stat> {
+        let host = self.0.host.metadata()?;
+        Ok(Stat {
+            dev: 1,
+            ino: self.0.ino,
+            nlink: 0,
+            mode: FileType::Regular.mode_bits() | self.0.mode,
+            size: i64::try_from(host.len()).unwrap_or(i64::MAX),
+            blksize: 4096,
+            blocks: i64::try_from(host.blocks()).unwrap_or(i64::MAX),
+            ..Stat::default()
+        })
+    }
+
+    fn seekable(&self) -> bool {
+        true
+    }
+
+    fn pollable(&self) -> bool {
+        false
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        Ok(self.0.host.read_at(buf, offset)?)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
+        let mut charge = self.0.charge.lock();
+        let most = self.held()?.saturating_add(data.len() as u64);
+        if charge.resize(most).is_err() {
+            return Err(Errno::ENOSPC);
+        }
+        let written = self.0.host.write_at(data, offset);
+        // Giving back cannot fail, and what mappings dirtied meanwhile was charged as memory.
+        let _ = charge.resize(self.held()?.min(most));
+        Ok(written?)
+    }
+
+    fn memory_file(&self) -> Result<Arc<HostFile>> {
+        Ok(Arc::clone(&self.0.host))
+    }
+
+    fn truncate(&self, len: u64) -> Result<()> {
+        let mut charge = self.0.charge.lock();
+        self.0.host.set_len(len)?;
+        let held = self.held()?.min(charge.amount());
+        let _ = charge.resize(held);
+        Ok(())
+    }
+
+    fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
+        let end = offset
+            .checked_add(len)
+            .filter(|end| i64::try_from(*end).is_ok());
+        let end = end.ok_or(Errno::EFBIG)?;
+        if mode == FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE {
+            return Ok(memory_file::punch_hole(&self.0.host, offset, len)?);
+        }
+        if mode & !FALLOC_FL_KEEP_SIZE != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        // Pages are given on first use; only the length is part of the promise we can keep.
+        if mode == 0 && end > self.0.host.metadata()?.len() {
+            self.0.host.set_len(end)?;
+        }
+        Ok(())
+    }
+
+    fn reopen(&self, _flags: u32) -> Result<Arc<dyn File>> {
+        Ok(Arc::new(self.clone()))
+    }
+
+    fn anonymous_name(&self) -> String {
+        format!("/memfd:{} (deleted)", self.0.name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(sealing: Sealing) -> Arc<MemFd> {
+        MemFd::new("x", sealing, &Budget::new(1 << 20), 1).unwrap()
+    }
+
+    #[test]
+    fn reads_and_writes_like_a_regular_file() {
+        let file = file(Sealing::Allowed);
+        assert_eq!(file.write_at(10, b"hello"), Ok(5));
+        let mut buf = [9; 20];
+        assert_eq!(file.read_at(8, &mut buf), Ok(7));
+        assert_eq!(&buf[..7], b"\0\0hello");
+        assert_eq!(file.size(), Ok(15));
+        let again = file.reopen(0).unwrap();
+        file.truncate(11).unwrap();
+        assert_eq!(again.size(), Ok(11));
+        assert_eq!(file.anonymous_name(), "/memfd:x (deleted)");
+    }
+
+    #[test]
+    fn seals_hold() {
+        let file = file(Sealing::Allowed);
+        file.truncate(4096).unwrap();
+        assert_eq!(file.seals(), Ok(0));
+        file.add_seals(2 | 4).unwrap();
+        assert_eq!(file.truncate(0), Err(Errno::EPERM));
+        assert_eq!(file.truncate(8192), Err(Errno::EPERM));
+        assert_eq!(file.write_at(0, b"x"), Ok(1));
+        file.add_seals(8 | 1).unwrap();
+        assert_eq!(file.write_at(0, b"x"), Err(Errno::EPERM));
+        assert_eq!(file.add_seals(2), Err(Errno::EPERM));
+        assert_eq!(file.seals(), Ok(15));
+        assert_eq!(file.add_seals(0x1000), Err(Errno::EINVAL));
+        assert_eq!(
+            super::tests::file(Sealing::Forbidden).add_seals(2),
+            Err(Errno::EPERM)
+        );
+    }
+
+    #[test]
+    fn bytes_are_bounded_and_returned() {
+        let bytes = Budget::new(1 << 16);
+        let file = MemFd::new("", Sealing::Forbidden, &bytes, 1).unwrap();
+        assert_eq!(file.write_at(0, &[1; 1 << 15]), Ok(1 << 15));
+        assert_eq!(file.write_at(1 << 20, &[1; 1 << 16]), Err(Errno::ENOSPC));
+        file.truncate(1 << 30).unwrap();
+        file.truncate(0).unwrap();
+        assert_eq!(bytes.used(), 0);
+    }
+}
