@@ -1,6 +1,7 @@
 //! The address space object: creation, fork, plain getters.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use base_abi::Errno;
 use kernel_vfs::{Description, Result};
@@ -14,6 +15,7 @@ use crate::vma::{Vma, VmaFlags};
 
 /// One guest address space, shared by the threads of a process (and by `vfork` children).
 pub struct Mm {
+    id: u64,
     pub(crate) space: Arc<dyn AddressSpace>,
     state: Mutex<State>,
 }
@@ -30,6 +32,12 @@ pub(crate) struct State {
     pub(crate) exe: Option<Arc<Description>>,
     /// `MCL_FUTURE`: new mappings are locked.
     pub(crate) lock_future: bool,
+}
+
+/// A number for the next address space of this host process.
+fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 /// Sizes in bytes (`/proc/<pid>/statm`, `status`).
@@ -51,6 +59,7 @@ impl Mm {
     pub fn new(space: Arc<dyn AddressSpace>, features: &Features, limits: MmLimits) -> Mm {
         let layout = Layout::new(features, &limits);
         Mm {
+            id: next_id(),
             space,
             state: Mutex::new(State {
                 tree: VmaTree::default(),
@@ -63,6 +72,12 @@ impl Mm {
                 lock_future: false,
             }),
         }
+    }
+
+    /// A number that no other address space of this host process has or had: the name of its private futexes.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.id
     }
 
     /// The platform's side, for making contexts and futex words.
@@ -110,6 +125,7 @@ impl Mm {
             space.apply(&ops).map_err(|_| release(Errno::ENOMEM))?;
         }
         Ok(Mm {
+            id: next_id(),
             space,
             state: Mutex::new(State {
                 tree,

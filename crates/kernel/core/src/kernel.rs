@@ -1,0 +1,301 @@
+//! The root of all state of one sandbox's kernel.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base_abi::structs::SigInfo;
+use kernel_vfs::Events;
+use parking_lot::{Condvar, Mutex};
+use platform_api::Platform;
+
+use crate::freeze::{Freezer, NotFrozen};
+use crate::futex::FutexTable;
+use crate::rng::Rng;
+use crate::signal::{DefaultAction, Disposition, Signal, SignalSet, si_code, siginfo};
+use crate::task::{ExitStatus, Pid, Process, Resource, StopState, Task, Tree};
+
+/// What a kernel is told at birth.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// uname(2) node name.
+    pub hostname: String,
+    /// Processors that the guest sees.
+    pub cpus: u32,
+    /// Bytes of memory that the guest sees and that the sandbox enforces.
+    pub memory: u64,
+    /// Threads that may live at once.
+    pub max_tasks: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            hostname: String::from("sandbox"),
+            cpus: 1,
+            memory: 512 << 20,
+            max_tasks: 1024,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Ended {
+    status: Option<ExitStatus>,
+    all_gone: bool,
+}
+
+/// State that every task shares. File systems, sockets and clocks hang on the layer above.
+pub struct Kernel {
+    /// What it was told.
+    pub config: Config,
+    /// What runs guest code.
+    pub platform: Arc<dyn Platform>,
+    /// Processes and threads.
+    pub tree: Mutex<Tree>,
+    /// Futex waiters.
+    pub futexes: FutexTable,
+    /// Random numbers.
+    pub rng: Rng,
+    /// The freeze switch.
+    pub freezer: Freezer,
+    ended: Mutex<Ended>,
+    end: Condvar,
+}
+
+impl Kernel {
+    /// A kernel without tasks. `seed` is host entropy.
+    #[must_use]
+    pub fn new(config: Config, platform: Arc<dyn Platform>, seed: [u8; 32]) -> Kernel {
+        Kernel {
+            config,
+            platform,
+            tree: Mutex::default(),
+            futexes: FutexTable::default(),
+            rng: Rng::new(seed),
+            freezer: Freezer::default(),
+            ended: Mutex::default(),
+            end: Condvar::new(),
+        }
+    }
+
+    /// How process 1 ended; the first call counts.
+    pub fn set_first_status(&self, status: ExitStatus) {
+        self.ended.lock().status.get_or_insert(status);
+    }
+
+    /// Told by the task loop when the last thread is gone.
+    pub fn set_ended(&self) {
+        self.ended.lock().all_gone = true;
+        self.end.notify_all();
+    }
+
+    /// Waits until every thread is gone and says how process 1 ended; `None` when the deadline came first.
+    pub fn wait_ended(&self, deadline: Option<Instant>) -> Option<ExitStatus> {
+        let mut ended = self.ended.lock();
+        while !(ended.all_gone && ended.status.is_some()) {
+            match deadline {
+                None => self.end.wait(&mut ended),
+                Some(at) => {
+                    if self.end.wait_until(&mut ended, at).timed_out() {
+                        return None;
+                    }
+                }
+            }
+        }
+        ended.status
+    }
+
+    /// Stops all guest code; sleeping tasks stay asleep.
+    ///
+    /// # Errors
+    /// When some task did not stop within the limit.
+    pub fn freeze(&self, limit: Duration) -> Result<(), NotFrozen> {
+        self.freezer.freeze(limit, || self.kick_all())
+    }
+
+    /// Lets guest code run again.
+    pub fn thaw(&self) {
+        self.freezer.thaw();
+    }
+
+    /// Kills every process with `SIGKILL`.
+    pub fn kill_all(&self) {
+        let processes: Vec<Arc<Process>> = self
+            .tree
+            .lock()
+            .processes()
+            .map(|(_, l)| Arc::clone(&l.process))
+            .collect();
+        for process in processes {
+            self.exit_process(
+                &process,
+                ExitStatus::Signal {
+                    number: 9,
+                    core: false,
+                },
+            );
+        }
+    }
+
+    /// Makes all tasks come to their work loop.
+    pub fn kick_all(&self) {
+        let tasks: Vec<Arc<Task>> = self.tree.lock().tasks().cloned().collect();
+        for task in tasks {
+            task.kick();
+        }
+    }
+
+    /// Begins the end of a whole process: decides its status, kicks its threads.
+    pub fn exit_process(&self, process: &Process, status: ExitStatus) {
+        process.begin_exit(status);
+        for task in self.tree.lock().threads_of(process.pid()) {
+            task.kick();
+        }
+    }
+
+    /// Sends a signal to a process; any thread that does not block it may take it.
+    ///
+    /// # Errors
+    /// `false` means the queue of a real-time signal is full (`EAGAIN`).
+    #[must_use]
+    pub fn send_to_process(&self, process: &Process, signal: Signal, info: SigInfo) -> bool {
+        if !self.prepare(process, signal) {
+            return true;
+        }
+        let limit = usize::try_from(process.limit(Resource::Sigpending)).unwrap_or(usize::MAX);
+        let queued = process.signals.lock().pending.push(signal, info, limit);
+        let threads = self.tree.lock().threads_of(process.pid());
+        let takes = |t: &&Arc<Task>| {
+            let state = t.signals.lock();
+            !state.mask.contains(signal) || state.waiting_for.contains(signal)
+        };
+        if signal == Signal::KILL {
+            threads.iter().for_each(|t| t.kick());
+        } else if let Some(task) = threads.iter().find(takes) {
+            task.kick();
+        }
+        process.signal_queue.wake(Events::READABLE);
+        queued
+    }
+
+    /// Sends a signal to one thread.
+    #[must_use]
+    pub fn send_to_task(&self, task: &Task, signal: Signal, info: SigInfo) -> bool {
+        if signal == Signal::KILL {
+            return self.send_to_process(task.process(), signal, info);
+        }
+        if !self.prepare(task.process(), signal) {
+            return true;
+        }
+        let limit =
+            usize::try_from(task.process().limit(Resource::Sigpending)).unwrap_or(usize::MAX);
+        let queued = task.queue_signal(signal, info, limit);
+        task.kick();
+        task.process().signal_queue.wake(Events::READABLE);
+        queued
+    }
+
+    /// Effects a signal has when it is sent (signal(7)): `SIGCONT` continues, stops and continues
+    /// cancel each other, ignored ones vanish unless a thread blocks or awaits them.
+    /// False when nothing is to be queued.
+    fn prepare(&self, process: &Process, signal: Signal) -> bool {
+        const STOPS: SignalSet = SignalSet((1 << 18) | (1 << 19) | (1 << 20) | (1 << 21));
+        let is_stop = STOPS.contains(signal);
+        if is_stop || signal == Signal::CONT {
+            let unwanted = if is_stop {
+                SignalSet::EMPTY.with(Signal::CONT)
+            } else {
+                STOPS
+            };
+            process.signals.lock().pending.discard(unwanted);
+            for task in self.tree.lock().threads_of(process.pid()) {
+                task.signals.lock().pending.discard(unwanted);
+            }
+        }
+        if signal == Signal::CONT || signal == Signal::KILL {
+            self.resume_stopped(process, signal == Signal::CONT);
+        }
+        if process.exiting().is_some() {
+            return false;
+        }
+        let ignored = process.with_actions(|a| match a.disposition(signal) {
+            Disposition::Ignore | Disposition::Default(DefaultAction::Ignore) => true,
+            Disposition::Default(DefaultAction::Continue) => true,
+            _ => false,
+        });
+        // Process 1 is not killed by a signal for which it has no handler (kill(2)), except from outside.
+        if !ignored {
+            return true;
+        }
+        let threads = self.tree.lock().threads_of(process.pid());
+        threads.iter().any(|t| {
+            let state = t.signals.lock();
+            state.mask.contains(signal) || state.waiting_for.contains(signal)
+        })
+    }
+
+    fn resume_stopped(&self, process: &Process, report: bool) {
+        let (threads, parent) = {
+            let mut tree = self.tree.lock();
+            let Some(links) = tree.links_mut(process.pid()) else {
+                return;
+            };
+            if !matches!(links.stop, StopState::Stopped { .. }) {
+                return;
+            }
+            links.stop = if report {
+                StopState::Continued
+            } else {
+                StopState::Running
+            };
+            let parent = links.parent;
+            (
+                tree.threads_of(process.pid()),
+                tree.links(parent).map(|l| Arc::clone(&l.process)),
+            )
+        };
+        threads.iter().for_each(|t| t.kick());
+        if let (true, Some(parent)) = (report, parent) {
+            self.notify_parent(
+                &parent,
+                process,
+                si_code::CLD_CONTINUED,
+                Signal::CONT.number(),
+            );
+        }
+    }
+
+    /// Tells a parent that a child changed state: `SIGCHLD` and waking its waits.
+    pub fn notify_parent(&self, parent: &Process, child: &Process, code: i32, status: i32) {
+        self.notify_parent_with(parent, child, Signal::CHLD, code, status);
+    }
+
+    /// The same with the exit signal that clone(2) chose.
+    pub fn notify_parent_with(
+        &self,
+        parent: &Process,
+        child: &Process,
+        signal: Signal,
+        code: i32,
+        status: i32,
+    ) {
+        let info = siginfo::child(code, child.pid(), child.creds().uid, status);
+        let _ = self.send_to_process(parent, signal, info);
+        parent.child_queue.wake(Events::READABLE);
+    }
+
+    /// Sends to every living member of a group; false when it has none.
+    pub fn send_to_group(&self, group: Pid, signal: Signal, info: SigInfo) -> bool {
+        let members: Vec<Arc<Process>> = {
+            let tree = self.tree.lock();
+            let pids = tree.group_members(group);
+            pids.iter()
+                .filter_map(|p| tree.links(*p).map(|l| Arc::clone(&l.process)))
+                .collect()
+        };
+        for process in &members {
+            let _ = self.send_to_process(process, signal, info);
+        }
+        !members.is_empty()
+    }
+}

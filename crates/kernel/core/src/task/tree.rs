@@ -1,0 +1,284 @@
+//! The process tree: who is whose parent, group and session, and how each ended.
+//!
+//! All relations stand under one lock (the kernel's `tree`), so that exit, wait
+//! and job control see one consistent picture.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::{Pid, Process, Task};
+use crate::signal::Signal;
+
+/// How a process ended (wait(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// exit(2) with the low eight bits.
+    Code(u8),
+    /// Killed by a signal; `core` as wait(2) reports it.
+    Signal {
+        /// Signal number, 1..=64.
+        number: u8,
+        /// "core dumped" bit.
+        core: bool,
+    },
+}
+
+impl ExitStatus {
+    /// The status word of wait(2).
+    #[must_use]
+    pub fn encode(self) -> u32 {
+        match self {
+            ExitStatus::Code(code) => u32::from(code) << 8,
+            ExitStatus::Signal { number, core } => u32::from(number) | if core { 0x80 } else { 0 },
+        }
+    }
+
+    /// From the status word.
+    #[must_use]
+    pub fn decode(word: u32) -> ExitStatus {
+        let [low, code, ..] = word.to_le_bytes();
+        match low & 0x7f {
+            0 => ExitStatus::Code(code),
+            number => ExitStatus::Signal {
+                number,
+                core: low & 0x80 != 0,
+            },
+        }
+    }
+}
+
+/// Job-control state of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StopState {
+    /// Runs.
+    #[default]
+    Running,
+    /// Stopped by the signal; `reported` once a wait has seen it.
+    Stopped {
+        /// Which signal stopped it.
+        signal: Signal,
+        /// Whether wait(2) told the parent.
+        reported: bool,
+    },
+    /// Continued and not yet reported (`WCONTINUED`).
+    Continued,
+}
+
+/// One process's place in the tree.
+pub struct Links {
+    /// The process.
+    pub process: Arc<Process>,
+    /// Parent, 0 for the first process.
+    pub parent: Pid,
+    /// Children, ended ones included until they are waited for.
+    pub children: BTreeSet<Pid>,
+    /// Process group.
+    pub group: Pid,
+    /// Session.
+    pub session: Pid,
+    /// Living threads.
+    pub threads: BTreeSet<Pid>,
+    /// Set when the last thread is gone: a zombie.
+    pub ended: Option<ExitStatus>,
+    /// What the parent gets; `None` for a clone(2) without exit signal (`__WCLONE`).
+    pub exit_signal: Option<Signal>,
+    /// Job control.
+    pub stop: StopState,
+    /// `PR_SET_CHILD_SUBREAPER`.
+    pub subreaper: bool,
+    /// Whether it has called execve (setpgid(2) by the parent is refused then).
+    pub execed: bool,
+}
+
+/// Every process and every thread of a kernel.
+#[derive(Default)]
+pub struct Tree {
+    processes: BTreeMap<Pid, Links>,
+    tasks: BTreeMap<Pid, Arc<Task>>,
+    last_pid: Pid,
+}
+
+/// The largest number handed out, as `/proc/sys/kernel/pid_max` says.
+pub const PID_MAX: Pid = 32768;
+
+impl Tree {
+    /// The next free number; `None` when `limit` tasks live.
+    pub fn allocate(&mut self, limit: usize) -> Option<Pid> {
+        if self.tasks.len() >= limit {
+            return None;
+        }
+        for _ in 0..PID_MAX {
+            self.last_pid = if self.last_pid + 1 >= PID_MAX {
+                2
+            } else {
+                self.last_pid + 1
+            };
+            if !self.in_use(self.last_pid) {
+                return Some(self.last_pid);
+            }
+        }
+        None
+    }
+
+    fn in_use(&self, pid: Pid) -> bool {
+        self.tasks.contains_key(&pid)
+            || self.processes.contains_key(&pid)
+            || self
+                .processes
+                .values()
+                .any(|l| l.group == pid || l.session == pid)
+    }
+
+    /// Adds a process without threads under its parent.
+    pub fn add_process(&mut self, process: Arc<Process>, parent: Pid, exit_signal: Option<Signal>) {
+        let pid = process.pid();
+        let (group, session) = self
+            .processes
+            .get(&parent)
+            .map_or((pid, pid), |p| (p.group, p.session));
+        if let Some(p) = self.processes.get_mut(&parent) {
+            p.children.insert(pid);
+        }
+        let links = Links {
+            process,
+            parent,
+            children: BTreeSet::new(),
+            group,
+            session,
+            threads: BTreeSet::new(),
+            ended: None,
+            exit_signal,
+            stop: StopState::Running,
+            subreaper: false,
+            execed: false,
+        };
+        self.processes.insert(pid, links);
+    }
+
+    /// Adds a thread to its process.
+    pub fn add_task(&mut self, task: &Arc<Task>) {
+        self.tasks.insert(task.tid(), Arc::clone(task));
+        if let Some(links) = self.processes.get_mut(&task.pid()) {
+            links.threads.insert(task.tid());
+        }
+    }
+
+    /// Removes a thread; true if it was the last of its process.
+    pub fn remove_task(&mut self, tid: Pid, pid: Pid) -> bool {
+        self.tasks.remove(&tid);
+        match self.processes.get_mut(&pid) {
+            Some(links) => links.threads.remove(&tid) && links.threads.is_empty(),
+            None => false,
+        }
+    }
+
+    /// execve(2) in a thread that is not the leader takes over the process's number.
+    pub fn rename_task(&mut self, from: Pid, task: &Arc<Task>) {
+        self.tasks.remove(&from);
+        self.add_task(task);
+        if let Some(links) = self.processes.get_mut(&task.pid()) {
+            links.threads.remove(&from);
+        }
+    }
+
+    /// Takes a zombie out of the tree.
+    pub fn reap(&mut self, pid: Pid) -> Option<Links> {
+        let links = self.processes.remove(&pid)?;
+        if let Some(parent) = self.processes.get_mut(&links.parent) {
+            parent.children.remove(&pid);
+        }
+        Some(links)
+    }
+
+    /// Gives the children of an ended process to its nearest living subreaper, or to process 1.
+    /// Returns the new parent and the children that are zombies already.
+    pub fn reparent_children(&mut self, pid: Pid) -> (Pid, Vec<Pid>) {
+        let reaper = self.reaper_of(pid);
+        let children = self
+            .processes
+            .get_mut(&pid)
+            .map(|l| std::mem::take(&mut l.children))
+            .unwrap_or_default();
+        let mut zombies = Vec::new();
+        for child in children {
+            if let Some(links) = self.processes.get_mut(&child) {
+                links.parent = reaper;
+                if links.ended.is_some() {
+                    zombies.push(child);
+                }
+            }
+            if let Some(parent) = self.processes.get_mut(&reaper) {
+                parent.children.insert(child);
+            }
+        }
+        (reaper, zombies)
+    }
+
+    fn reaper_of(&self, pid: Pid) -> Pid {
+        let mut at = self.processes.get(&pid).map_or(0, |l| l.parent);
+        for _ in 0..PID_MAX {
+            match self.processes.get(&at) {
+                Some(links) if at == 1 || (links.subreaper && links.ended.is_none()) => return at,
+                Some(links) => at = links.parent,
+                None => break,
+            }
+        }
+        if pid == 1 { 0 } else { 1 }
+    }
+
+    /// A process's links.
+    #[must_use]
+    pub fn links(&self, pid: Pid) -> Option<&Links> {
+        self.processes.get(&pid)
+    }
+
+    /// A process's links, to change.
+    pub fn links_mut(&mut self, pid: Pid) -> Option<&mut Links> {
+        self.processes.get_mut(&pid)
+    }
+
+    /// A thread.
+    #[must_use]
+    pub fn task(&self, tid: Pid) -> Option<&Arc<Task>> {
+        self.tasks.get(&tid)
+    }
+
+    /// All threads.
+    pub fn tasks(&self) -> impl Iterator<Item = &Arc<Task>> {
+        self.tasks.values()
+    }
+
+    /// All processes, zombies included.
+    pub fn processes(&self) -> impl Iterator<Item = (Pid, &Links)> {
+        self.processes.iter().map(|(pid, links)| (*pid, links))
+    }
+
+    /// Living threads of a process.
+    #[must_use]
+    pub fn threads_of(&self, pid: Pid) -> Vec<Arc<Task>> {
+        let Some(links) = self.processes.get(&pid) else {
+            return Vec::new();
+        };
+        links
+            .threads
+            .iter()
+            .filter_map(|t| self.tasks.get(t).cloned())
+            .collect()
+    }
+
+    /// Processes of a group that still live.
+    #[must_use]
+    pub fn group_members(&self, group: Pid) -> Vec<Pid> {
+        let members = self
+            .processes
+            .iter()
+            .filter(|(_, l)| l.group == group && l.ended.is_none());
+        members.map(|(pid, _)| *pid).collect()
+    }
+
+    /// How many threads live.
+    #[must_use]
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+}

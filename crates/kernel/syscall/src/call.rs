@@ -1,0 +1,216 @@
+//! What a handler gets and what it may answer.
+
+use std::sync::Arc;
+
+use base_abi::Errno;
+use kernel_core::Kernel;
+use kernel_core::signal::SignalSet;
+use kernel_core::task::{Blocked, OnSignal, Process, Restart, Task};
+use kernel_mm::Mm;
+use kernel_vfs::{Description, Events, FdTable, FsContext, PollTable, WaitQueue};
+use parking_lot::RwLock;
+use platform_api::Context;
+
+use crate::System;
+
+/// The six argument registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Args(pub [u64; 6]);
+
+impl Args {
+    /// An argument as it stands.
+    #[must_use]
+    pub fn u64(self, index: usize) -> u64 {
+        self.0[index]
+    }
+
+    /// The low half, signed: descriptors, process numbers, signals.
+    #[must_use]
+    pub fn i32(self, index: usize) -> i32 {
+        self.u32(index).cast_signed()
+    }
+
+    /// The low half: flags, modes, ids.
+    #[must_use]
+    pub fn u32(self, index: usize) -> u32 {
+        let [a, b, c, d, ..] = self.0[index].to_le_bytes();
+        u32::from_le_bytes([a, b, c, d])
+    }
+
+    /// Signed: offsets.
+    #[must_use]
+    pub fn i64(self, index: usize) -> i64 {
+        self.0[index].cast_signed()
+    }
+
+    /// A length.
+    #[must_use]
+    pub fn usize(self, index: usize) -> usize {
+        usize::try_from(self.0[index]).unwrap_or(usize::MAX)
+    }
+}
+
+/// Why a handler did not simply return a value.
+#[derive(Debug)]
+pub enum Stop {
+    /// The call failed.
+    Errno(Errno),
+    /// Not now: sleep until a registration notifies, a signal comes or the restart
+    /// deadline passes, then run the handler again.
+    Block(Blocked),
+    /// The handler set the registers itself (sigreturn, execve).
+    Resume,
+    /// This thread ends.
+    Exit,
+}
+
+impl From<Errno> for Stop {
+    fn from(errno: Errno) -> Stop {
+        Stop::Errno(errno)
+    }
+}
+
+/// The value for `rax`, or why there is none.
+pub type SysResult = Result<u64, Stop>;
+
+/// A system call in progress.
+pub struct Sys<'a> {
+    /// The sandbox.
+    pub system: &'a Arc<System>,
+    /// Who calls.
+    pub task: &'a Arc<Task>,
+    /// The caller's processor. execve replaces it.
+    pub cpu: &'a mut Box<dyn Context>,
+    /// What the call remembers between runs.
+    pub restart: &'a mut Restart,
+    /// The number called.
+    pub nr: u64,
+}
+
+impl Sys<'_> {
+    /// The shared kernel state.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        &self.system.kernel
+    }
+
+    /// The caller's process.
+    #[must_use]
+    pub fn process(&self) -> &Arc<Process> {
+        self.task.process()
+    }
+
+    /// The caller's memory.
+    #[must_use]
+    pub fn mm(&self) -> Arc<Mm> {
+        self.task.mm()
+    }
+
+    /// The caller's descriptors.
+    #[must_use]
+    pub fn files(&self) -> Arc<FdTable> {
+        self.task.files()
+    }
+
+    /// The caller's root, working directory and umask.
+    #[must_use]
+    pub fn fs(&self) -> Arc<RwLock<FsContext>> {
+        self.task.fs()
+    }
+
+    /// Guest `CLOCK_MONOTONIC` in nanoseconds.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.system.monotonic()
+    }
+
+    /// Answers "sleep": with these registrations, and this effect of a signal.
+    #[must_use]
+    pub fn block(&self, table: PollTable, on_signal: OnSignal) -> Stop {
+        Stop::Block(Blocked {
+            registrations: table.into_registrations(),
+            on_signal,
+        })
+    }
+
+    /// A table that wakes this task.
+    #[must_use]
+    pub fn waiting_table(&self, interest: Events) -> PollTable {
+        PollTable::waiting(self.task.parker.clone(), interest)
+    }
+
+    /// Sets the deadline on the first run; later runs keep the first one. `None` waits for ever.
+    pub fn set_timeout(&mut self, nanoseconds: Option<u64>) {
+        if self.restart.deadline.is_none() {
+            let now = self.now();
+            self.restart.deadline = nanoseconds.map(|n| now.saturating_add(n));
+        }
+    }
+
+    /// Whether the deadline of this call has passed.
+    #[must_use]
+    pub fn timed_out(&self) -> bool {
+        self.restart.deadline.is_some_and(|d| self.now() >= d)
+    }
+
+    /// Waits for a condition that one queue announces: `attempt` returns `None` while it does not hold.
+    ///
+    /// # Errors
+    /// `attempt`'s own, [`Stop::Block`] to wait, `ETIMEDOUT` after the deadline.
+    pub fn wait_for<T>(
+        &mut self,
+        queue: &WaitQueue,
+        on_signal: OnSignal,
+        mut attempt: impl FnMut(&mut Self) -> Result<Option<T>, Stop>,
+    ) -> Result<T, Stop> {
+        if let Some(value) = attempt(self)? {
+            return Ok(value);
+        }
+        let mut table = self.waiting_table(Events::all());
+        table.add(queue);
+        if let Some(value) = attempt(self)? {
+            return Ok(value);
+        }
+        if self.timed_out() {
+            return Err(Errno::ETIMEDOUT.into());
+        }
+        Err(self.block(table, on_signal))
+    }
+
+    /// Does a file operation that says `EAGAIN` when it cannot be done now; on a blocking
+    /// descriptor the call then sleeps until one of `events` and is run again.
+    ///
+    /// # Errors
+    /// The operation's own, [`Stop::Block`], and `EAGAIN` after the deadline.
+    pub fn blocking<T>(
+        &mut self,
+        description: &Description,
+        events: Events,
+        on_signal: OnSignal,
+        mut attempt: impl FnMut(&mut Self) -> Result<T, Errno>,
+    ) -> Result<T, Stop> {
+        match attempt(self) {
+            Err(Errno::EAGAIN) if !description.nonblocking() => {}
+            other => return other.map_err(Stop::Errno),
+        }
+        let mut table = self.waiting_table(events);
+        description.file().poll(&mut table);
+        match attempt(self) {
+            Err(Errno::EAGAIN) if self.timed_out() => Err(Errno::EAGAIN.into()),
+            Err(Errno::EAGAIN) => Err(self.block(table, on_signal)),
+            other => other.map_err(Stop::Errno),
+        }
+    }
+
+    /// Installs a signal mask for the time of this call (ppoll, pselect, epoll_pwait, sigsuspend).
+    /// Idempotent over restarts; the task loop puts the old mask back.
+    pub fn set_temporary_mask(&mut self, mask: SignalSet) {
+        let mut signals = self.task.signals.lock();
+        if signals.saved_mask.is_none() {
+            signals.saved_mask = Some(signals.mask);
+            signals.mask = mask.blockable();
+            drop(signals);
+            self.task.parker.raise_attention();
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! How threads and processes end (exit(2), exit_group(2)).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kernel_core::signal::{Signal, si_code};
+use kernel_core::task::{ExitStatus, Task};
+use kernel_vfs::{Events, UserMemory};
+
+use crate::System;
+use crate::call::{Args, Stop, Sys, SysResult};
+use crate::futex::{key_of, release_robust_list};
+use crate::table::Entry;
+
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry::full(60, "exit", "d", exit),
+    Entry::full(231, "exit_group", "d", exit_group),
+];
+
+fn exit(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let [code, ..] = args.u64(0).to_le_bytes();
+    sys.task.set_exit_code(code);
+    Err(Stop::Exit)
+}
+
+fn exit_group(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let [code, ..] = args.u64(0).to_le_bytes();
+    let process = Arc::clone(sys.process());
+    sys.kernel().exit_process(&process, ExitStatus::Code(code));
+    Err(Stop::Exit)
+}
+
+const SIG_IGN: u64 = 1;
+const SA_NOCLDWAIT: u64 = 2;
+
+/// What a thread does while its memory is still there: robust futexes, `clear_child_tid`.
+pub(crate) fn leave(system: &System, task: &Arc<Task>) {
+    let mm = task.mm();
+    release_robust_list(system, task, &mm);
+    let clear = std::mem::take(&mut task.fields.lock().clear_child_tid);
+    if clear != 0 && mm.write_bytes(clear, &0u32.to_le_bytes()).is_ok() {
+        if let Ok(key) = key_of(&mm, clear, true) {
+            system.kernel.futexes.wake(key, 1, u32::MAX);
+        }
+        if let Ok(key) = key_of(&mm, clear, false) {
+            system.kernel.futexes.wake(key, 1, u32::MAX);
+        }
+    }
+}
+
+/// Gives everything back and takes the thread out of the tree; the last one ends its process.
+pub(crate) fn finish(system: &Arc<System>, task: Arc<Task>) {
+    let kernel = &system.kernel;
+    let process = Arc::clone(task.process());
+    {
+        let mut times = process.ended_times.lock();
+        times.user += task.user_time.load(Ordering::Relaxed);
+        times.system += task.system_time.load(Ordering::Relaxed);
+    }
+    let status = process
+        .exiting()
+        .unwrap_or(ExitStatus::Code(task.exit_code()));
+    let leader_dies = task.tid() == process.pid();
+    if leader_dies {
+        process.remember_leader_status(status);
+    }
+    task.release_resources();
+    task.release_vfork();
+    let last = kernel.tree.lock().remove_task(task.tid(), process.pid());
+    drop(task);
+    if last {
+        end_process(
+            system,
+            &process,
+            process
+                .exiting()
+                .or(process.leader_status())
+                .unwrap_or(status),
+        );
+    }
+}
+
+fn end_process(
+    system: &Arc<System>,
+    process: &Arc<kernel_core::task::Process>,
+    status: ExitStatus,
+) {
+    let kernel = &system.kernel;
+    let pid = process.pid();
+    system.forget_process(pid);
+    let (parent, exit_signal, reaper, zombies, empty) = {
+        let mut tree = kernel.tree.lock();
+        let (reaper, zombies) = tree.reparent_children(pid);
+        let reaper = tree.links(reaper).map(|l| Arc::clone(&l.process));
+        let Some(links) = tree.links_mut(pid) else {
+            return;
+        };
+        links.ended = Some(status);
+        let (parent, exit_signal) = (links.parent, links.exit_signal);
+        let parent = tree.links(parent).map(|l| Arc::clone(&l.process));
+        (parent, exit_signal, reaper, zombies, tree.task_count() == 0)
+    };
+    process.exit_queue.wake(Events::READABLE);
+    if let (Some(reaper), false) = (reaper, zombies.is_empty()) {
+        reaper.child_queue.wake(Events::READABLE);
+    }
+    match parent {
+        None => {
+            // Process 1: its end is the sandbox's.
+            kernel.kill_all();
+            kernel.set_first_status(status);
+        }
+        Some(parent) => tell_parent(system, &parent, process, exit_signal, status),
+    }
+    if kernel.tree.lock().task_count() == 0 || empty {
+        kernel.set_ended();
+    }
+}
+
+fn tell_parent(
+    system: &System,
+    parent: &Arc<kernel_core::task::Process>,
+    child: &Arc<kernel_core::task::Process>,
+    exit_signal: Option<Signal>,
+    status: ExitStatus,
+) {
+    let kernel = &system.kernel;
+    let autoreap = exit_signal == Some(Signal::CHLD)
+        && parent.with_actions(|a| {
+            let action = a.get(Signal::CHLD);
+            action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0
+        });
+    if autoreap {
+        kernel.tree.lock().reap(child.pid());
+    }
+    let (code, value) = match status {
+        ExitStatus::Code(code) => (si_code::CLD_EXITED, i32::from(code)),
+        ExitStatus::Signal {
+            number,
+            core: false,
+        } => (si_code::CLD_KILLED, i32::from(number)),
+        ExitStatus::Signal { number, core: true } => (si_code::CLD_DUMPED, i32::from(number)),
+    };
+    match exit_signal {
+        Some(signal) => kernel.notify_parent_with(parent, child, signal, code, value),
+        None => parent.child_queue.wake(Events::READABLE),
+    }
+}

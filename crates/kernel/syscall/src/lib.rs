@@ -1,0 +1,34 @@
+//! The system call table, its handlers by family, and the loop that every task runs.
+//!
+//! To add a system call: write its handler in the file of its family as
+//! `fn(&mut Sys<'_>, Args) -> SysResult`, add one line to that file's `ENTRIES`
+//! (number, name, argument shapes, handler, support level, caveat), run
+//! `make docs` and commit the changed `docs/compat.md`.
+//!
+//! A handler never waits: it answers [`Stop::Block`] and is run again after a
+//! wake-up with the same arguments and the same [`Restart`](kernel_core::task::Restart).
+#![forbid(unsafe_code)]
+
+mod call;
+mod clock;
+mod clone;
+mod deliver;
+mod exit;
+mod futex;
+mod ids;
+mod misc;
+mod pidfd;
+mod run;
+mod sigcalls;
+mod strace;
+mod system;
+mod table;
+mod wait;
+
+/// What uname(2) calls our release: the Linux whose interface is served.
+pub const RELEASE: &str = "6.12.0-rekindle";
+
+pub use call::{Args, Stop, Sys, SysResult};
+pub use run::spawn;
+pub use system::{System, Tracer};
+pub use table::{Entry, Handler, Support, entries, lookup};

@@ -1,0 +1,103 @@
+//! Process descriptors (pidfd_open(2)).
+
+use std::sync::{Arc, Weak};
+
+use base_abi::Errno;
+use kernel_core::task::{Pid, Process};
+use kernel_files::{Exit, PidFd};
+use kernel_vfs::{AccessMode, Description, FdFlags, StatusFlags, WaitQueue};
+
+use crate::System;
+use crate::call::{Args, Sys, SysResult};
+use crate::table::Entry;
+
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry::full(434, "pidfd_open", "dx", pidfd_open),
+    Entry::refused(
+        438,
+        "pidfd_getfd",
+        "ddx",
+        |_, _| Err(Errno::EPERM.into()),
+        "needs ptrace rights, which nobody has",
+    ),
+];
+
+const PIDFD_NONBLOCK: u32 = 0o4000;
+
+/// What a process descriptor holds.
+struct Target {
+    system: Weak<System>,
+    process: Arc<Process>,
+}
+
+impl Target {
+    fn with_links<R>(&self, f: impl FnOnce(Option<&kernel_core::task::Links>) -> R) -> R {
+        match self.system.upgrade() {
+            Some(system) => {
+                let tree = system.kernel.tree.lock();
+                let links = tree.links(self.process.pid());
+                f(links.filter(|l| Arc::ptr_eq(&l.process, &self.process)))
+            }
+            None => f(None),
+        }
+    }
+}
+
+impl Exit for Target {
+    fn pid(&self) -> Option<i32> {
+        self.with_links(|links| links.map(|l| l.process.pid()))
+    }
+
+    fn exited(&self) -> bool {
+        self.with_links(|links| links.is_none_or(|l| l.ended.is_some()))
+    }
+
+    fn queue(&self) -> WaitQueue {
+        self.process.exit_queue.clone()
+    }
+}
+
+/// Opens a descriptor for a process in the caller's table.
+///
+/// # Errors
+/// `EMFILE`.
+pub(crate) fn install(
+    sys: &Sys<'_>,
+    process: &Arc<Process>,
+    flags: StatusFlags,
+) -> Result<i32, Errno> {
+    let target = Target {
+        system: Arc::downgrade(sys.system),
+        process: Arc::clone(process),
+    };
+    let file = PidFd::new(Arc::new(target), u64::from(process.pid().cast_unsigned()));
+    let description = Description::anonymous(file, AccessMode::ReadWrite, flags);
+    let limit = sys.process().limit(kernel_core::task::Resource::Nofile);
+    sys.files().insert(description, FdFlags::CLOEXEC, limit)
+}
+
+/// The process behind a descriptor.
+///
+/// # Errors
+/// `EBADF` for what is no process descriptor, `ESRCH` for one that was reaped.
+pub(crate) fn pid_of(sys: &Sys<'_>, fd: i32) -> Result<Pid, Errno> {
+    let description = sys.files().get(fd)?;
+    let pidfd = description.downcast::<PidFd>().ok_or(Errno::EBADF)?;
+    pidfd.process().pid().ok_or(Errno::ESRCH)
+}
+
+fn pidfd_open(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    if args.u32(1) & !PIDFD_NONBLOCK != 0 || args.i32(0) <= 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let process = {
+        let tree = sys.kernel().tree.lock();
+        match tree.links(args.i32(0)) {
+            Some(links) => Arc::clone(&links.process),
+            None if tree.task(args.i32(0)).is_some() => return Err(Errno::EINVAL.into()),
+            None => return Err(Errno::ESRCH.into()),
+        }
+    };
+    let flags = StatusFlags::from_bits_truncate(args.u32(1) & PIDFD_NONBLOCK);
+    Ok(u64::from(install(sys, &process, flags)?.cast_unsigned()))
+}

@@ -1,0 +1,295 @@
+//! The loop that each guest thread's host thread runs.
+//!
+//! ```text
+//!   ┌─▶ work: exit? stop? signals ──▶ run guest code ─┬─ system call ─▶ handler ─┬─ value ─┐
+//!   │                                                 ├─ fault ─▶ forced signal   └─ block ─▶ park, again
+//!   └─────────────────────────────────────────────────┴─ interrupted ◀───────────────────────┘
+//! ```
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kernel_core::signal::{Signal, SignalSet, siginfo};
+use kernel_core::task::{Blocked, ExitStatus, Restart, Task, TimedCall};
+use platform_api::{Context, Event, Fault, FaultKind, Syscall};
+
+use crate::call::{Args, Stop, Sys};
+use crate::deliver::{Delivery, Interrupted};
+use crate::{System, exit, strace, table};
+
+/// Starts the host thread of a task. The context must belong to the task's address space.
+///
+/// # Errors
+/// When the host refuses a thread.
+pub fn spawn(system: Arc<System>, task: Arc<Task>, cpu: Box<dyn Context>) -> std::io::Result<()> {
+    task.set_interrupter(cpu.interrupter());
+    let name = format!("task-{}", task.tid());
+    let runner = Runner { system, task, cpu };
+    std::thread::Builder::new()
+        .name(name)
+        .stack_size(256 << 10)
+        .spawn(move || runner.run())
+        .map(|_| ())
+}
+
+/// Whether the task goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    Continue,
+    Exit,
+}
+
+/// A task and its processor.
+pub(crate) struct Runner {
+    pub(crate) system: Arc<System>,
+    pub(crate) task: Arc<Task>,
+    pub(crate) cpu: Box<dyn Context>,
+}
+
+impl Runner {
+    fn run(mut self) {
+        self.system.kernel.freezer.enter();
+        while self.step() == Flow::Continue {}
+        exit::leave(&self.system, &self.task);
+        let Runner { system, task, cpu } = self;
+        // The context goes before its address space, which the task holds.
+        drop(cpu);
+        exit::finish(&system, task);
+        system.kernel.freezer.leave();
+    }
+
+    fn step(&mut self) -> Flow {
+        if self.task.parker.take_attention() && self.work(None) == Flow::Exit {
+            return Flow::Exit;
+        }
+        match self.cpu.run() {
+            Event::Syscall(call) => self.syscall(call),
+            Event::Fault(fault) => self.fault(fault),
+            Event::Interrupted => Flow::Continue,
+            Event::Gone => {
+                let killed = ExitStatus::Signal {
+                    number: 9,
+                    core: false,
+                };
+                self.system.kernel.exit_process(self.task.process(), killed);
+                Flow::Exit
+            }
+        }
+    }
+
+    /// Deals with everything that wants attention: freeze, exit, stop, signals.
+    pub(crate) fn work(&mut self, mut interrupted: Option<Interrupted>) -> Flow {
+        loop {
+            self.system.kernel.freezer.checkpoint();
+            if self.task.process().exiting().is_some() {
+                return Flow::Exit;
+            }
+            if self.task.leaving() {
+                return Flow::Exit;
+            }
+            if self.wait_while_stopped() {
+                continue;
+            }
+            match self.deliver_one(&mut interrupted) {
+                Delivery::None => return Flow::Continue,
+                Delivery::Handled | Delivery::Ignored => {}
+                Delivery::Exit => return Flow::Exit,
+            }
+        }
+    }
+
+    fn syscall(&mut self, call: Syscall) -> Flow {
+        let entry = table::lookup(call.nr);
+        let mut restart = Restart::default();
+        loop {
+            self.task.parker.clear();
+            let result = match entry {
+                None => {
+                    self.system.count_unknown(call.nr);
+                    Err(Stop::Errno(base_abi::Errno::ENOSYS))
+                }
+                Some(entry) => {
+                    let mut sys = Sys {
+                        system: &self.system,
+                        task: &self.task,
+                        cpu: &mut self.cpu,
+                        restart: &mut restart,
+                        nr: call.nr,
+                    };
+                    (entry.handler)(&mut sys, Args(call.args))
+                }
+            };
+            let value = match result {
+                Ok(value) => value.cast_signed(),
+                Err(Stop::Errno(errno)) => errno.to_return(),
+                Err(Stop::Resume) => {
+                    strace::finished(&self.system, &self.task, entry, &call, None);
+                    return self.after_call();
+                }
+                Err(Stop::Exit) => return Flow::Exit,
+                Err(Stop::Block(blocked)) => match self.sleep(&call, &mut restart, blocked) {
+                    Slept::Again => continue,
+                    Slept::Ended(flow) => {
+                        strace::finished(&self.system, &self.task, entry, &call, Some(-4));
+                        return if flow == Flow::Exit {
+                            flow
+                        } else {
+                            self.after_call()
+                        };
+                    }
+                },
+            };
+            strace::finished(&self.system, &self.task, entry, &call, Some(value));
+            self.cpu.set_return(value);
+            return self.after_call();
+        }
+    }
+
+    /// Puts a temporary signal mask back unless a handler's frame took it over.
+    fn after_call(&mut self) -> Flow {
+        let temporary = self.task.signals.lock().saved_mask.is_some();
+        if !temporary {
+            return Flow::Continue;
+        }
+        if self.work(None) == Flow::Exit {
+            return Flow::Exit;
+        }
+        let mut signals = self.task.signals.lock();
+        if let Some(mask) = signals.saved_mask.take() {
+            signals.mask = mask;
+            drop(signals);
+            self.task.parker.raise_attention();
+        }
+        Flow::Continue
+    }
+
+    /// Sleeps in a blocked call until there is reason to run its handler again.
+    fn sleep(&mut self, call: &Syscall, restart: &mut Restart, blocked: Blocked) -> Slept {
+        let deadline = restart.deadline.map(|d| self.system.host_instant(d));
+        *self.task.blocked_call.lock() = Some(TimedCall {
+            nr: call.nr,
+            args: call.args,
+            deadline: restart.deadline,
+        });
+        let freezer = &self.system.kernel.freezer;
+        if !self.task.parker.has_attention() {
+            freezer.leave();
+            self.task.parker.park(deadline);
+            freezer.enter();
+        }
+        drop(blocked.registrations);
+        *self.task.blocked_call.lock() = None;
+        if !self.task.parker.take_attention() {
+            return Slept::Again;
+        }
+        let mut interrupted = Some(Interrupted {
+            nr: call.nr,
+            on_signal: blocked.on_signal,
+        });
+        let outcome = self.work_in_call(&mut interrupted);
+        if outcome == Flow::Exit {
+            self.abandon(restart);
+            return Slept::Ended(Flow::Exit);
+        }
+        if interrupted.is_some() {
+            // No handler ran: the call goes on as if nothing had happened.
+            return Slept::Again;
+        }
+        self.abandon(restart);
+        Slept::Ended(Flow::Continue)
+    }
+
+    /// Like `work`, but leaves `interrupted` in place when no handler took it.
+    fn work_in_call(&mut self, interrupted: &mut Option<Interrupted>) -> Flow {
+        loop {
+            self.system.kernel.freezer.checkpoint();
+            if self.task.process().exiting().is_some() || self.task.leaving() {
+                return Flow::Exit;
+            }
+            if self.wait_while_stopped() {
+                continue;
+            }
+            match self.deliver_one(interrupted) {
+                Delivery::None => return Flow::Continue,
+                Delivery::Handled | Delivery::Ignored => {}
+                Delivery::Exit => return Flow::Exit,
+            }
+        }
+    }
+
+    fn abandon(&self, restart: &mut Restart) {
+        if let Some(waiter) = restart.futex.take() {
+            self.system.kernel.futexes.cancel(&waiter);
+        }
+    }
+
+    /// Parks while the process is stopped by job control; true if it was.
+    fn wait_while_stopped(&self) -> bool {
+        let kernel = &self.system.kernel;
+        let stopped = || {
+            let tree = kernel.tree.lock();
+            let links = tree.links(self.task.pid());
+            links.is_some_and(|l| matches!(l.stop, kernel_core::task::StopState::Stopped { .. }))
+        };
+        if !stopped() {
+            return false;
+        }
+        self.task.stopped.store(true, Ordering::SeqCst);
+        while stopped() && self.task.process().exiting().is_none() {
+            kernel.freezer.leave();
+            self.task.parker.park(None);
+            kernel.freezer.enter();
+            self.task.parker.take_attention();
+        }
+        self.task.stopped.store(false, Ordering::SeqCst);
+        // What arrived while stopped wants to be looked at.
+        self.task.parker.raise_attention();
+        true
+    }
+
+    /// A fault of guest code becomes a signal that cannot be held back.
+    fn fault(&mut self, fault: Fault) -> Flow {
+        let signal = match fault.kind {
+            FaultKind::Segv => Signal::SEGV,
+            FaultKind::Bus => Signal::BUS,
+            FaultKind::Ill => Signal::ILL,
+            FaultKind::Fpe => Signal::FPE,
+            FaultKind::Trap => Signal::TRAP,
+        };
+        let trap = [fault.trapno, fault.error_code, fault.addr];
+        self.force(signal, siginfo::fault(fault.code, fault.addr), trap)
+    }
+
+    /// Sends a signal that must be taken now: blocked or ignored means death (`force_sig`).
+    pub(crate) fn force(
+        &mut self,
+        signal: Signal,
+        info: base_abi::structs::SigInfo,
+        trap: [u64; 3],
+    ) -> Flow {
+        let blocked = self.task.mask().contains(signal);
+        let process = Arc::clone(self.task.process());
+        process.with_actions(|actions| {
+            if blocked || actions.ignores(signal) {
+                actions.reset(signal);
+            }
+        });
+        {
+            let mut signals = self.task.signals.lock();
+            signals.mask = signals.mask.minus(SignalSet::EMPTY.with(signal));
+        }
+        let info = base_abi::structs::SigInfo {
+            signo: signal.number(),
+            ..info
+        };
+        match self.act_on(signal, info, trap, &mut None) {
+            Delivery::Exit => Flow::Exit,
+            _ => Flow::Continue,
+        }
+    }
+}
+
+enum Slept {
+    Again,
+    Ended(Flow),
+}

@@ -1,0 +1,105 @@
+//! One sandbox's kernel with everything that hangs on it: file systems, clocks, network.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use kernel_core::Kernel;
+use kernel_core::task::{Resource, Task};
+use kernel_vfs::MountTable;
+use parking_lot::Mutex;
+
+/// Told of each finished call, for `--strace`.
+pub type Tracer = Box<dyn Fn(&str) + Send + Sync>;
+
+/// A kernel, its clocks, its file systems and its network.
+pub struct System {
+    /// Tasks, signals, futexes.
+    pub kernel: Kernel,
+    /// The file tree.
+    pub mounts: Arc<MountTable>,
+    /// Receives a line a call.
+    pub tracer: Option<Tracer>,
+    unknown_calls: Mutex<BTreeMap<u64, u64>>,
+    started: Instant,
+}
+
+/// How many different unknown numbers are counted apart.
+const UNKNOWN_LIMIT: usize = 1024;
+
+impl System {
+    /// A system without tasks.
+    #[must_use]
+    pub fn new(kernel: Kernel, mounts: Arc<MountTable>, tracer: Option<Tracer>) -> System {
+        System {
+            kernel,
+            mounts,
+            tracer,
+            unknown_calls: Mutex::default(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Guest `CLOCK_MONOTONIC` in nanoseconds.
+    #[must_use]
+    pub fn monotonic(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// Guest `CLOCK_REALTIME` in nanoseconds since the epoch.
+    #[must_use]
+    pub fn realtime(&self) -> u64 {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The monotonic time at which the real-time clock will show this.
+    #[must_use]
+    pub fn monotonic_from_realtime(&self, realtime: u64) -> u64 {
+        let now = self.monotonic();
+        now.saturating_add(realtime.saturating_sub(self.realtime()))
+    }
+
+    /// The host instant of a guest monotonic time; far ones are cut to a day.
+    pub(crate) fn host_instant(&self, monotonic: u64) -> Instant {
+        const DAY: u64 = 86_400_000_000_000;
+        Instant::now() + Duration::from_nanos(monotonic.saturating_sub(self.monotonic()).min(DAY))
+    }
+
+    /// Counts a call without handler and reports the first of each number.
+    pub(crate) fn count_unknown(&self, nr: u64) {
+        let mut counts = self.unknown_calls.lock();
+        if counts.len() >= UNKNOWN_LIMIT && !counts.contains_key(&nr) {
+            return;
+        }
+        let count = counts.entry(nr).or_insert(0);
+        *count += 1;
+        if *count == 1 {
+            tracing::info!(nr, "system call without handler: ENOSYS");
+        }
+    }
+
+    /// Calls that no handler exists for: how often each number was made.
+    #[must_use]
+    pub fn unknown_calls(&self) -> BTreeMap<u64, u64> {
+        self.unknown_calls.lock().clone()
+    }
+
+    /// Makes a changed resource limit effective where it is enforced.
+    pub(crate) fn apply_limit(&self, task: &Task, resource: Resource, soft: u64) {
+        task.mm().update_limits(|limits| match resource {
+            Resource::As => limits.address_space = soft,
+            Resource::Data => limits.data = soft,
+            Resource::Stack => limits.stack = soft,
+            Resource::Memlock => limits.memlock = soft,
+            _ => {}
+        });
+    }
+
+    /// Drops what is kept by process number (timers, locks) when a process ended.
+    pub(crate) fn forget_process(&self, pid: i32) {
+        tracing::trace!(pid, "process ended");
+    }
+}
