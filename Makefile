@@ -1,0 +1,20 @@
+# The commands of this project. `make demo` and `make test` do all the set-up they need.
+.PHONY: demo test bench lint docs
+
+# The runner of choice, and the one that every toolchain has.
+NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
+
+test:
+ifeq ($(NEXTEST),yes)
+	cargo nextest run --workspace
+else
+	cargo test --workspace
+endif
+
+lint:
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	@if grep -rlE '\bunsafe *(\{|fn|impl)' crates --include='*.rs' | grep -vE '^crates/(host|platform)/'; then \
+		echo 'unsafe outside crates/host and crates/platform'; exit 1; fi
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
+		else echo 'cargo-deny is not installed: licences not checked'; fi
