@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod clock;
+pub mod dir;
 pub mod filter;
 pub mod memory_file;
 pub mod namespace;
@@ -17,6 +18,7 @@ pub mod seal;
 pub mod seccomp;
 pub mod shared_words;
 pub mod signal;
+pub mod sparse;
 pub mod trial;
 pub mod vm;
 
