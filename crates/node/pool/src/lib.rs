@@ -1,1 +1,28 @@
+//! The instances of one machine: which to start, reuse, queue for and stop
+//! ([`decide`], pure), and the life of each ([`Pool`] acts).
+//!
+//! ```text
+//! Pool::invoke ─▶ decide ─▶ instance task ─▶ Launcher/Link (a sandbox process)
+//!                               │
+//!                               └─▶ log (lines, budget, tail) ─▶ subscribers, store on disk
+//! ```
+//!
+//! Invariant: nothing here knows how a sandbox is made; the agent implements
+//! [`Launcher`], tests a scripted one.
+#![forbid(unsafe_code)]
+
+mod clock;
 pub mod decide;
+mod drive;
+mod environment;
+mod exit;
+mod failure;
+mod instance;
+mod launch;
+pub mod log;
+mod report;
+mod turn;
+
+pub use drive::{Pool, PoolConfig};
+pub use environment::{FunctionEnvironment, function_environment};
+pub use launch::{LaunchError, Launcher, Link};

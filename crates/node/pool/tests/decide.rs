@@ -209,7 +209,7 @@ impl World {
                 self.now += Duration::from_secs((pick % 40) as u64);
                 self.step(Input::Tick);
             }
-            _ if pick % 40 == 0 => {
+            _ if pick.is_multiple_of(40) => {
                 self.draining = true;
                 self.step(Input::Drain);
             }

@@ -1,0 +1,349 @@
+//! Acts on what is decided: holds the waiting events and the orders of the instances.
+//!
+//! Lock order: `Shared::state` is the only lock here and is never held across an await
+//! or a call out of this module (channels that never block excepted).
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use proto_node::{
+    FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Revision, ThrottleReason,
+};
+use tokio::sync::mpsc::{self, UnboundedSender};
+use tokio::sync::{Notify, oneshot};
+use tokio::time::timeout_at;
+
+use crate::clock;
+use crate::decide::{Action, Decider, Input, InstanceId, Limits, Rejection, TicketId};
+use crate::instance::{Instance, Order};
+use crate::launch::Launcher;
+use crate::log::LogHub;
+use crate::turn::Turn;
+
+/// How a pool behaves.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolConfig {
+    /// How much may be alive and wait.
+    pub limits: Limits,
+    /// Longest initialisation before the first event; 10 s on AWS.
+    pub init_timeout: Duration,
+}
+
+impl Default for PoolConfig {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            init_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Times that an event may be given to an instance which ends before it begins with it.
+const MAX_LOST: u8 = 3;
+/// How long the end of killed instances is waited for at shutdown.
+const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// The instances of one machine. Dropping it ends them all.
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+/// What the pool's callers, its instances and its timer have in common.
+pub(crate) struct Shared {
+    pub(crate) launcher: Arc<dyn Launcher>,
+    pub(crate) hub: Arc<LogHub>,
+    pub(crate) init_timeout: Duration,
+    /// For new tasks to hold on to.
+    myself: Weak<Shared>,
+    state: Mutex<State>,
+    /// Something ended: whoever waits for that looks again.
+    ended: Notify,
+    /// The pool was dropped.
+    closed: AtomicBool,
+    /// The timer must look at its deadline again.
+    timer: Notify,
+}
+
+struct State {
+    decider: Decider,
+    next_ticket: u64,
+    /// Events that no instance has taken yet.
+    turns: HashMap<TicketId, Turn>,
+    functions: HashMap<Revision, Arc<FunctionSpec>>,
+    orders: HashMap<InstanceId, UnboundedSender<Order>>,
+    /// When the timer wakes up; none when it waits to be told.
+    timer_at: Option<Instant>,
+}
+
+impl Pool {
+    /// A pool without instances. Must be called inside a tokio runtime.
+    pub fn new(launcher: Arc<dyn Launcher>, hub: Arc<LogHub>, config: PoolConfig) -> Self {
+        let shared = Arc::new_cyclic(|myself| Shared {
+            launcher,
+            hub,
+            init_timeout: config.init_timeout,
+            myself: Weak::clone(myself),
+            state: Mutex::new(State {
+                decider: Decider::new(config.limits),
+                next_ticket: 0,
+                turns: HashMap::new(),
+                functions: HashMap::new(),
+                orders: HashMap::new(),
+                timer_at: None,
+            }),
+            ended: Notify::new(),
+            closed: AtomicBool::new(false),
+            timer: Notify::new(),
+        });
+        tokio::spawn(keep_time(Arc::downgrade(&shared)));
+        Self { shared }
+    }
+
+    /// Where the log records of all instances pass.
+    pub fn logs(&self) -> &Arc<LogHub> {
+        &self.shared.hub
+    }
+
+    /// Runs one event to its end. When the future is dropped, an event that waits is
+    /// forgotten; one that runs does so to its end.
+    pub async fn invoke(
+        &self,
+        function: Arc<FunctionSpec>,
+        request: InvokeRequest,
+    ) -> Result<InvokeOutcome, InvokeError> {
+        let (answer, answered) = oneshot::channel();
+        let turn = Turn {
+            function,
+            request,
+            answer,
+            arrived: clock::now(),
+            lost: 0,
+        };
+        let ticket = self.shared.arrive(turn);
+        let _cancel = Cancel {
+            shared: &self.shared,
+            ticket,
+        };
+        answered.await.unwrap_or(Err(InvokeError::ShuttingDown))
+    }
+
+    /// Starts no more instances of `revision`; resolves when none is left.
+    pub async fn forget(&self, revision: &Revision) {
+        self.shared.step(Input::Forget(revision.clone()));
+        self.shared
+            .until(|state| state.decider.alive(revision) == 0)
+            .await;
+    }
+
+    /// Instances alive now.
+    pub fn instances(&self) -> usize {
+        self.shared.state.lock().decider.instances().count()
+    }
+
+    /// Takes no new events, lets running ones end until `deadline`, then ends everything.
+    pub async fn shutdown(&self, deadline: Instant) {
+        self.shared.step(Input::Drain);
+        let empty = |state: &State| state.decider.instances().next().is_none();
+        if timeout_at(deadline.into(), self.shared.until(empty))
+            .await
+            .is_ok()
+        {
+            return;
+        }
+        self.shared.stop_all();
+        let limit = clock::now() + KILL_GRACE;
+        if timeout_at(limit.into(), self.shared.until(empty))
+            .await
+            .is_err()
+        {
+            tracing::error!("sandboxes are still there after being killed");
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.step(Input::Drain);
+        self.shared.stop_all();
+        self.shared.closed.store(true, Ordering::Release);
+        self.shared.timer.notify_one();
+    }
+}
+
+/// Forgets a waiting event when nobody awaits its answer any more.
+struct Cancel<'a> {
+    shared: &'a Shared,
+    ticket: TicketId,
+}
+
+impl Drop for Cancel<'_> {
+    fn drop(&mut self) {
+        let waiting = self
+            .shared
+            .state
+            .lock()
+            .turns
+            .remove(&self.ticket)
+            .is_some();
+        if waiting {
+            self.shared.step(Input::Cancel(self.ticket));
+        }
+    }
+}
+
+impl Shared {
+    fn arrive(&self, turn: Turn) -> TicketId {
+        let mut state = self.state.lock();
+        let function = Arc::clone(&turn.function);
+        let ticket = TicketId(state.next_ticket);
+        state.next_ticket += 1;
+        let input = Input::Arrive {
+            ticket,
+            revision: function.revision.clone(),
+            memory_mb: function.memory_mb,
+            deadline: turn.request.queue_deadline,
+        };
+        state.turns.insert(ticket, turn);
+        state
+            .functions
+            .entry(function.revision.clone())
+            .or_insert(function);
+        self.perform(&mut state, input);
+        ticket
+    }
+
+    /// An instance ended before it began with this event: another shall take it.
+    pub(crate) fn give_back(&self, mut turn: Turn) {
+        turn.lost += 1;
+        if turn.lost < MAX_LOST {
+            self.arrive(turn);
+        } else {
+            let error = InvokeError::Sandbox("instances end before they take events".into());
+            let _ = turn.answer.send(Err(error));
+        }
+    }
+
+    pub(crate) fn step(&self, input: Input) {
+        self.perform(&mut self.state.lock(), input);
+    }
+
+    fn perform(&self, state: &mut State, input: Input) {
+        let ended = matches!(input, Input::Gone(_));
+        if let Input::Gone(id) = input {
+            state.orders.remove(&id);
+        }
+        for action in state.decider.step(clock::now(), input) {
+            match action {
+                Action::Start(id, revision) => self.start(state, id, &revision),
+                Action::Assign(ticket, id) => state.assign(ticket, id),
+                Action::Reject(ticket, why) => {
+                    if let Some(turn) = state.turns.remove(&ticket) {
+                        let _ = turn.answer.send(Err(rejected(why)));
+                    }
+                }
+                Action::Stop(id) => state.order(id, Order::Stop),
+            }
+        }
+        let State {
+            decider, functions, ..
+        } = state;
+        if ended || functions.len() > 2 * decider.instances().count() + decider.waiting() + 64 {
+            functions.retain(|revision, _| decider.knows(revision));
+        }
+        if ended {
+            self.ended.notify_waiters();
+        }
+        let next = state.decider.next_deadline();
+        if next.is_some() && state.timer_at.is_none_or(|at| next < Some(at)) {
+            self.timer.notify_one();
+        }
+    }
+
+    fn start(&self, state: &mut State, id: InstanceId, revision: &Revision) {
+        let (Some(function), Some(shared)) = (state.functions.get(revision), self.myself.upgrade())
+        else {
+            return;
+        };
+        let (sender, receiver) = mpsc::unbounded_channel();
+        state.orders.insert(id, sender);
+        let stream = format!(
+            "{}/[{}]{}",
+            clock::date(clock::epoch_ms()),
+            function.version,
+            uuid::Uuid::new_v4().simple()
+        );
+        let instance = Instance::new(id, shared, Arc::clone(function), stream, receiver);
+        tokio::spawn(instance.run());
+    }
+
+    fn stop_all(&self) {
+        let state = self.state.lock();
+        for orders in state.orders.values() {
+            let _ = orders.send(Order::Stop);
+        }
+    }
+
+    /// Waits until `holds`; looked at again each time an instance ends.
+    async fn until(&self, holds: impl Fn(&State) -> bool) {
+        loop {
+            let mut ended = std::pin::pin!(self.ended.notified());
+            ended.as_mut().enable();
+            if holds(&self.state.lock()) {
+                return;
+            }
+            ended.await;
+        }
+    }
+}
+
+impl State {
+    fn assign(&mut self, ticket: TicketId, id: InstanceId) {
+        if let Some(turn) = self.turns.remove(&ticket) {
+            self.order(id, Order::Turn(Box::new(turn)));
+        }
+    }
+
+    fn order(&mut self, id: InstanceId, order: Order) {
+        if let Some(orders) = self.orders.get(&id) {
+            // An instance that has ended reports Gone itself.
+            let _ = orders.send(order);
+        }
+    }
+}
+
+fn rejected(why: Rejection) -> InvokeError {
+    match why {
+        Rejection::Concurrency | Rejection::Forgotten => {
+            InvokeError::Throttled(ThrottleReason::Concurrency)
+        }
+        Rejection::QueueTimeout => InvokeError::Throttled(ThrottleReason::QueueTimeout),
+        Rejection::Draining => InvokeError::ShuttingDown,
+    }
+}
+
+/// Ticks when the next deadline has come, until the pool is gone.
+async fn keep_time(shared: Weak<Shared>) {
+    while let Some(strong) = shared
+        .upgrade()
+        .filter(|s| !s.closed.load(Ordering::Acquire))
+    {
+        let next = {
+            let mut state = strong.state.lock();
+            let next = state.decider.next_deadline();
+            state.timer_at = next;
+            next
+        };
+        match next {
+            Some(at) => {
+                tokio::select! {
+                    () = tokio::time::sleep_until(at.into()) => strong.step(Input::Tick),
+                    () = strong.timer.notified() => {}
+                }
+            }
+            None => strong.timer.notified().await,
+        }
+    }
+}

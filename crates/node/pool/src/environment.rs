@@ -1,0 +1,175 @@
+//! The environment variables of a function, as AWS sets them (developer guide,
+//! "Defined runtime environment variables").
+
+use proto_node::FunctionSpec;
+
+/// What depends on the runtime rather than on the function.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FunctionEnvironment {
+    /// `python3.x`: PYTHONPATH.
+    Python,
+    /// `nodejs*`: NODE_PATH.
+    Node,
+    /// `provided.*`: no AWS_EXECUTION_ENV.
+    Provided,
+}
+
+/// Names a function cannot set itself.
+const RESERVED: [&str; 16] = [
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API",
+    "LAMBDA_TASK_ROOT",
+    "LAMBDA_RUNTIME_DIR",
+    "AWS_XRAY_CONTEXT_MISSING",
+    "AWS_XRAY_DAEMON_ADDRESS",
+];
+
+/// The whole environment of an instance. The function's own variables win over the
+/// defaults (`PATH`, `TZ`, …) and lose against what is reserved.
+pub fn function_environment(
+    function: &FunctionSpec,
+    kind: FunctionEnvironment,
+    stream: &str,
+    runtime_api: &str,
+) -> Vec<(String, String)> {
+    let memory = function.memory_mb.to_string();
+    let mut defaults = vec![
+        (
+            "PATH",
+            "/var/lang/bin:/usr/local/bin:/usr/bin/:/bin:/opt/bin",
+        ),
+        (
+            "LD_LIBRARY_PATH",
+            "/var/lang/lib:/lib64:/usr/lib64:/var/runtime:/var/runtime/lib:/var/task:/var/task/lib:/opt/lib",
+        ),
+        ("LANG", "en_US.UTF-8"),
+        ("TZ", ":UTC"),
+    ];
+    let major = function
+        .runtime
+        .trim_start_matches("nodejs")
+        .trim_end_matches(".x");
+    let node_path = format!(
+        "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task"
+    );
+    let execution = format!("AWS_Lambda_{}", function.runtime);
+    let mut reserved = vec![
+        ("_HANDLER", function.handler.as_str()),
+        ("LAMBDA_TASK_ROOT", "/var/task"),
+        ("LAMBDA_RUNTIME_DIR", "/var/runtime"),
+        ("AWS_REGION", &function.region),
+        ("AWS_DEFAULT_REGION", &function.region),
+        ("AWS_LAMBDA_FUNCTION_NAME", &function.name),
+        ("AWS_LAMBDA_FUNCTION_VERSION", &function.version),
+        ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory),
+        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+        ("AWS_LAMBDA_LOG_GROUP_NAME", &function.log_group),
+        ("AWS_LAMBDA_LOG_STREAM_NAME", stream),
+        ("AWS_LAMBDA_RUNTIME_API", runtime_api),
+        ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
+        ("AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129:2000"),
+    ];
+    match kind {
+        FunctionEnvironment::Python => defaults.push(("PYTHONPATH", "/var/runtime")),
+        FunctionEnvironment::Node => defaults.push(("NODE_PATH", &node_path)),
+        FunctionEnvironment::Provided => {}
+    }
+    if kind != FunctionEnvironment::Provided {
+        reserved.push(("AWS_EXECUTION_ENV", &execution));
+    }
+    let own = |name: &str| function.environment.contains_key(name);
+    let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let defaults = defaults
+        .into_iter()
+        .filter(|(name, _)| !own(name))
+        .map(owned);
+    let user = function.environment.iter();
+    let user = user
+        .filter(|(name, _)| !RESERVED.contains(&name.as_str()))
+        .map(|(name, value)| (name.clone(), value.clone()));
+    defaults
+        .chain(reserved.into_iter().map(owned))
+        .chain(user)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use proto_node::{CodeLocation, Revision};
+
+    use super::*;
+
+    fn function(environment: &[(&str, &str)]) -> FunctionSpec {
+        FunctionSpec {
+            revision: Revision("r".into()),
+            name: "f".into(),
+            version: "$LATEST".into(),
+            arn: "arn".into(),
+            account: "000000000000".into(),
+            region: "eu-west-1".into(),
+            runtime: "nodejs22.x".into(),
+            handler: "index.handler".into(),
+            architecture: "x86_64".into(),
+            memory_mb: 128,
+            timeout: Duration::from_secs(3),
+            ephemeral_storage_mb: 512,
+            environment: environment
+                .iter()
+                .map(|(k, v)| ((*k).into(), (*v).into()))
+                .collect(),
+            code: CodeLocation {
+                directory: "/code".into(),
+                sha256: String::new(),
+            },
+            log_group: "/aws/lambda/f".into(),
+        }
+    }
+
+    fn environment(own: &[(&str, &str)], kind: FunctionEnvironment) -> BTreeMap<String, String> {
+        let pairs = function_environment(&function(own), kind, "stream", "169.254.100.1:9001");
+        let map: BTreeMap<_, _> = pairs.iter().cloned().collect();
+        assert_eq!(map.len(), pairs.len(), "no name comes twice");
+        map
+    }
+
+    #[test]
+    fn own_variables_win_over_defaults_and_lose_against_reserved_ones() {
+        let own = [
+            ("TZ", "Europe/Berlin"),
+            ("KEY", "v"),
+            ("AWS_REGION", "mars"),
+            ("_HANDLER", "x"),
+        ];
+        let got = environment(&own, FunctionEnvironment::Node);
+        assert_eq!(
+            (got["TZ"].as_str(), got["KEY"].as_str()),
+            ("Europe/Berlin", "v")
+        );
+        assert_eq!(
+            (got["AWS_REGION"].as_str(), got["_HANDLER"].as_str()),
+            ("eu-west-1", "index.handler")
+        );
+        assert!(got["NODE_PATH"].starts_with("/opt/nodejs/node22/node_modules:"));
+        assert_eq!(got["AWS_EXECUTION_ENV"], "AWS_Lambda_nodejs22.x");
+    }
+
+    #[test]
+    fn provided_functions_have_no_execution_environment() {
+        let got = environment(&[], FunctionEnvironment::Provided);
+        assert!(!got.contains_key("AWS_EXECUTION_ENV") && !got.contains_key("PYTHONPATH"));
+        assert_eq!(got["AWS_LAMBDA_RUNTIME_API"], "169.254.100.1:9001");
+    }
+}

@@ -1,0 +1,294 @@
+//! The life of one instance, as a task: launch, initialise, one event after another, end.
+//!
+//! ```text
+//! launch ─▶ initialise ─▶ idle ◀──▶ event (turn.rs) ─▶ … ─▶ kill ─▶ Gone
+//!              └─ too long ─▶ with an event: launch again inside it
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proto_node::{FunctionSpec, Stage, Timings};
+use proto_sandbox::{FromSandbox, StageName};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::timeout_at;
+
+use crate::clock;
+use crate::decide::{Input, InstanceId};
+use crate::drive::Shared;
+use crate::failure::Failure;
+use crate::launch::Link;
+use crate::log::InstanceLog;
+use crate::report::{self, Phase, Status};
+use crate::turn::{After, Turn};
+
+/// What the pool tells an instance.
+pub(crate) enum Order {
+    Turn(Box<Turn>),
+    /// End now, whatever is running.
+    Stop,
+}
+
+/// How the instance came up; told with its first event.
+#[derive(Debug, Default)]
+pub(crate) struct Start {
+    pub(crate) stages: Timings,
+    /// From launch to the first event.
+    pub(crate) took: Duration,
+    /// For REPORT: `Init Duration`, if initialisation was not part of the event.
+    pub(crate) reported: Option<Duration>,
+}
+
+pub(crate) struct Instance {
+    pub(crate) id: InstanceId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) function: Arc<FunctionSpec>,
+    pub(crate) orders: UnboundedReceiver<Order>,
+    pub(crate) log: InstanceLog,
+    stream: String,
+    pub(crate) start: Option<Start>,
+    pub(crate) max_memory_bytes: u64,
+}
+
+/// What became of an initialisation.
+enum Init {
+    Ready,
+    TimedOut,
+    Failed(Failure),
+    Stopped,
+}
+
+impl Instance {
+    pub(crate) fn new(
+        id: InstanceId,
+        shared: Arc<Shared>,
+        function: Arc<FunctionSpec>,
+        stream: String,
+        orders: UnboundedReceiver<Order>,
+    ) -> Self {
+        let log = InstanceLog::new(
+            Arc::clone(&shared.hub),
+            Arc::clone(&function),
+            stream.clone(),
+        );
+        let start = Some(Start::default());
+        Self {
+            id,
+            shared,
+            function,
+            orders,
+            log,
+            stream,
+            start,
+            max_memory_bytes: 0,
+        }
+    }
+
+    /// Runs the instance until nothing of it is left.
+    pub(crate) async fn run(mut self) {
+        let version = self.shared.launcher.runtime_version(&self.function);
+        self.log
+            .platform(&report::init_start(&version, &self.function.region));
+        let link = self.live().await;
+        self.bury(link).await;
+        self.log.flush();
+        self.shared.step(Input::Gone(self.id));
+        // From here on no order can come; events that came too late go elsewhere.
+        while let Ok(order) = self.orders.try_recv() {
+            if let Order::Turn(turn) = order {
+                self.shared.give_back(*turn);
+            }
+        }
+    }
+
+    async fn live(&mut self) -> Option<Box<dyn Link>> {
+        let launched = clock::now();
+        let limit = launched + self.shared.init_timeout;
+        let mut link = match self.launch(limit).await {
+            Ok(link) => link,
+            Err(failure) => return self.start_failed(None, failure, launched),
+        };
+        match self.initialise(link.as_mut(), limit).await {
+            Init::Ready => {
+                let took = clock::now() - launched;
+                if let Some(start) = &mut self.start {
+                    (start.took, start.reported) = (took, Some(took));
+                }
+                self.shared.step(Input::Started(self.id));
+                self.serve(link.as_mut()).await;
+                Some(link)
+            }
+            Init::Failed(failure) => self.start_failed(Some(link), failure, launched),
+            Init::TimedOut => {
+                self.bury(Some(link)).await;
+                let line =
+                    report::init_report(clock::now() - launched, Phase::Init, &Status::Timeout);
+                self.log.platform(&line);
+                self.shared.step(Input::InitTimedOut(self.id));
+                self.start_inside_event(launched).await
+            }
+            Init::Stopped => Some(link),
+        }
+    }
+
+    async fn launch(&mut self, limit: Instant) -> Result<Box<dyn Link>, Failure> {
+        let launching = self.shared.launcher.launch(&self.function, &self.stream);
+        match timeout_at(limit.into(), launching).await {
+            Ok(launched) => Ok(launched?),
+            Err(_) => Err(Failure::Platform(
+                "the sandbox process took too long to start".into(),
+            )),
+        }
+    }
+
+    async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
+        loop {
+            let message = tokio::select! {
+                message = timeout_at(limit.into(), link.receive()) => message,
+                order = self.orders.recv() => match order {
+                    Some(Order::Turn(turn)) => {
+                        self.shared.give_back(*turn);
+                        continue;
+                    }
+                    Some(Order::Stop) | None => return Init::Stopped,
+                },
+            };
+            let message = match message {
+                Err(_) => return Init::TimedOut,
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return Init::Failed(Failure::Vanished),
+                Ok(Err(error)) => return Init::Failed(Failure::Platform(error.to_string())),
+            };
+            if message.head == FromSandbox::Ready {
+                return Init::Ready;
+            }
+            if let Some(failure) = self.note(message.head, &Bytes::from(message.payload)) {
+                return Init::Failed(failure);
+            }
+        }
+    }
+
+    /// Tells the event that waits longest why there is no instance for it.
+    fn start_failed(
+        &mut self,
+        link: Option<Box<dyn Link>>,
+        failure: Failure,
+        launched: Instant,
+    ) -> Option<Box<dyn Link>> {
+        let took = clock::now() - launched;
+        self.log
+            .platform(&report::init_report(took, Phase::Init, &failure.status()));
+        if let Failure::Platform(message) = &failure {
+            tracing::error!(
+                function = self.function.name,
+                message,
+                "a sandbox could not be made"
+            );
+        }
+        if let Some(start) = &mut self.start {
+            start.took = took;
+        }
+        self.shared.step(Input::StartFailed(self.id));
+        if let Ok(Order::Turn(turn)) = self.orders.try_recv() {
+            self.fail_turn(*turn, failure);
+        }
+        link
+    }
+
+    /// Initialises again, this time within the time limit of an event (as AWS does).
+    async fn start_inside_event(&mut self, launched: Instant) -> Option<Box<dyn Link>> {
+        let Ok(Order::Turn(turn)) = self.orders.try_recv() else {
+            return None;
+        };
+        self.start = Some(Start {
+            took: clock::now() - launched,
+            ..Start::default()
+        });
+        let limit = clock::now() + self.function.timeout;
+        let mut link = match self.launch(limit).await {
+            Ok(link) => link,
+            Err(failure) => {
+                let took = clock::now() - launched;
+                self.log
+                    .platform(&report::init_report(took, Phase::Invoke, &failure.status()));
+                self.fail_turn(*turn, failure);
+                return None;
+            }
+        };
+        if self.run_turn(link.as_mut(), *turn).await == After::Keep {
+            self.serve(link.as_mut()).await;
+        }
+        Some(link)
+    }
+
+    /// Takes events until told to stop or broken.
+    async fn serve(&mut self, link: &mut dyn Link) {
+        loop {
+            let message = tokio::select! {
+                biased;
+                order = self.orders.recv() => match order {
+                    Some(Order::Turn(turn)) => match self.run_turn(link, *turn).await {
+                        After::Keep => continue,
+                        After::End => return,
+                    },
+                    Some(Order::Stop) | None => return,
+                },
+                message = link.receive() => message,
+            };
+            // A frozen guest is silent; what it said just before may still come.
+            let Ok(Some(message)) = message else { return };
+            if self
+                .note(message.head, &Bytes::from(message.payload))
+                .is_some()
+            {
+                return;
+            }
+        }
+    }
+
+    /// Keeps what a message tells besides answers; the failure it tells, if any.
+    pub(crate) fn note(&mut self, head: FromSandbox, payload: &Bytes) -> Option<Failure> {
+        match &head {
+            FromSandbox::Stage { name, nanoseconds } => {
+                if let Some(start) = &mut self.start {
+                    start
+                        .stages
+                        .push(stage(*name), Duration::from_nanos(*nanoseconds));
+                }
+            }
+            FromSandbox::Log { stream, dropped } => self.log.guest(*stream, payload, *dropped),
+            FromSandbox::Usage { max_memory_bytes }
+            | FromSandbox::Exited {
+                max_memory_bytes, ..
+            } => {
+                self.max_memory_bytes = self.max_memory_bytes.max(*max_memory_bytes);
+            }
+            _ => {}
+        }
+        Failure::told_by(&head, payload)
+    }
+
+    /// The runtime asked for its next event.
+    pub(crate) fn report_finished(&self) {
+        self.shared.step(Input::Finished(self.id));
+    }
+
+    async fn bury(&mut self, link: Option<Box<dyn Link>>) {
+        let Some(link) = link else { return };
+        let said = link.kill().await;
+        if !said.is_empty() {
+            tracing::warn!(function = self.function.name, said, "a sandbox complained");
+        }
+    }
+}
+
+fn stage(name: StageName) -> Stage {
+    match name {
+        StageName::Sandbox => Stage::Sandbox,
+        StageName::RootFs => Stage::RootFs,
+        StageName::Exec => Stage::Exec,
+        StageName::RuntimeInit => Stage::RuntimeInit,
+        StageName::FunctionInit => Stage::FunctionInit,
+    }
+}

@@ -1,0 +1,309 @@
+//! One event on one instance: START, the answer or the failure, END, REPORT.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use proto_node::{
+    FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, LogTail,
+    Stage, StartKind, Timings,
+};
+use proto_sandbox::{EventHead, FromSandbox, Message, Outcome, ToSandbox};
+use tokio::sync::oneshot;
+use tokio::time::timeout_at;
+
+use crate::clock;
+use crate::failure::Failure;
+use crate::instance::{Instance, Order};
+use crate::launch::Link;
+use crate::report::{self, Report, Status};
+
+/// How long a finished answer waits for the runtime to ask for its next event, so that
+/// a client's next event finds this instance idle and REPORT knows the memory used.
+const CLOSING_GRACE: Duration = Duration::from_millis(100);
+
+/// An event on its way to its answer.
+pub(crate) struct Turn {
+    pub(crate) function: Arc<FunctionSpec>,
+    pub(crate) request: InvokeRequest,
+    pub(crate) answer: oneshot::Sender<Result<InvokeOutcome, InvokeError>>,
+    pub(crate) arrived: Instant,
+    /// Instances that ended before they began with it.
+    pub(crate) lost: u8,
+}
+
+/// What an event's end means for its instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum After {
+    /// It may take another event.
+    Keep,
+    /// It must end.
+    End,
+}
+
+/// How an event ended, before it is told.
+struct End {
+    result: Result<InvokeResult, InvokeError>,
+    status: Option<Status>,
+    after: After,
+    /// Lines the platform adds about it, before END.
+    lines: Vec<String>,
+}
+
+impl End {
+    fn answered(result: InvokeResult) -> Self {
+        Self {
+            result: Ok(result),
+            status: None,
+            after: After::Keep,
+            lines: Vec::new(),
+        }
+    }
+
+    fn of(failure: Failure, request_id: &str) -> Self {
+        let (status, lines) = (failure.status(), failure.lines(request_id));
+        let result = failure.result(request_id);
+        Self {
+            result,
+            status: Some(status),
+            after: After::End,
+            lines,
+        }
+    }
+
+    fn timed_out(request_id: &str, limit: Duration) -> Self {
+        let text = format!("Task timed out after {:.2} seconds", limit.as_secs_f64());
+        let line = format!("{} {request_id} {text}", clock::iso(clock::epoch_ms()));
+        Self {
+            result: Ok(InvokeResult::Fault(FunctionFault::timed_out(
+                request_id, limit,
+            ))),
+            status: Some(Status::Timeout),
+            after: After::End,
+            lines: vec![line, String::new()],
+        }
+    }
+
+    fn platform(error: InvokeError) -> Self {
+        let status = Some(Status::Error("Sandbox.Failure".into()));
+        Self {
+            result: Err(error),
+            status,
+            after: After::End,
+            lines: Vec::new(),
+        }
+    }
+}
+
+impl Instance {
+    /// Runs an event to its end and answers it.
+    pub(crate) async fn run_turn(&mut self, link: &mut dyn Link, turn: Turn) -> After {
+        let begun = clock::now();
+        let id = turn.request.request_id.clone();
+        self.log.begin_event(&id);
+        self.log
+            .platform(&report::start(&id, &self.function.version));
+        let head = self.event_head(&turn.request);
+        let limit = begun + self.function.timeout;
+        let sending = link.send(ToSandbox::Event(head), turn.request.payload.clone());
+        let end = match timeout_at(limit.into(), sending).await {
+            // If sending failed, the sandbox's last messages tell what became of it.
+            Ok(_) => self.await_answer(link, &turn, limit).await,
+            Err(_) => End::timed_out(&id, self.function.timeout),
+        };
+        let duration = (clock::now() - begun).min(self.function.timeout);
+        let mut after = end.after;
+        let mut closed = false;
+        if after == After::Keep {
+            closed = self
+                .await_closing(link, limit.min(clock::now() + CLOSING_GRACE), &mut after)
+                .await;
+        }
+        if closed {
+            // Before the answer: who asks again at once shall find this instance idle.
+            let outcome = self.tell(&turn, end, begun, duration);
+            self.log.end_event();
+            self.report_finished();
+            let _ = turn.answer.send(outcome);
+            return After::Keep;
+        }
+        let outcome = self.tell(&turn, end, begun, duration);
+        self.log.end_event();
+        let _ = turn.answer.send(outcome);
+        if after == After::Keep && self.await_closing(link, limit, &mut after).await {
+            self.report_finished();
+            return After::Keep;
+        }
+        After::End
+    }
+
+    /// Tells an event that its instance could not initialise.
+    pub(crate) fn fail_turn(&mut self, turn: Turn, failure: Failure) {
+        let id = turn.request.request_id.clone();
+        self.log.begin_event(&id);
+        self.log
+            .platform(&report::start(&id, &self.function.version));
+        let mut end = End::of(failure, &id);
+        end.lines.clear(); // said by INIT_REPORT
+        let outcome = self.tell(&turn, end, clock::now(), Duration::ZERO);
+        let _ = turn.answer.send(outcome);
+    }
+
+    fn event_head(&self, request: &InvokeRequest) -> EventHead {
+        let limit = u64::try_from(self.function.timeout.as_millis()).unwrap_or(u64::MAX);
+        EventHead {
+            request_id: request.request_id.clone(),
+            invocation_id: uuid::Uuid::new_v4().to_string(),
+            deadline_ms: clock::epoch_ms().saturating_add(limit),
+            invoked_function_arn: request.invoked_arn.clone(),
+            trace_id: request.trace_id.clone(),
+            client_context: request.client_context.clone(),
+            cognito_identity: None,
+            tenant_id: None,
+        }
+    }
+
+    /// Listens until the event has an answer or can have none any more.
+    async fn await_answer(&mut self, link: &mut dyn Link, turn: &Turn, limit: Instant) -> End {
+        let id = turn.request.request_id.as_str();
+        loop {
+            let message = tokio::select! {
+                biased;
+                message = timeout_at(limit.into(), link.receive()) => message,
+                order = self.orders.recv() => match order {
+                    // Nobody hands a second event to a busy instance.
+                    Some(Order::Turn(other)) => {
+                        self.shared.give_back(*other);
+                        continue;
+                    }
+                    Some(Order::Stop) | None => return End::platform(InvokeError::ShuttingDown),
+                },
+            };
+            let message = match message {
+                Err(_) => return End::timed_out(id, self.function.timeout),
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return End::of(Failure::Vanished, id),
+                Ok(Err(error)) => return End::of(Failure::Platform(error.to_string()), id),
+            };
+            if let Some(end) = self.judge(id, message) {
+                return end;
+            }
+        }
+    }
+
+    /// What a message means for the running event; nothing for most.
+    fn judge(&mut self, id: &str, message: Message<FromSandbox>) -> Option<End> {
+        let payload = Bytes::from(message.payload);
+        match message.head {
+            FromSandbox::Response { request_id, .. } if request_id == id => {
+                Some(End::answered(InvokeResult::Success(payload)))
+            }
+            FromSandbox::Error {
+                request_id,
+                outcome,
+            } if request_id == id => {
+                let fault = match outcome {
+                    Outcome::Function { .. } => FunctionFault::reported(payload),
+                    Outcome::ResponseTooLarge => FunctionFault::response_too_large(),
+                    Outcome::Truncated => truncated(id),
+                };
+                Some(End::answered(InvokeResult::Fault(fault)))
+            }
+            head => {
+                let failure = self.note(head, &payload)?;
+                Some(End::of(failure, id))
+            }
+        }
+    }
+
+    /// Waits until the runtime asks for its next event. Whether it did; `after` says if
+    /// it never will.
+    async fn await_closing(
+        &mut self,
+        link: &mut dyn Link,
+        limit: Instant,
+        after: &mut After,
+    ) -> bool {
+        loop {
+            let receiving = link.receive();
+            let message = match timeout_at(limit.into(), receiving).await {
+                Err(_) => return false,
+                Ok(Ok(Some(message))) => message,
+                Ok(_) => {
+                    *after = After::End;
+                    return false;
+                }
+            };
+            let payload = Bytes::from(message.payload);
+            let closes = matches!(message.head, FromSandbox::Usage { .. });
+            if self.note(message.head, &payload).is_some() {
+                *after = After::End;
+                return false;
+            }
+            if closes {
+                return true;
+            }
+        }
+    }
+
+    /// Writes END and REPORT and puts the outcome together.
+    fn tell(
+        &mut self,
+        turn: &Turn,
+        end: End,
+        begun: Instant,
+        duration: Duration,
+    ) -> Result<InvokeOutcome, InvokeError> {
+        let id = turn.request.request_id.as_str();
+        let start = self.start.take();
+        for line in &end.lines {
+            self.log.platform(line);
+        }
+        self.log.platform(&report::end(id));
+        self.log.platform(&report::report(&Report {
+            request_id: id,
+            duration,
+            memory_mb: self.function.memory_mb,
+            max_memory_bytes: self.max_memory_bytes,
+            init: start.as_ref().and_then(|start| start.reported),
+            status: end.status.as_ref(),
+        }));
+        let waited = begun.saturating_duration_since(turn.arrived);
+        let mut timings = Timings::default();
+        let kind = match start {
+            Some(start) => {
+                timings.push(Stage::Queue, waited.saturating_sub(start.took));
+                timings.0.extend(start.stages.0);
+                StartKind::Cold
+            }
+            None => {
+                timings.push(Stage::Queue, waited);
+                StartKind::Warm
+            }
+        };
+        timings.push(Stage::Invoke, duration);
+        Ok(InvokeOutcome {
+            result: end.result?,
+            executed_version: self.function.version.clone(),
+            log_tail: match turn.request.log_tail {
+                LogTail::Tail => self.log.tail(),
+                LogTail::None => Bytes::new(),
+            },
+            start: kind,
+            timings,
+        })
+    }
+}
+
+/// The runtime's answer broke off: AWS calls that a truncated response.
+fn truncated(request_id: &str) -> FunctionFault {
+    let mut fault = FunctionFault::exited(request_id, None);
+    fault.body = Bytes::from(
+        serde_json::json!({
+            "errorType": "Runtime.TruncatedResponse",
+            "errorMessage": format!("RequestId: {request_id} Error: The runtime's response broke off"),
+        })
+        .to_string(),
+    );
+    fault
+}

@@ -1,0 +1,328 @@
+//! Instances from launch to end, with sandboxes that follow a script.
+
+mod scripted;
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use proto_node::{InvokeError, InvokeResult, LogKind, Stage, StartKind, ThrottleReason};
+use scripted::{Script, Scripted, fault, function, invoke, pool};
+
+#[tokio::test]
+async fn the_second_event_is_warm_and_the_log_reads_as_on_aws() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    let mut live = pool.logs().subscribe();
+    let cold = invoke(&pool, "1").await.unwrap();
+    assert_eq!(
+        (cold.start, &cold.result),
+        (StartKind::Cold, &InvokeResult::Success("1".into()))
+    );
+    assert!(
+        cold.timings
+            .0
+            .iter()
+            .any(|stage| stage.stage == Stage::RuntimeInit)
+    );
+    let tail = String::from_utf8(cold.log_tail.to_vec()).unwrap();
+    let lines: Vec<_> = tail.lines().collect();
+    assert_eq!(
+        &lines[..3],
+        [
+            "START RequestId: id Version: $LATEST",
+            "working",
+            "END RequestId: id"
+        ]
+    );
+    assert!(
+        lines[3].starts_with("REPORT RequestId: id\tDuration: ")
+            && lines[3].contains("\tMax Memory Used: 30 MB\tInit Duration: ")
+    );
+    assert_eq!(lines.len(), 4);
+
+    let warm = invoke(&pool, "2").await.unwrap();
+    assert_eq!(
+        (warm.start, launcher.launched.load(Ordering::SeqCst)),
+        (StartKind::Warm, 1)
+    );
+    assert!(!String::from_utf8_lossy(&warm.log_tail).contains("Init Duration"));
+
+    let first = live.try_recv().unwrap();
+    assert_eq!(
+        (first.kind, first.request_id.as_deref()),
+        (LogKind::Platform, None)
+    );
+    assert!(
+        first
+            .message
+            .starts_with("INIT_START Runtime Version: python:3.11\tRuntime Version ARN: ")
+    );
+    assert_eq!(live.try_recv().unwrap().message, "loaded");
+    assert_eq!(live.try_recv().unwrap().request_id.as_deref(), Some("id"));
+    assert!(first.stream.contains("/[$LATEST]"));
+}
+
+#[tokio::test]
+async fn events_at_once_get_instances_of_their_own_up_to_the_limit() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 2);
+    let all = tokio::join!(
+        invoke(&pool, "nap"),
+        invoke(&pool, "nap"),
+        invoke(&pool, "nap"),
+        invoke(&pool, "nap"),
+        invoke(&pool, "nap")
+    );
+    let results = [all.0, all.1, all.2, all.3, all.4];
+    let throttled =
+        |r: &&Result<_, _>| matches!(r, Err(InvokeError::Throttled(ThrottleReason::Concurrency)));
+    assert_eq!(
+        results.iter().filter(throttled).count(),
+        3,
+        "two wait at most, and none started yet"
+    );
+    assert_eq!(launcher.launched.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn ends_of_every_kind_are_told_and_the_next_event_gets_a_new_instance() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    for (event, error_type, message) in [
+        (
+            "exit",
+            "Runtime.ExitError",
+            "RequestId: id Error: Runtime exited with error: exit status 7",
+        ),
+        (
+            "exit 0",
+            "Runtime.ExitError",
+            "RequestId: id Error: Runtime exited without providing a reason",
+        ),
+        (
+            "segfault",
+            "Runtime.ExitError",
+            "RequestId: id Error: Runtime exited with error: signal: segmentation fault",
+        ),
+        (
+            "oom",
+            "Runtime.OutOfMemory",
+            "RequestId: id Error: Runtime exited with error: signal: killed",
+        ),
+    ] {
+        let (got_type, got, outcome) = fault(&pool, event).await;
+        assert_eq!((got_type.as_str(), got.as_str()), (error_type, message));
+        let tail = String::from_utf8(outcome.log_tail.to_vec()).unwrap();
+        assert!(
+            tail.contains(&format!("{message}\n{error_type}\nEND ")),
+            "{tail}"
+        );
+        assert!(
+            tail.contains(&format!("Status: error\tError Type: {error_type}")),
+            "{tail}"
+        );
+        assert!(matches!(
+            invoke(&pool, "1").await.unwrap().result,
+            InvokeResult::Success(_)
+        ));
+    }
+    assert!(matches!(
+        invoke(&pool, "vanish").await,
+        Err(InvokeError::Sandbox(_))
+    ));
+}
+
+#[tokio::test]
+async fn failed_events_leave_the_instance_alive() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    invoke(&pool, "raise").await.unwrap();
+    let (error_type, message, _) = fault(&pool, "large").await;
+    assert_eq!(error_type, "Function.ResponseSizeTooLarge");
+    assert!(message.contains("(6291556 bytes)"));
+    assert_eq!(invoke(&pool, "1").await.unwrap().start, StartKind::Warm);
+    assert_eq!(launcher.launched.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_takes_too_long_is_ended() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    let (error_type, message, outcome) = fault(&pool, "hang").await;
+    assert_eq!(error_type, "Sandbox.Timedout");
+    assert_eq!(
+        message,
+        "RequestId: id Error: Task timed out after 3.00 seconds"
+    );
+    let tail = String::from_utf8(outcome.log_tail.to_vec()).unwrap();
+    assert!(
+        tail.contains("Z id Task timed out after 3.00 seconds\n"),
+        "{tail}"
+    );
+    assert!(tail.contains("Status: timeout"));
+    assert_eq!(invoke(&pool, "1").await.unwrap().start, StartKind::Cold);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_does_not_wait_for_a_runtime_that_lingers() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    let outcome = invoke(&pool, "linger").await.unwrap();
+    assert_eq!(outcome.result, InvokeResult::Success("1".into()));
+    assert_eq!(
+        invoke(&pool, "1").await.unwrap().start,
+        StartKind::Cold,
+        "the first still lingers"
+    );
+}
+
+#[tokio::test]
+async fn init_failures_are_told_to_the_event() {
+    let launcher = Scripted::new(Script::InitError);
+    let (error_type, _, outcome) = fault(&pool(&launcher, 1), "1").await;
+    assert_eq!((error_type.as_str(), outcome.start), ("X", StartKind::Cold));
+    let launcher = Scripted::new(Script::ExitAtInit);
+    let (_, message, _) = fault(&pool(&launcher, 1), "1").await;
+    assert_eq!(
+        message,
+        "RequestId: id Error: Runtime exited with error: exit status 3"
+    );
+    let launcher = Scripted::new(Script::Unavailable);
+    let refused = invoke(&pool(&launcher, 1), "1").await;
+    assert!(matches!(
+        refused,
+        Err(InvokeError::RuntimeUnavailable { .. })
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_init_is_tried_again_inside_the_event() {
+    let launcher = Scripted::new(Script::SlowFirstInit);
+    let pool = pool(&launcher, 1);
+    let mut live = pool.logs().subscribe();
+    assert_eq!(
+        invoke(&pool, "1").await.unwrap().result,
+        InvokeResult::Success("1".into())
+    );
+    live.try_recv().unwrap();
+    let report = live.try_recv().unwrap();
+    assert!(
+        report.message.starts_with("INIT_REPORT Init Duration: ")
+            && report.message.ends_with("Phase: init\tStatus: timeout"),
+        "{}",
+        report.message
+    );
+    assert_eq!(invoke(&pool, "2").await.unwrap().start, StartKind::Warm);
+
+    let launcher = Scripted::new(Script::SlowInit);
+    let (error_type, _, _) = fault(&scripted::pool(&launcher, 1), "1").await;
+    assert_eq!(
+        (
+            error_type.as_str(),
+            launcher.launched.load(Ordering::SeqCst)
+        ),
+        ("Sandbox.Timedout", 2)
+    );
+}
+
+#[tokio::test]
+async fn a_flood_of_log_is_cut_with_a_count() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 1);
+    let mut live = pool.logs().subscribe();
+    let outcome = invoke(&pool, "flood").await.unwrap();
+    assert!(outcome.log_tail.len() <= 4096);
+    let (mut kept, mut dropped) = (0, 0u64);
+    loop {
+        match live.try_recv() {
+            Ok(record) if record.message.starts_with("LOGS_DROPPED Dropped Bytes: ") => {
+                dropped += record
+                    .message
+                    .split(' ')
+                    .nth(3)
+                    .unwrap()
+                    .parse::<u64>()
+                    .unwrap();
+            }
+            Ok(record) => kept += record.message.len(),
+            Err(tokio::sync::broadcast::error::TryRecvError::Lagged(_)) => {}
+            Err(_) => break,
+        }
+    }
+    assert!(kept < 8 << 20 && dropped > 50 << 20, "{kept} {dropped}");
+}
+
+#[tokio::test]
+async fn forgetting_stops_idle_instances_and_later_events() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    invoke(&pool, "1").await.unwrap();
+    assert_eq!(launcher.alive.load(Ordering::SeqCst), 1);
+    pool.forget(&function().revision).await;
+    assert_eq!(launcher.alive.load(Ordering::SeqCst), 0);
+    assert!(matches!(
+        invoke(&pool, "1").await,
+        Err(InvokeError::Throttled(_))
+    ));
+}
+
+#[tokio::test]
+async fn idle_instances_end_after_a_while() {
+    let launcher = Scripted::new(Script::Obey);
+    let limits = node_pool::decide::Limits {
+        idle: Duration::ZERO,
+        ..Default::default()
+    };
+    let config = node_pool::PoolConfig {
+        limits,
+        ..Default::default()
+    };
+    let hub = std::sync::Arc::new(node_pool::log::LogHub::new(None));
+    let pool = node_pool::Pool::new(launcher.clone(), hub, config);
+    invoke(&pool, "1").await.unwrap();
+    while pool.instances() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(launcher.alive.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn shutdown_ends_everything() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    let mut running = Box::pin(invoke(&pool, "hang"));
+    assert!(stays_pending(&mut running).await);
+    pool.shutdown(Instant::now()).await;
+    assert!(matches!(running.await, Err(InvokeError::ShuttingDown)));
+    assert!(matches!(
+        invoke(&pool, "1").await,
+        Err(InvokeError::ShuttingDown)
+    ));
+    assert_eq!(launcher.alive.load(Ordering::SeqCst), 0);
+}
+
+#[tokio::test]
+async fn dropping_the_pool_ends_everything() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 4);
+    assert!(stays_pending(&mut Box::pin(invoke(&pool, "hang"))).await);
+    assert_eq!(launcher.alive.load(Ordering::SeqCst), 1);
+    drop(pool);
+    while launcher.alive.load(Ordering::SeqCst) > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Lets the future run until it waits for something that will not come.
+async fn stays_pending<F: Future + Unpin>(future: &mut F) -> bool {
+    for _ in 0..100 {
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
+        });
+        if !polled.await {
+            return false;
+        }
+        tokio::task::yield_now().await;
+    }
+    true
+}

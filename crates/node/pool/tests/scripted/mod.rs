@@ -1,0 +1,301 @@
+//! A launcher whose sandboxes do what the test says, without a process.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use node_pool::decide::Limits;
+use node_pool::log::LogHub;
+use node_pool::{LaunchError, Launcher, Link, Pool, PoolConfig};
+use proto_node::{
+    BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
+    LogTail, Revision,
+};
+use proto_sandbox::{
+    EventHead, ExitReason, ExitStatus, FromSandbox, LogStream, Message, Outcome, StageName,
+    ToSandbox,
+};
+use tokio::sync::mpsc;
+
+/// What a sandbox does at its start and with each event, by the event's text.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Script {
+    /// Initialises, then obeys its events.
+    Obey,
+    /// Never initialises.
+    SlowInit,
+    /// Initialises only from the second launch on.
+    SlowFirstInit,
+    /// Reports an init error.
+    InitError,
+    /// Exits during initialisation.
+    ExitAtInit,
+    /// Cannot be launched.
+    Unavailable,
+}
+
+pub(crate) struct Scripted {
+    script: Script,
+    pub(crate) launched: AtomicUsize,
+    pub(crate) alive: Arc<AtomicUsize>,
+}
+
+impl Scripted {
+    pub(crate) fn new(script: Script) -> Arc<Self> {
+        Arc::new(Self {
+            script,
+            launched: AtomicUsize::new(0),
+            alive: Arc::default(),
+        })
+    }
+}
+
+struct ScriptedLink {
+    events: mpsc::UnboundedSender<(EventHead, Bytes)>,
+    messages: mpsc::UnboundedReceiver<Message<FromSandbox>>,
+    alive: Arc<AtomicUsize>,
+}
+
+impl Drop for ScriptedLink {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Link for ScriptedLink {
+    fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
+        if let ToSandbox::Event(head) = head {
+            let _ = self.events.send((head, payload));
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn receive(&mut self) -> BoxFuture<'_, io::Result<Option<Message<FromSandbox>>>> {
+        Box::pin(async { Ok(self.messages.recv().await) })
+    }
+
+    fn kill(self: Box<Self>) -> BoxFuture<'static, String> {
+        Box::pin(async { String::new() })
+    }
+}
+
+impl Launcher for Scripted {
+    fn launch<'a>(
+        &'a self,
+        function: &'a FunctionSpec,
+        _stream: &'a str,
+    ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>> {
+        let nth = self.launched.fetch_add(1, Ordering::SeqCst);
+        if self.script == Script::Unavailable {
+            let runtime = function.runtime.clone();
+            let error = LaunchError::RuntimeUnavailable {
+                runtime,
+                reason: "none".into(),
+            };
+            return Box::pin(async { Err(error) });
+        }
+        let (events, received) = mpsc::unbounded_channel();
+        let (sender, messages) = mpsc::unbounded_channel();
+        tokio::spawn(play(self.script, nth, received, Out(sender)));
+        self.alive.fetch_add(1, Ordering::SeqCst);
+        let alive = Arc::clone(&self.alive);
+        let link: Box<dyn Link> = Box::new(ScriptedLink {
+            events,
+            messages,
+            alive,
+        });
+        Box::pin(async { Ok(link) })
+    }
+
+    fn runtime_version(&self, _: &FunctionSpec) -> String {
+        "python:3.11".into()
+    }
+}
+
+struct Out(mpsc::UnboundedSender<Message<FromSandbox>>);
+
+impl Out {
+    fn say(&self, head: FromSandbox, payload: &[u8]) {
+        let _ = self.0.send(Message {
+            head,
+            payload: payload.to_vec(),
+        });
+    }
+
+    fn exit(&self, status: ExitStatus, reason: ExitReason) {
+        self.say(
+            FromSandbox::Exited {
+                status,
+                reason,
+                max_memory_bytes: 1 << 20,
+            },
+            b"",
+        );
+    }
+}
+
+async fn play(
+    script: Script,
+    nth: usize,
+    mut events: mpsc::UnboundedReceiver<(EventHead, Bytes)>,
+    out: Out,
+) {
+    for name in [
+        StageName::Sandbox,
+        StageName::RootFs,
+        StageName::Exec,
+        StageName::RuntimeInit,
+    ] {
+        out.say(
+            FromSandbox::Stage {
+                name,
+                nanoseconds: 1000,
+            },
+            b"",
+        );
+    }
+    match script {
+        Script::SlowInit => std::future::pending::<()>().await,
+        Script::SlowFirstInit if nth == 0 => std::future::pending::<()>().await,
+        Script::InitError => {
+            let error_type = Some("Runtime.ImportModuleError".to_owned());
+            out.say(
+                FromSandbox::InitError { error_type },
+                b"{\"errorType\":\"X\"}",
+            );
+            return;
+        }
+        Script::ExitAtInit => return out.exit(ExitStatus::Code(3), ExitReason::Itself),
+        _ => {}
+    }
+    out.say(
+        FromSandbox::Log {
+            stream: LogStream::Stdout,
+            dropped: 0,
+        },
+        b"loaded\n",
+    );
+    out.say(FromSandbox::Ready, b"");
+    while let Some((head, payload)) = events.recv().await {
+        let request_id = head.request_id.clone();
+        let error = |outcome| FromSandbox::Error {
+            request_id: request_id.clone(),
+            outcome,
+        };
+        let log = FromSandbox::Log {
+            stream: LogStream::Stdout,
+            dropped: 0,
+        };
+        match &payload[..] {
+            b"exit" => return out.exit(ExitStatus::Code(7), ExitReason::Itself),
+            b"exit 0" => return out.exit(ExitStatus::Code(0), ExitReason::Itself),
+            b"segfault" => return out.exit(ExitStatus::Signal(11), ExitReason::Itself),
+            b"oom" => return out.exit(ExitStatus::Signal(9), ExitReason::OutOfMemory),
+            b"vanish" => return,
+            b"hang" => std::future::pending::<()>().await,
+            b"nap" => tokio::time::sleep(Duration::from_secs(1)).await,
+            b"raise" => out.say(error(Outcome::Function { error_type: None }), b"{\"e\":1}"),
+            b"large" => out.say(error(Outcome::ResponseTooLarge), b""),
+            b"flood" => {
+                for _ in 0..100 {
+                    out.say(log.clone(), &b"all work and no play\n".repeat(50_000));
+                }
+            }
+            b"linger" => {
+                out.say(
+                    FromSandbox::Response {
+                        request_id: request_id.clone(),
+                        content_type: None,
+                    },
+                    b"1",
+                );
+                std::future::pending::<()>().await;
+            }
+            _ => out.say(log, b"working"),
+        }
+        if !matches!(&payload[..], b"raise" | b"large") {
+            out.say(
+                FromSandbox::Response {
+                    request_id,
+                    content_type: None,
+                },
+                &payload,
+            );
+        }
+        out.say(
+            FromSandbox::Usage {
+                max_memory_bytes: 30 << 20,
+            },
+            b"",
+        );
+    }
+}
+
+pub(crate) fn function() -> Arc<FunctionSpec> {
+    Arc::new(FunctionSpec {
+        revision: Revision("r".into()),
+        name: "f".into(),
+        version: "$LATEST".into(),
+        arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+        account: "000000000000".into(),
+        region: "us-east-1".into(),
+        runtime: "python3.11".into(),
+        handler: "app.handler".into(),
+        architecture: "x86_64".into(),
+        memory_mb: 128,
+        timeout: Duration::from_secs(3),
+        ephemeral_storage_mb: 512,
+        environment: Default::default(),
+        code: CodeLocation {
+            directory: "/code".into(),
+            sha256: String::new(),
+        },
+        log_group: "/aws/lambda/f".into(),
+    })
+}
+
+pub(crate) fn pool(launcher: &Arc<Scripted>, instances: usize) -> Pool {
+    let limits = Limits {
+        instances,
+        waiting: 2,
+        ..Limits::default()
+    };
+    let config = PoolConfig {
+        limits,
+        ..PoolConfig::default()
+    };
+    Pool::new(
+        Arc::clone(launcher) as Arc<dyn Launcher>,
+        Arc::new(LogHub::new(None)),
+        config,
+    )
+}
+
+pub(crate) async fn invoke(
+    pool: &Pool,
+    payload: &'static str,
+) -> Result<InvokeOutcome, InvokeError> {
+    let request = InvokeRequest {
+        request_id: "id".into(),
+        payload: Bytes::from_static(payload.as_bytes()),
+        invoked_arn: "arn".into(),
+        client_context: None,
+        trace_id: None,
+        log_tail: LogTail::Tail,
+        queue_deadline: Instant::now() + Duration::from_secs(30),
+    };
+    pool.invoke(function(), request).await
+}
+
+/// The error type and message of an event that fails.
+pub(crate) async fn fault(pool: &Pool, payload: &'static str) -> (String, String, InvokeOutcome) {
+    let outcome = invoke(pool, payload).await.unwrap();
+    let InvokeResult::Fault(fault) = &outcome.result else {
+        panic!("{:?}", outcome.result)
+    };
+    let body: serde_json::Value = serde_json::from_slice(&fault.body).unwrap();
+    let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+    (text("errorType"), text("errorMessage"), outcome)
+}
