@@ -26,6 +26,7 @@ impl Budget {
         Self {
             left: BURST,
             at: now,
+            least: 0,
         }
     }
 
