@@ -9,15 +9,23 @@
 //! wake-up with the same arguments and the same [`Restart`](kernel_core::task::Restart).
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod call;
 mod clock;
 mod clone;
+mod current;
 mod deliver;
+mod epoll;
+mod event_files;
 mod exit;
 mod futex;
 mod ids;
+mod inotify;
+mod ioctl;
 mod misc;
+mod objects;
 mod pidfd;
+mod poll;
 mod run;
 mod sigcalls;
 mod strace;
@@ -29,6 +37,7 @@ mod wait;
 pub const RELEASE: &str = "6.12.0-rekindle";
 
 pub use call::{Args, Stop, Sys, SysResult};
+pub use objects::Objects;
 pub use run::spawn;
 pub use system::{System, Tracer};
 pub use table::{Entry, Handler, Support, entries, lookup};

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kernel_core::signal::{Signal, SignalSet, siginfo};
-use kernel_core::task::{Blocked, ExitStatus, Restart, Task, TimedCall};
+use kernel_core::task::{Blocked, ExitStatus, OnSignal, Restart, Task, TimedCall};
 use platform_api::{Context, Event, Fault, FaultKind, Syscall};
 
 use crate::call::{Args, Stop, Sys};
 use crate::deliver::{Delivery, Interrupted};
-use crate::{System, exit, strace, table};
+use crate::{System, current, exit, strace, table};
 
 /// Starts the host thread of a task. The context must belong to the task's address space.
 ///
@@ -48,12 +48,15 @@ pub(crate) struct Runner {
 
 impl Runner {
     fn run(mut self) {
+        self.system.objects.jobs.bind(&self.system);
+        current::enter(&self.task);
         self.system.kernel.freezer.enter();
         while self.step() == Flow::Continue {}
         exit::leave(&self.system, &self.task);
         let Runner { system, task, cpu } = self;
         // The context goes before its address space, which the task holds.
         drop(cpu);
+        current::leave();
         exit::finish(&system, task);
         system.kernel.freezer.leave();
     }
@@ -119,7 +122,7 @@ impl Runner {
                     (entry.handler)(&mut sys, Args(call.args))
                 }
             };
-            let value = match result {
+            let value = match result.map_err(after_own_signal) {
                 Ok(value) => value.cast_signed(),
                 Err(Stop::Errno(errno)) => errno.to_return(),
                 Err(Stop::Resume) => {
@@ -286,6 +289,19 @@ impl Runner {
             Delivery::Exit => Flow::Exit,
             _ => Flow::Continue,
         }
+    }
+}
+
+/// `ERESTARTSYS`: the call sent its own task a signal (terminals, job control) and goes on after it.
+const RESTART: i32 = 512;
+
+fn after_own_signal(stop: Stop) -> Stop {
+    match stop {
+        Stop::Errno(errno) if errno.raw() == RESTART => Stop::Block(Blocked {
+            registrations: Vec::new(),
+            on_signal: OnSignal::Restart,
+        }),
+        other => other,
     }
 }
 

@@ -9,6 +9,8 @@ use kernel_core::task::{Resource, Task};
 use kernel_vfs::MountTable;
 use parking_lot::Mutex;
 
+use crate::Objects;
+
 /// Told of each finished call, for `--strace`.
 pub type Tracer = Box<dyn Fn(&str) + Send + Sync>;
 
@@ -20,6 +22,8 @@ pub struct System {
     pub mounts: Arc<MountTable>,
     /// Receives a line a call.
     pub tracer: Option<Tracer>,
+    /// What pipes, terminals and other kernel objects share.
+    pub objects: Objects,
     unknown_calls: Mutex<BTreeMap<u64, u64>>,
     started: Instant,
 }
@@ -31,12 +35,15 @@ impl System {
     /// A system without tasks.
     #[must_use]
     pub fn new(kernel: Kernel, mounts: Arc<MountTable>, tracer: Option<Tracer>) -> System {
+        let started = Instant::now();
+        let objects = Objects::new(started, &mounts, kernel.config.memory);
         System {
+            objects,
             kernel,
             mounts,
             tracer,
             unknown_calls: Mutex::default(),
-            started: Instant::now(),
+            started,
         }
     }
 
@@ -100,6 +107,7 @@ impl System {
 
     /// Drops what is kept by process number (timers, locks) when a process ended.
     pub(crate) fn forget_process(&self, pid: i32) {
+        self.objects.jobs.leader_ended(pid);
         tracing::trace!(pid, "process ended");
     }
 }

@@ -92,11 +92,16 @@ impl Entry {
 /// The families, one file each.
 const FAMILIES: &[&[Entry]] = &[
     crate::clone::ENTRIES,
+    crate::epoll::ENTRIES,
+    crate::event_files::ENTRIES,
     crate::exit::ENTRIES,
     crate::futex::ENTRIES,
     crate::ids::ENTRIES,
+    crate::inotify::ENTRIES,
+    crate::ioctl::ENTRIES,
     crate::misc::ENTRIES,
     crate::pidfd::ENTRIES,
+    crate::poll::ENTRIES,
     crate::sigcalls::ENTRIES,
     crate::wait::ENTRIES,
 ];
