@@ -76,6 +76,8 @@ pub(crate) struct GuestThread {
     changed: bool,
     /// The extended state as the host has it, to see whether it was changed.
     host_xstate: Vec<u8>,
+    /// Length that `state.xstate` has whenever it is shown.
+    xstate_size: usize,
     /// The host already reaped it.
     reaped: bool,
 }
@@ -106,6 +108,7 @@ impl GuestThread {
             loaded: true,
             changed: true,
             host_xstate: Vec::new(),
+            xstate_size,
             reaped: false,
         }
     }
@@ -175,9 +178,8 @@ impl GuestThread {
                 }
             }
         }
-        let size = self.state.xstate.len();
-        ptrace::extended_state(self.tid, &mut self.state.xstate[..size])
-            .map_err(|_| self.lost())?;
+        self.state.xstate.resize(self.xstate_size, 0);
+        ptrace::extended_state(self.tid, &mut self.state.xstate).map_err(|_| self.lost())?;
         self.host_xstate.clone_from(&self.state.xstate);
         self.loaded = true;
         Ok(())
@@ -194,6 +196,9 @@ impl GuestThread {
         if self.loaded && self.changed {
             into_raw(&self.state.regs, &mut self.raw);
             ptrace::set_registers(self.tid, &self.raw).map_err(|_| self.lost())?;
+            if self.state.xstate.len() != self.xstate_size {
+                self.state.xstate = initial_xstate(self.xstate_size);
+            }
             if self.state.xstate != self.host_xstate {
                 self.write_xstate()?;
             }
@@ -206,7 +211,7 @@ impl GuestThread {
     /// A malformed area, which only a guest's own signal frame can bring here, becomes the initial state.
     fn write_xstate(&mut self) -> Result<(), PlatformError> {
         if ptrace::set_extended_state(self.tid, &self.state.xstate).is_err() {
-            let initial = initial_xstate(self.host_xstate.len().max(self.state.xstate.len()));
+            let initial = initial_xstate(self.xstate_size);
             ptrace::set_extended_state(self.tid, &initial).map_err(|_| self.lost())?;
         }
         Ok(())

@@ -235,7 +235,7 @@ impl Keeper {
         });
         let swapping: Vec<Pid> = SWAPPING.lock().clone();
         for mapper in swapping {
-            rescue_mapper(mapper);
+            watch_mapper(mapper);
         }
         if bell::may_merge() {
             for (tid, owner) in seat::running() {
@@ -281,8 +281,7 @@ impl Keeper {
             }
             if let Some(mapper) = family.mapper
                 && mapper != tid
-                && let Some(Change::Exited(_) | Change::Killed(_)) =
-                    wait(mapper, Patience::Poll).unwrap_or(Some(Change::Exited(0)))
+                && watch_mapper(mapper) == Life::Ended
             {
                 return Err(gone());
             }
@@ -487,18 +486,29 @@ fn is_buried(family: Family) -> bool {
     ended(family.spawner)
 }
 
-/// Moves a mapper that faulted in its one guest access to its error report; ends one that faulted elsewhere.
-fn rescue_mapper(mapper: Pid) {
-    let Ok(Some(Change::Stopped { event, .. })) = wait(mapper, Patience::Poll) else {
-        return;
-    };
-    if event == 0
-        && let Ok(mut regs) = ptrace::registers(mapper)
-        && regs.rip == blob::swap()
-    {
-        regs.rip = blob::swap_fault();
-        regs.orig_rax = u64::MAX;
-        let _ = ptrace::set_registers(mapper, &regs);
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Life {
+    Goes,
+    Ended,
+}
+
+/// Consumes what happened to a mapper. One that faulted in its one guest access is moved to its error report.
+fn watch_mapper(mapper: Pid) -> Life {
+    match wait(mapper, Patience::Poll) {
+        Ok(None) => Life::Goes,
+        Ok(Some(Change::Stopped { event, .. })) => {
+            if event == 0
+                && let Ok(mut regs) = ptrace::registers(mapper)
+                && regs.rip == blob::swap()
+            {
+                regs.rip = blob::swap_fault();
+                regs.orig_rax = u64::MAX;
+                let _ = ptrace::set_registers(mapper, &regs);
+            }
+            // Signals are suppressed. A mapper that is gone says so at the next look.
+            let _ = ptrace::resume(mapper);
+            Life::Goes
+        }
+        Ok(Some(Change::Exited(_) | Change::Killed(_))) | Err(_) => Life::Ended,
     }
-    let _ = ptrace::resume(mapper);
 }

@@ -114,18 +114,19 @@ impl Mapper {
         Some(FIRST_FILE_FD + at as u32)
     }
 
-    /// Opens `file` in the stub, in place of one that is not in `busy`. `None` when all are.
+    /// Opens `file` in the stub under a number that is not in `busy`. `None` when all are.
     pub(crate) fn open(
         &mut self,
         file: &Arc<File>,
         busy: &[u32],
     ) -> Result<Option<Result<u32, Errno>>, Dead> {
         let count = self.files.len();
-        let free = (0..count).find(|at| self.files[*at].is_none());
+        let is_busy = |at: usize| busy.contains(&(FIRST_FILE_FD + at as u32));
+        let free = (0..count).find(|at| self.files[*at].is_none() && !is_busy(*at));
         let victim = || {
             (0..count)
                 .map(|n| (self.next_victim + n) % count)
-                .find(|at| !busy.contains(&(FIRST_FILE_FD + *at as u32)))
+                .find(|at| !is_busy(*at))
         };
         let Some(at) = free.or_else(victim) else {
             return Ok(None);

@@ -117,11 +117,13 @@ impl Batch<'_> {
     fn new(mapper: &mut Mapper) -> Batch<'_> {
         let commands = mapper.close_unused();
         let origin = vec![None; commands.len()];
+        // A number that is about to be closed cannot be opened in the same batch.
+        let busy = commands.iter().map(|close| close.args[0] as u32).collect();
         Batch {
             mapper,
             commands,
             origin,
-            busy: Vec::new(),
+            busy,
         }
     }
 

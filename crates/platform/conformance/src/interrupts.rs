@@ -1,0 +1,209 @@
+//! Stopping a context from outside.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
+
+use platform_api::{Event, Fault, Platform};
+
+use crate::code;
+use crate::guest::{CODE, DATA, FREE, Guest, report, syscall};
+
+/// A guest that makes no calls is stopped once it is known to run.
+pub fn busy_loop(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    std::thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        let guest = &guest;
+        scope.spawn(move || {
+            let mut context = guest.context(code::spin(), |r| (r.rdi, r.rsi) = (DATA, DATA + 8));
+            send.send(context.interrupter()).expect("the test listens");
+            assert_eq!(context.run(), Event::Interrupted);
+            let rip = context.state().expect("it lives").regs.rip;
+            assert!((CODE..CODE + 4096).contains(&rip));
+            let count = guest.word(DATA);
+            assert_eq!(guest.word(DATA), count, "an interrupted guest stands still");
+        });
+        let interrupt = receive.recv().expect("a handle");
+        while guest.word(DATA) == 0 {
+            std::thread::yield_now();
+        }
+        interrupt.interrupt();
+    });
+}
+
+/// An interruption before the first run is not lost.
+pub fn before_first_run(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    let mut context = guest.context(code::report(), |r| r.rax = 5);
+    context.interrupter().interrupt();
+    assert_eq!(context.run(), Event::Interrupted);
+    assert_eq!(context.state().expect("it lives").regs.rax, 5);
+    assert_eq!(report(&mut *context), 5);
+}
+
+/// An interruption after an event is kept for the next run, and no guest instruction is executed before.
+pub fn between_runs(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    let mut context = guest.context(code::fault_loop(), |r| r.r12 = FREE);
+    syscall(&mut *context);
+    context.set_return(0);
+    assert!(matches!(context.run(), Event::Fault(_)));
+    context.interrupter().interrupt();
+    assert_eq!(context.run(), Event::Interrupted);
+    assert!(matches!(
+        context.run(),
+        Event::Fault(Fault { addr: FREE, .. })
+    ));
+}
+
+/// A pending call stays pending over an interruption: its return value can be set before or after.
+pub fn during_a_pending_call(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    for state_too in [false, true] {
+        let mut context = guest.context(code::call(), |r| r.rax = 1);
+        syscall(&mut *context);
+        context.set_return(5);
+        context.interrupter().interrupt();
+        assert_eq!(context.run(), Event::Interrupted);
+        if state_too {
+            assert_eq!(context.state().expect("it lives").regs.rax, 5);
+        }
+        context.set_return(6);
+        assert_eq!(report(&mut *context), 6);
+    }
+}
+
+/// Many interruptions before a run are one.
+pub fn only_once(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    let mut context = guest.context(code::report(), |r| r.rax = 5);
+    let interrupt = context.interrupter();
+    (0..10).for_each(|_| interrupt.interrupt());
+    assert_eq!(context.run(), Event::Interrupted);
+    assert_eq!(report(&mut *context), 5);
+}
+
+/// After an interruption, with or without a look at its state, the guest computes on as if nothing had been.
+pub fn guest_goes_on(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    let seen = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        let (guest, seen) = (&guest, &seen);
+        scope.spawn(move || {
+            let mut context = guest.context(code::spin(), |r| (r.rdi, r.rsi) = (DATA, DATA + 8));
+            send.send(context.interrupter()).expect("the test listens");
+            let last = loop {
+                match context.run() {
+                    Event::Interrupted => {
+                        if seen.fetch_add(1, Ordering::SeqCst) % 2 == 0 {
+                            let regs = context.state().expect("it lives").regs;
+                            assert!(regs.rax.wrapping_sub(guest.word(DATA)) <= 1);
+                        }
+                    }
+                    Event::Syscall(call) => break call.args[0],
+                    other => panic!("{other:?}"),
+                }
+            };
+            assert_eq!(last, guest.word(DATA));
+        });
+        let interrupt = receive.recv().expect("a handle");
+        for round in 1..=100 {
+            interrupt.interrupt();
+            while seen.load(Ordering::SeqCst) < round {
+                std::thread::yield_now();
+            }
+        }
+        guest.set_word(DATA + 8, 1);
+    });
+}
+
+/// Interruptions from several threads at a context that makes calls: every call is reported exactly once.
+pub fn from_many_threads(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    let stop = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        let (guest, stop) = (&guest, &stop);
+        scope.spawn(move || {
+            let mut context = guest.context(code::chain(), |r| r.rax = 1000);
+            for _ in 0..2 {
+                send.send(context.interrupter()).expect("the test listens");
+            }
+            let mut next = 1000;
+            while next < 6000 {
+                match context.run() {
+                    Event::Interrupted => {
+                        if next % 3 == 0 {
+                            context.state().expect("it lives");
+                        }
+                    }
+                    Event::Syscall(call) => {
+                        assert_eq!(call.nr, next);
+                        next += 1;
+                        context.set_return(next as i64);
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+            stop.store(1, Ordering::SeqCst);
+        });
+        for _ in 0..2 {
+            let interrupt = receive.recv().expect("a handle");
+            scope.spawn(move || {
+                while stop.load(Ordering::SeqCst) == 0 {
+                    interrupt.interrupt();
+                    std::thread::yield_now();
+                }
+            });
+        }
+    });
+}
+
+/// Each interruption ends a run, however it falls between the platform's steps.
+pub fn no_interruption_is_lost(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    std::thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        let (go, gone) = mpsc::channel();
+        let guest = &guest;
+        scope.spawn(move || {
+            let mut context = guest.context(code::spin(), |r| (r.rdi, r.rsi) = (DATA, DATA + 8));
+            send.send(context.interrupter()).expect("the test listens");
+            for _ in 0..1000 {
+                go.send(()).expect("the test listens");
+                assert_eq!(context.run(), Event::Interrupted);
+            }
+        });
+        let interrupt = receive.recv().expect("a handle");
+        let mut spins = 0u32;
+        while gone.recv().is_ok() {
+            // Different moments of the run that begins now.
+            spins = spins.wrapping_mul(1_103_515_245).wrapping_add(12345);
+            for _ in 0..spins >> 18 {
+                std::hint::spin_loop();
+            }
+            interrupt.interrupt();
+        }
+    });
+}
+
+/// Faults of several contexts at a time all reach their owners.
+pub fn faults_of_many_threads_arrive(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    std::thread::scope(|scope| {
+        for id in 0..8u64 {
+            let guest = &guest;
+            scope.spawn(move || {
+                let at = FREE + id * 4096;
+                let mut context = guest.context(code::load(), |r| r.rdi = at);
+                for _ in 0..300 {
+                    match context.run() {
+                        Event::Fault(fault) => assert_eq!(fault.addr, at),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            });
+        }
+    });
+}
