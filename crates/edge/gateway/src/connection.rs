@@ -22,7 +22,7 @@ const LINGER: (Duration, usize) = (Duration::from_secs(2), 128 * 1024 * 1024);
 /// Answer of a server that has no room for a connection.
 const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     content-type: application/json\r\nx-amzn-errortype: ServiceUnavailableException\r\n\
-    retry-after: 1\r\nconnection: close\r\ncontent-length: 54\r\n\r\n\
+    retry-after: 1\r\nconnection: close\r\ncontent-length: 56\r\n\r\n\
     {\"Type\":\"Service\",\"Message\":\"Too many connections now.\"}";
 
 /// Serves a connection until it ends or `stop` changes.

@@ -1,0 +1,152 @@
+//! The clients that people use, against the gateway: boto3, the AWS CLI, the SDK for JavaScript.
+//!
+//! `tests/setup.sh` installs them with pinned versions; the scripts in `tests/clients` work
+//! against any server that `AWS_ENDPOINT_URL` names.
+
+mod support;
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    sync::Arc,
+};
+
+use edge_gateway::{AccessKey, Config};
+use support::{Server, native::Native};
+use tokio::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../..")
+        .canonicalize()
+        .unwrap()
+}
+
+fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+async fn set_up() {
+    let status = Command::new(root().join("tests/setup.sh"))
+        .status()
+        .await
+        .unwrap();
+    assert!(status.success(), "tests/setup.sh failed");
+}
+
+/// Runs a client with nothing of this machine's AWS settings, and expects it to say `ok`.
+async fn drive(
+    server: &Server,
+    secret: &str,
+    program: &Path,
+    arguments: &[&Path],
+) -> Result<(), String> {
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", "/nonexistent")
+        .env("AWS_ENDPOINT_URL", format!("http://{}", server.address))
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", secret)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("NODE_CLIENTS", target().join("node-clients"))
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let told = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    if output.status.success() && told.contains(": ok") {
+        Ok(())
+    } else {
+        Err(told)
+    }
+}
+
+async fn boto3(server: &Server, secret: &str) -> Result<(), String> {
+    let script = root().join("tests/clients/lambda_boto3.py");
+    drive(
+        server,
+        secret,
+        &target().join("venv/bin/python"),
+        &[&script],
+    )
+    .await
+}
+
+async fn awscli(server: &Server, secret: &str) -> Result<(), String> {
+    let script = root().join("tests/clients/lambda_awscli.sh");
+    drive(
+        server,
+        secret,
+        Path::new("sh"),
+        &[&script, &target().join("venv/bin/aws")],
+    )
+    .await
+}
+
+async fn sdk_js(server: &Server, secret: &str) -> Result<(), String> {
+    let script = root().join("tests/clients/lambda_sdk.mjs");
+    drive(server, secret, Path::new("node"), &[&script]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn boto3_drives_every_operation() {
+    set_up().await;
+    let server = Server::start(Config::default(), Arc::new(Native::new())).await;
+    boto3(&server, "any").await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn awscli_drives_every_operation() {
+    set_up().await;
+    let server = Server::start(Config::default(), Arc::new(Native::new())).await;
+    awscli(&server, "any").await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sdk_for_javascript_drives_every_operation() {
+    set_up().await;
+    let server = Server::start(Config::default(), Arc::new(Native::new())).await;
+    sdk_js(&server, "any").await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signatures_of_real_clients_are_checked() {
+    set_up().await;
+    let keys = vec![AccessKey {
+        id: "test".to_owned(),
+        secret: "right secret/+".to_owned(),
+    }];
+    let server = Server::start(
+        Config {
+            keys,
+            ..Config::default()
+        },
+        Arc::new(Native::new()),
+    )
+    .await;
+    boto3(&server, "right secret/+").await.unwrap();
+    sdk_js(&server, "right secret/+").await.unwrap();
+    awscli(&server, "right secret/+").await.unwrap();
+    for told in [
+        boto3(&server, "wrong").await,
+        sdk_js(&server, "wrong").await,
+        awscli(&server, "wrong").await,
+    ] {
+        assert!(
+            told.unwrap_err()
+                .contains("signature we calculated does not match")
+        );
+    }
+    server.stop().await;
+}

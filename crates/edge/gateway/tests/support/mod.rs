@@ -1,0 +1,57 @@
+//! A gateway on a free port, for tests.
+
+#![allow(
+    dead_code,
+    reason = "not every test that shares this module needs all of it"
+)]
+
+pub(crate) mod native;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use control_registry::Registry;
+use edge_gateway::{Config, Gateway};
+use proto_node::Invoker;
+use tokio::{sync::oneshot, task::JoinHandle};
+
+/// A running gateway with its own data directory; dropping it stops it.
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<()>,
+    _data: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts a gateway on a free loopback port.
+    pub(crate) async fn start(config: Config, invoker: Arc<dyn Invoker>) -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let registry = Registry::open(control_registry::Config::new(data.path()))
+            .await
+            .unwrap();
+        let config = Config {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..config
+        };
+        let gateway = Gateway::bind(config, Arc::new(registry), invoker)
+            .await
+            .unwrap();
+        let address = gateway.address();
+        let (stop, stopped) = oneshot::channel();
+        let task = tokio::spawn(gateway.run(async {
+            let _ = stopped.await;
+        }));
+        Self {
+            address,
+            stop: Some(stop),
+            task,
+            _data: data,
+        }
+    }
+
+    /// Asks it to stop and waits until it has.
+    pub(crate) async fn stop(mut self) {
+        self.stop.take();
+        self.task.await.unwrap();
+    }
+}
