@@ -1,0 +1,71 @@
+//! What every socket has, whatever its family.
+
+use std::sync::Arc;
+
+use kernel_vfs::WaitQueue;
+use parking_lot::Mutex;
+
+use crate::limits::SocketPlace;
+use crate::option::SocketOptions;
+use crate::{NetStack, Result, Timeouts, Ucred};
+
+/// The common part of a socket.
+pub struct SocketBase {
+    /// `AF_*`.
+    pub domain: u32,
+    /// `SOCK_*`.
+    pub kind: u32,
+    /// `IPPROTO_*`, or the netlink protocol.
+    pub protocol: u32,
+    /// Inode number, as in `socket:[N]`.
+    pub ino: u64,
+    /// Who made it.
+    pub creator: Ucred,
+    pub(crate) stack: Arc<NetStack>,
+    pub(crate) options: Mutex<SocketOptions>,
+    pub(crate) queue: WaitQueue,
+    _place: SocketPlace,
+}
+
+impl SocketBase {
+    /// `st_dev` of sockets.
+    pub const DEVICE: u64 = 8;
+
+    /// # Errors
+    /// `ENFILE` when the namespace has too many sockets.
+    pub(crate) fn new(
+        stack: &Arc<NetStack>,
+        [domain, kind, protocol]: [u32; 3],
+        creator: Ucred,
+        options: SocketOptions,
+    ) -> Result<SocketBase> {
+        Ok(SocketBase {
+            domain,
+            kind,
+            protocol,
+            ino: stack.next_ino(),
+            creator,
+            stack: Arc::clone(stack),
+            options: Mutex::new(options),
+            queue: WaitQueue::new(),
+            _place: stack.budget.socket()?,
+        })
+    }
+
+    /// `SO_RCVTIMEO` and `SO_SNDTIMEO` for whoever waits on behalf of a caller.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        self.options.lock().timeouts
+    }
+
+    /// A copy of the options: short lock, no order to mind.
+    pub(crate) fn options(&self) -> SocketOptions {
+        self.options.lock().clone()
+    }
+}
+
+impl Drop for SocketBase {
+    fn drop(&mut self) {
+        self.stack.forget(self.ino);
+    }
+}

@@ -1,0 +1,519 @@
+//! UDP sockets.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Weak};
+
+use base_abi::structs::Timespec;
+use base_abi::{Errno, net};
+use kernel_vfs::{Events, PollTable};
+use parking_lot::Mutex;
+
+use super::ports::{PortLease, Scope, Sharing};
+use crate::limits::Budget;
+use crate::link::Wake;
+use crate::option::{DEFAULT_BUFFER, IpOptions, SocketOptions, Timestamping, give};
+use crate::{
+    Address, Caller, Control, Incoming, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket,
+    SocketBase, Ucred,
+};
+
+/// `UDP_CORK` (udp(7)).
+const UDP_CORK: u32 = 1;
+/// Largest payload of a datagram.
+const MAX_PAYLOAD: usize = 65_507;
+/// What a datagram costs beside its bytes.
+const OVERHEAD: usize = 512;
+
+/// A UDP socket.
+pub(crate) struct UdpSocket {
+    pub(super) base: SocketBase,
+    me: Weak<UdpSocket>,
+    pub(super) ip: Mutex<IpOptions>,
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    lease: Option<PortLease<UdpSocket>>,
+    local: Option<SocketAddr>,
+    /// What bind(2) asked for.
+    bound: Option<SocketAddr>,
+    pub(super) remote: Option<SocketAddr>,
+    queue: VecDeque<Datagram>,
+    queued: usize,
+    dropped: u64,
+    receive_shut: bool,
+    send_shut: bool,
+    pub(super) error: Option<Errno>,
+    /// Bytes kept back by `MSG_MORE`, and where they go.
+    corked: Vec<u8>,
+    cork: bool,
+}
+
+/// A received datagram.
+#[derive(Clone)]
+pub(super) struct Datagram {
+    pub(super) data: Arc<[u8]>,
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) tos: u8,
+    pub(super) ttl: i32,
+    pub(super) arrived: Timespec,
+}
+
+impl Datagram {
+    fn cost(&self) -> usize {
+        self.data.len() + OVERHEAD
+    }
+}
+
+impl UdpSocket {
+    pub(crate) fn new(
+        stack: &Arc<NetStack>,
+        domain: u32,
+        creator: Ucred,
+    ) -> Result<Arc<UdpSocket>> {
+        let options = SocketOptions::with_buffers(DEFAULT_BUFFER, DEFAULT_BUFFER);
+        let numbers = [domain, net::SOCK_DGRAM, net::SOL_UDP];
+        let base = SocketBase::new(stack, numbers, creator, options)?;
+        let socket = Arc::new_cyclic(|me| UdpSocket {
+            base,
+            me: Weak::clone(me),
+            ip: Mutex::default(),
+            state: Mutex::default(),
+        });
+        stack.register_udp(&socket);
+        Ok(socket)
+    }
+
+    fn sharing(&self) -> Sharing {
+        let options = self.base.options.lock();
+        Sharing {
+            reuse_address: options.reuse_address,
+            reuse_port: options.reuse_port,
+            uid: self.base.creator.uid,
+        }
+    }
+
+    fn budget(&self) -> &Arc<Budget> {
+        &self.base.stack.budget
+    }
+
+    /// Local and remote address, queued bytes and drops, for `/proc/net/udp`.
+    pub(crate) fn describe(&self) -> (SocketAddr, SocketAddr, usize, u64) {
+        let nowhere = SocketAddr::new(super::any(self.base.domain), 0);
+        let state = self.state.lock();
+        let local = state.local.unwrap_or(nowhere);
+        (
+            local,
+            state.remote.unwrap_or(nowhere),
+            state.queued,
+            state.dropped,
+        )
+    }
+
+    /// Binds to a free port unless bound; returns the local address.
+    fn ensure_bound(&self) -> Result<SocketAddr> {
+        let ip = self.ip.lock().clone();
+        let sharing = self.sharing();
+        let mut state = self.state.lock();
+        if let Some(local) = state.local.filter(|_| state.lease.is_some()) {
+            return Ok(local);
+        }
+        let addr = super::any(self.base.domain);
+        let scope = super::scope(&ip, addr);
+        let ports = &self.base.stack.udp_ports;
+        let lease = ports.bind(scope, 0, sharing, Weak::clone(&self.me));
+        let lease = lease.map_err(|_| Errno::EAGAIN)?;
+        let local = SocketAddr::new(addr, lease.port);
+        state.local = Some(local);
+        state.lease = Some(lease);
+        Ok(local)
+    }
+
+    /// The source address towards a destination, or why it cannot be reached.
+    pub(super) fn source_for(&self, local: SocketAddr, to: IpAddr) -> Result<SocketAddr> {
+        let config = self.base.stack.config();
+        let ip = if !local.ip().is_unspecified() && !local.ip().is_multicast() {
+            local.ip()
+        } else if to.is_multicast() || config.local.is_broadcast(to) || config.local.contains(to) {
+            config.local.source_for(to)
+        } else {
+            config.outbound.route(SocketAddr::new(to, 0))?
+        };
+        if ip.is_ipv4() != to.is_ipv4() {
+            return Err(Errno::ENETUNREACH);
+        }
+        Ok(SocketAddr::new(ip, local.port()))
+    }
+
+    fn disconnect(&self) {
+        let ip = self.ip.lock().clone();
+        let mut state = self.state.lock();
+        state.remote = None;
+        match (state.bound, &state.lease) {
+            (Some(bound), Some(lease)) => {
+                lease.set_peer(super::scope(&ip, bound.ip()), None);
+                state.local = Some(bound);
+            }
+            _ => {
+                state.lease = None;
+                state.local = None;
+            }
+        }
+    }
+
+    /// Takes a datagram, or drops it for want of room as UDP does.
+    pub(super) fn enqueue(&self, datagram: Datagram) {
+        let room = self.base.options.lock().receive_buffer;
+        {
+            let mut state = self.state.lock();
+            let cost = datagram.cost();
+            let fits = state.queued < room && state.lease.is_some();
+            if !fits || self.budget().take_bytes(cost).is_err() {
+                state.dropped += 1;
+                return;
+            }
+            state.queued += cost;
+            state.queue.push_back(datagram);
+        }
+        self.base.queue.wake(Events::READABLE);
+    }
+
+    /// An ICMP error came back for something this socket sent to `to`.
+    pub(super) fn unreachable(&self, to: SocketAddr) {
+        let reports = self.ip.lock().report_errors;
+        {
+            let mut state = self.state.lock();
+            if state.remote != Some(to) && !reports {
+                return;
+            }
+            state.error = Some(Errno::ECONNREFUSED);
+        }
+        self.base.queue.wake(Events::ERR);
+    }
+
+    /// The bytes to send now: those kept back and these; nothing while corked.
+    fn uncork<'a>(&self, message: &Outgoing<'a>) -> Result<Option<std::borrow::Cow<'a, [u8]>>> {
+        let mut state = self.state.lock();
+        let more = message.flags.contains(MsgFlags::MORE) || state.cork;
+        if state.corked.len().saturating_add(message.data.len()) > MAX_PAYLOAD {
+            return Err(Errno::EMSGSIZE);
+        }
+        if !more && state.corked.is_empty() {
+            return Ok(Some(message.data.into()));
+        }
+        state.corked.extend(message.data);
+        if more {
+            return Ok(None);
+        }
+        Ok(Some(std::mem::take(&mut state.corked).into()))
+    }
+
+    fn deliver(&self, datagram: &Datagram, buf: &mut [u8], flags: MsgFlags) -> Incoming {
+        let length = datagram.data.len();
+        let copied = length.min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..copied), datagram.data.get(..copied)) {
+            to.copy_from_slice(from);
+        }
+        let mut incoming = Incoming {
+            copied,
+            length: if flags.contains(MsgFlags::TRUNC) {
+                length
+            } else {
+                copied
+            },
+            from: Some(Address::for_family(self.base.domain, datagram.from)),
+            ..Incoming::default()
+        };
+        if copied < length {
+            incoming.flags |= MsgFlags::TRUNC;
+        }
+        incoming.control = self.controls(datagram);
+        incoming
+    }
+
+    fn controls(&self, datagram: &Datagram) -> Vec<Control> {
+        let ip = self.ip.lock();
+        let mut controls = Vec::new();
+        match self.base.options.lock().timestamping {
+            Timestamping::Off => {}
+            Timestamping::Micro => controls.push(Control::Timestamp(datagram.arrived)),
+            Timestamping::Nano => controls.push(Control::TimestampNs(datagram.arrived)),
+        }
+        let v6_socket = self.base.domain == net::AF_INET6;
+        match datagram.to.ip() {
+            IpAddr::V4(to) if ip.packet_info => controls.push(Control::PacketInfo(to)),
+            IpAddr::V4(to) if v6_socket && ip.packet_info6 => {
+                controls.push(Control::PacketInfo6(to.to_ipv6_mapped()));
+            }
+            IpAddr::V6(to) if ip.packet_info6 => controls.push(Control::PacketInfo6(to)),
+            _ => {}
+        }
+        if datagram.to.is_ipv4() {
+            if ip.receive_ttl {
+                controls.push(Control::Ttl(datagram.ttl));
+            }
+            if ip.receive_tos {
+                controls.push(Control::Tos(datagram.tos));
+            }
+        } else {
+            if ip.receive_hops {
+                controls.push(Control::HopLimit(datagram.ttl));
+            }
+            if ip.receive_class {
+                controls.push(Control::TrafficClass(i32::from(datagram.tos)));
+            }
+        }
+        if ip.receive_original {
+            let to = Address::for_family(self.base.domain, datagram.to);
+            controls.push(Control::OriginalDestination(to));
+        }
+        controls
+    }
+}
+
+impl Socket for UdpSocket {
+    fn base(&self) -> &SocketBase {
+        &self.base
+    }
+
+    fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
+        let ip = self.ip.lock().clone();
+        let addr = super::bind_address(&self.base, &ip, address)?;
+        let stack = &self.base.stack;
+        if !stack.config().local.bindable(addr.ip()) && !ip.free_bind() {
+            return Err(Errno::EADDRNOTAVAIL);
+        }
+        super::check_port(&self.base, caller, addr.port())?;
+        let sharing = self.sharing();
+        let mut state = self.state.lock();
+        if state.lease.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let scope = super::scope(&ip, addr.ip());
+        let lease = stack
+            .udp_ports
+            .bind(scope, addr.port(), sharing, Weak::clone(&self.me))?;
+        let local = SocketAddr::new(addr.ip(), lease.port);
+        state.local = Some(local);
+        state.bound = Some(local);
+        state.lease = Some(lease);
+        Ok(())
+    }
+
+    fn connect(&self, _caller: &Caller<'_>, address: &Address) -> Result<()> {
+        if *address == Address::Unspecified {
+            self.disconnect();
+            return Ok(());
+        }
+        let ip = self.ip.lock().clone();
+        let remote = super::remote_address(&self.base, &ip, address)?;
+        let broadcast = self.base.stack.config().local.is_broadcast(remote.ip());
+        if broadcast && !self.base.options.lock().broadcast {
+            return Err(Errno::EACCES);
+        }
+        let local = self.ensure_bound()?;
+        let bound = self
+            .state
+            .lock()
+            .bound
+            .unwrap_or(SocketAddr::new(super::any(self.base.domain), local.port()));
+        let from = match self.source_for(SocketAddr::new(bound.ip(), local.port()), remote.ip()) {
+            Ok(from) => from,
+            Err(errno) => {
+                self.disconnect();
+                return Err(errno);
+            }
+        };
+        let mut state = self.state.lock();
+        state.remote = Some(remote);
+        state.local = Some(from);
+        let scope = if remote.ip().is_multicast() {
+            super::scope(&ip, bound.ip())
+        } else {
+            Scope::One(from.ip())
+        };
+        if let Some(lease) = &state.lease {
+            lease.set_peer(scope, Some(remote));
+        }
+        Ok(())
+    }
+
+    fn send(&self, _caller: &Caller<'_>, message: Outgoing<'_>) -> Result<usize> {
+        if message.flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        if message.data.len() > MAX_PAYLOAD {
+            return Err(Errno::EMSGSIZE);
+        }
+        if !message.rights.is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        let remote = match &message.to {
+            Some(address) => {
+                let ip = self.ip.lock().clone();
+                super::remote_address(&self.base, &ip, address)?
+            }
+            None => self.state.lock().remote.ok_or(Errno::EDESTADDRREQ)?,
+        };
+        if remote.port() == 0 {
+            return Err(Errno::EINVAL);
+        }
+        {
+            let mut state = self.state.lock();
+            if let Some(error) = state.error.take() {
+                return Err(error);
+            }
+            if state.send_shut {
+                return Err(Errno::EPIPE);
+            }
+        }
+        let local = self.ensure_bound()?;
+        if let Some(data) = self.uncork(&message)? {
+            self.send_to(local, remote, &data)?;
+        }
+        Ok(message.data.len())
+    }
+
+    fn recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Incoming> {
+        if flags.contains(MsgFlags::ERRQUEUE) {
+            return Err(Errno::EAGAIN);
+        }
+        if flags.contains(MsgFlags::OOB) {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let mut state = self.state.lock();
+        if let Some(error) = state.error.take() {
+            return Err(error);
+        }
+        if flags.contains(MsgFlags::PEEK)
+            && let Some(datagram) = state.queue.front().cloned()
+        {
+            drop(state);
+            return Ok(self.deliver(&datagram, buf, flags));
+        }
+        let Some(datagram) = state.queue.pop_front() else {
+            return if state.receive_shut {
+                Ok(Incoming::default())
+            } else {
+                Err(Errno::EAGAIN)
+            };
+        };
+        state.queued -= datagram.cost();
+        drop(state);
+        self.budget().give_bytes(datagram.cost());
+        Ok(self.deliver(&datagram, buf, flags))
+    }
+
+    fn shutdown(&self, how: Shutdown) -> Result<()> {
+        {
+            let mut state = self.state.lock();
+            if state.remote.is_none() {
+                return Err(Errno::ENOTCONN);
+            }
+            state.receive_shut |= how.reads();
+            state.send_shut |= how.writes();
+        }
+        self.base.queue.wake(Wake::END);
+        Ok(())
+    }
+
+    fn local_address(&self) -> Result<Address> {
+        let (local, ..) = self.describe();
+        Ok(Address::for_family(self.base.domain, local))
+    }
+
+    fn peer_address(&self) -> Result<Address> {
+        let remote = self.state.lock().remote.ok_or(Errno::ENOTCONN)?;
+        Ok(Address::for_family(self.base.domain, remote))
+    }
+
+    fn get_option(&self, level: u32, name: u32, _room: usize) -> Result<Vec<u8>> {
+        match (level, name) {
+            (net::SOL_UDP, UDP_CORK) => Ok(give(self.state.lock().cork)),
+            (net::SOL_UDP, _) => Err(Errno::ENOPROTOOPT),
+            (net::SOL_SOCKET, net::SO_ERROR) => {
+                let error = self.state.lock().error.take();
+                Ok(give(error.map_or(0, Errno::raw)))
+            }
+            (net::SOL_SOCKET, net::SO_PEERCRED) => Ok(Ucred::NOBODY.encode().to_vec()),
+            _ => {
+                let connected = self.state.lock().remote.is_some();
+                super::get_ip_option(&self.base, &self.ip, level, name, connected)
+            }
+        }
+    }
+
+    fn set_option(&self, caller: &Caller<'_>, level: u32, name: u32, value: &[u8]) -> Result<()> {
+        if level == net::SOL_UDP {
+            return match name {
+                UDP_CORK => self.set_cork(crate::option::flag(value)?),
+                _ => Err(Errno::ENOPROTOOPT),
+            };
+        }
+        let bound = self.state.lock().lease.is_some();
+        super::set_ip_option(&self.base, &self.ip, caller, (level, name), value, bound)?;
+        let sharing = self.sharing();
+        if let Some(lease) = &self.state.lock().lease {
+            lease.set_sharing(sharing);
+        }
+        Ok(())
+    }
+
+    fn poll(&self, table: &mut PollTable) -> Events {
+        table.add(&self.base.queue);
+        let state = self.state.lock();
+        let mut events = Events::WRITABLE | Events::WRBAND;
+        if state.error.is_some() {
+            events |= Events::ERR;
+        }
+        if state.receive_shut {
+            events |= Events::RDHUP | Events::READABLE;
+        }
+        if state.receive_shut && state.send_shut {
+            events |= Events::HUP;
+        }
+        if !state.queue.is_empty() {
+            events |= Events::READABLE;
+        }
+        events
+    }
+
+    fn unread(&self) -> Result<usize> {
+        let state = self.state.lock();
+        Ok(state.queue.front().map_or(0, |d| d.data.len()))
+    }
+
+    fn close(&self) {
+        let mut state = self.state.lock();
+        self.budget().give_bytes(std::mem::take(&mut state.queued));
+        state.queue.clear();
+        state.corked.clear();
+        state.lease = None;
+    }
+}
+
+impl UdpSocket {
+    fn set_cork(&self, on: bool) -> Result<()> {
+        let (data, remote) = {
+            let mut state = self.state.lock();
+            state.cork = on;
+            if on || state.corked.is_empty() {
+                return Ok(());
+            }
+            (std::mem::take(&mut state.corked), state.remote)
+        };
+        let Some(remote) = remote else { return Ok(()) };
+        let local = self.ensure_bound()?;
+        self.send_to(local, remote, &data)
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        let queued = self.state.get_mut().queued;
+        self.base.stack.budget.give_bytes(queued);
+    }
+}

@@ -1,0 +1,96 @@
+//! Where a UDP datagram goes: one socket, a group, everyone, or out of the sandbox.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use base_abi::Errno;
+
+use super::UdpSocket;
+use super::udp::Datagram;
+use crate::{NetStack, Result};
+
+impl UdpSocket {
+    /// Sends from this socket.
+    pub(super) fn send_to(&self, local: SocketAddr, to: SocketAddr, data: &[u8]) -> Result<()> {
+        let stack = &self.base.stack;
+        let config = stack.config();
+        if config.local.is_broadcast(to.ip()) && !self.base.options.lock().broadcast {
+            return Err(Errno::EACCES);
+        }
+        let from = self.source_for(local, to.ip())?;
+        let datagram = {
+            let ip = self.ip.lock();
+            let class = ip.traffic_class.to_le_bytes();
+            Datagram {
+                data: data.into(),
+                from,
+                to,
+                tos: if to.is_ipv4() {
+                    ip.tos
+                } else {
+                    class.first().copied().unwrap_or(0)
+                },
+                ttl: ip.ttl(),
+                arrived: stack.now(),
+            }
+        };
+        if to.ip().is_multicast() {
+            if self.ip.lock().multicast_loop {
+                to_group(stack, &datagram);
+            }
+            return Ok(());
+        }
+        if config.local.is_broadcast(to.ip()) {
+            for receiver in stack.udp_ports.receivers(to, from) {
+                receiver.enqueue(datagram.clone());
+            }
+            return Ok(());
+        }
+        if !config.local.contains(to.ip()) {
+            return config.outbound.datagram(from, to, data);
+        }
+        match stack.udp_ports.receiver(to, from) {
+            Some(receiver) => receiver.enqueue(datagram),
+            None => self.unreachable(to),
+        }
+        Ok(())
+    }
+}
+
+/// To every socket on the port that joined the group, or that did not opt out of the groups others
+/// joined (`IP_MULTICAST_ALL`).
+fn to_group(stack: &Arc<NetStack>, datagram: &Datagram) {
+    let group = datagram.to.ip();
+    let joined = |socket: &Arc<UdpSocket>| socket.ip.lock().groups.contains(&group);
+    if !stack.udp_sockets().iter().any(joined) {
+        return;
+    }
+    for receiver in stack.udp_ports.receivers(datagram.to, datagram.from) {
+        let wants = joined(&receiver) || receiver.ip.lock().multicast_all;
+        if wants {
+            receiver.enqueue(datagram.clone());
+        }
+    }
+}
+
+/// A datagram from outside the sandbox, for a socket in it.
+pub(crate) fn deliver(
+    stack: &Arc<NetStack>,
+    from: SocketAddr,
+    to: SocketAddr,
+    data: &[u8],
+) -> Result<()> {
+    let receiver = stack
+        .udp_ports
+        .receiver(to, from)
+        .ok_or(Errno::ECONNREFUSED)?;
+    receiver.enqueue(Datagram {
+        data: data.into(),
+        from,
+        to,
+        tos: 0,
+        ttl: 64,
+        arrived: stack.now(),
+    });
+    Ok(())
+}

@@ -1,0 +1,178 @@
+//! A connection: two endpoints and the bytes between them under one lock.
+//!
+//! What each protocol makes of it (errors, half close, readiness) is in `inet::tcp_rules` and
+//! `unix::stream_rules`; here is only the state and the waking.
+
+use std::sync::Arc;
+
+use base_abi::Errno;
+use kernel_vfs::{Events, WaitQueue};
+use parking_lot::Mutex;
+
+use crate::limits::Budget;
+use crate::stream_buffer::StreamBuffer;
+
+/// Which of the two endpoints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The one that connected (or the first of a pair).
+    Client,
+    /// The one that was accepted (or the second of a pair).
+    Server,
+}
+
+/// Urgent data (tcp(7), `MSG_OOB`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Urgent {
+    /// Stream position the mark stands before.
+    pub(crate) at: u64,
+    /// The byte.
+    pub(crate) byte: u8,
+    /// Whether `MSG_OOB` read it already.
+    pub(crate) taken: bool,
+    /// Whether the byte is in the stream too (`SO_OOBINLINE`).
+    pub(crate) in_line: bool,
+}
+
+/// One endpoint's part.
+pub(crate) struct End {
+    /// Bytes for this endpoint to read.
+    pub(crate) incoming: StreamBuffer,
+    /// `SO_SNDBUF` of this endpoint.
+    pub(crate) send_buffer: usize,
+    /// `SO_RCVBUF` of this endpoint.
+    pub(crate) receive_buffer: usize,
+    /// `SO_RCVLOWAT`.
+    pub(crate) low_water: usize,
+    /// `SO_OOBINLINE`.
+    pub(crate) oob_in_line: bool,
+    /// `RCV_SHUTDOWN`: no more data will be received.
+    pub(crate) receive_shut: bool,
+    /// `SEND_SHUTDOWN`: no more data may be sent.
+    pub(crate) send_shut: bool,
+    /// TCP: the peer's FIN arrived.
+    pub(crate) finished: bool,
+    /// TCP: the connection was reset.
+    pub(crate) reset: bool,
+    /// The socket is closed.
+    pub(crate) closed: bool,
+    /// Pending error (`SO_ERROR`).
+    pub(crate) error: Option<Errno>,
+    /// Urgent data for this endpoint.
+    pub(crate) urgent: Option<Urgent>,
+}
+
+/// Buffer sizes and options an endpoint starts with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EndConfig {
+    pub(crate) send_buffer: usize,
+    pub(crate) receive_buffer: usize,
+    pub(crate) low_water: usize,
+    pub(crate) oob_in_line: bool,
+}
+
+impl End {
+    fn new(config: EndConfig, budget: &Arc<Budget>) -> End {
+        End {
+            incoming: StreamBuffer::new(Arc::clone(budget)),
+            send_buffer: config.send_buffer,
+            receive_buffer: config.receive_buffer,
+            low_water: config.low_water,
+            oob_in_line: config.oob_in_line,
+            receive_shut: false,
+            send_shut: false,
+            finished: false,
+            reset: false,
+            closed: false,
+            error: None,
+            urgent: None,
+        }
+    }
+}
+
+/// Whom to wake after the lock is released.
+#[derive(Debug, Default)]
+pub(crate) struct Wake {
+    /// Those who wait on this endpoint.
+    pub(crate) mine: Events,
+    /// Those who wait on the other endpoint.
+    pub(crate) peer: Events,
+}
+
+impl Wake {
+    /// What changes when a connection ends.
+    pub(crate) const END: Events = Events::READABLE
+        .union(Events::WRITABLE)
+        .union(Events::RDHUP)
+        .union(Events::HUP)
+        .union(Events::ERR);
+}
+
+/// The connection.
+pub(crate) struct Link {
+    ends: Mutex<[End; 2]>,
+    queues: [WaitQueue; 2],
+}
+
+impl Link {
+    /// A new connection; configurations and wait queues of the client first.
+    pub(crate) fn new(
+        budget: &Arc<Budget>,
+        configs: [EndConfig; 2],
+        queues: [WaitQueue; 2],
+    ) -> Arc<Link> {
+        Arc::new(Link {
+            ends: Mutex::new(configs.map(|c| End::new(c, budget))),
+            queues,
+        })
+    }
+
+    /// Does something as one endpoint, then wakes whom it says. Descriptors taken out of buffers
+    /// must leave `f` in its result, not be dropped in it.
+    pub(crate) fn act<R>(
+        &self,
+        side: Side,
+        f: impl FnOnce(&mut End, &mut End, &mut Wake) -> R,
+    ) -> R {
+        let mut wake = Wake::default();
+        let result = {
+            let mut ends = self.ends.lock();
+            let [client, server] = &mut *ends;
+            match side {
+                Side::Client => f(client, server, &mut wake),
+                Side::Server => f(server, client, &mut wake),
+            }
+        };
+        let [client, server] = &self.queues;
+        let (mine, peer) = match side {
+            Side::Client => (client, server),
+            Side::Server => (server, client),
+        };
+        if !wake.mine.is_empty() {
+            mine.wake(wake.mine);
+        }
+        if !wake.peer.is_empty() {
+            peer.wake(wake.peer);
+        }
+        result
+    }
+}
+
+/// A link seen from one endpoint.
+#[derive(Clone)]
+pub(crate) struct LinkEnd {
+    pub(crate) link: Arc<Link>,
+    pub(crate) side: Side,
+}
+
+impl LinkEnd {
+    /// See [`Link::act`].
+    pub(crate) fn act<R>(&self, f: impl FnOnce(&mut End, &mut End, &mut Wake) -> R) -> R {
+        self.link.act(self.side, f)
+    }
+
+    /// Takes the pending error.
+    pub(crate) fn take_error(&self) -> Option<Errno> {
+        self.act(|me, _, _| me.error.take())
+    }
+}

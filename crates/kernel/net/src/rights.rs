@@ -1,0 +1,236 @@
+//! Descriptors in flight: what `SCM_RIGHTS` messages hold, and the collection of cycles among them.
+//!
+//! A unix socket can be queued in its own receive queue, directly or through others; then no
+//! descriptor table reaches it and reference counts never fall. As Linux's `unix_gc` does, a socket
+//! whose only references are messages in flight is a candidate; candidates that no queue outside
+//! the candidates holds are garbage, and their queues are emptied.
+//!
+//! Why it is sound without stopping the world: a reference is added to or removed from the ledger
+//! under its lock, which the collection holds; receivers hold their own reference to a description
+//! from before they unlink it from a queue until after it left the ledger; and the counts of what
+//! looks like garbage are read again at the end.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use base_abi::Errno;
+use kernel_vfs::Description;
+use parking_lot::Mutex;
+
+use crate::{Result, SocketFile};
+
+/// All descriptors in flight of one namespace.
+pub(crate) struct Ledger {
+    limit: usize,
+    state: Mutex<State>,
+    /// Descriptions of dropped messages, to be closed where no lock is held and not recursively.
+    graveyard: Mutex<Vec<Arc<Description>>>,
+    digging: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    total: usize,
+    /// Unix sockets among them by address of the description.
+    sockets: HashMap<usize, Flight>,
+}
+
+struct Flight {
+    description: Weak<Description>,
+    count: usize,
+}
+
+/// The descriptors of one queued message.
+pub(crate) struct Rights {
+    ledger: Arc<Ledger>,
+    descriptions: Vec<Arc<Description>>,
+}
+
+fn key(description: &Arc<Description>) -> usize {
+    Arc::as_ptr(description).addr()
+}
+
+fn carries_rights(description: &Description) -> bool {
+    let file = description.downcast::<SocketFile>();
+    file.is_some_and(|f| f.socket().base().domain == base_abi::net::AF_UNIX)
+}
+
+impl Ledger {
+    pub(crate) fn new(limit: usize) -> Arc<Ledger> {
+        Arc::new(Ledger {
+            limit,
+            state: Mutex::default(),
+            graveyard: Mutex::default(),
+            digging: AtomicBool::new(false),
+        })
+    }
+
+    /// Puts descriptors in flight. The caller keeps its own references until they are queued.
+    pub(crate) fn post(self: &Arc<Ledger>, descriptions: &[Arc<Description>]) -> Result<Rights> {
+        let full = |state: &State| state.total.saturating_add(descriptions.len()) > self.limit;
+        if full(&self.state.lock()) {
+            self.collect();
+        }
+        let mut state = self.state.lock();
+        if full(&state) {
+            return Err(Errno::ETOOMANYREFS);
+        }
+        state.total += descriptions.len();
+        for d in descriptions.iter().filter(|d| carries_rights(d)) {
+            let flight = state.sockets.entry(key(d)).or_insert_with(|| Flight {
+                description: Arc::downgrade(d),
+                count: 0,
+            });
+            flight.count += 1;
+        }
+        Ok(Rights {
+            ledger: Arc::clone(self),
+            descriptions: descriptions.to_vec(),
+        })
+    }
+
+    /// Descriptors in flight.
+    #[cfg(test)]
+    pub(crate) fn in_flight(&self) -> usize {
+        self.state.lock().total
+    }
+
+    fn land(&self, descriptions: &[Arc<Description>]) {
+        let mut state = self.state.lock();
+        state.total -= descriptions.len();
+        for d in descriptions {
+            if let Some(flight) = state.sockets.get_mut(&key(d)) {
+                flight.count -= 1;
+                if flight.count == 0 {
+                    state.sockets.remove(&key(d));
+                }
+            }
+        }
+    }
+
+    /// Closes what dropped messages held. Called with no lock held; nested calls return at once, so
+    /// that a chain of sockets queued in one another does not recurse.
+    pub(crate) fn bury(&self) {
+        while !self.graveyard.lock().is_empty() {
+            if self.digging.swap(true, Ordering::Acquire) {
+                return;
+            }
+            loop {
+                let next = self.graveyard.lock().pop();
+                let Some(next) = next else { break };
+                drop(next);
+            }
+            self.digging.store(false, Ordering::Release);
+        }
+    }
+
+    /// Finds sockets that only their own messages keep alive, and empties their queues.
+    pub(crate) fn collect(&self) {
+        let (held, garbage) = {
+            let state = self.state.lock();
+            if state.sockets.is_empty() {
+                return;
+            }
+            find_garbage(&state)
+        };
+        drop(garbage);
+        drop(held);
+        self.bury();
+    }
+}
+
+struct Candidate {
+    description: Arc<Description>,
+    count: usize,
+}
+
+impl Candidate {
+    /// Nobody but messages in flight (and this collection) refers to it.
+    fn only_in_flight(&self) -> bool {
+        Arc::strong_count(&self.description) - 1 <= self.count
+    }
+
+    fn children(&self, see: &mut dyn FnMut(&Arc<Description>)) {
+        if let Some(file) = self.description.downcast::<SocketFile>() {
+            file.socket().visit_rights(see);
+        }
+    }
+}
+
+/// Returns references to drop after unlocking, and the messages of garbage queues.
+fn find_garbage(state: &State) -> (Vec<Candidate>, Vec<Rights>) {
+    let flights = state.sockets.values();
+    let all: Vec<Candidate> = flights
+        .filter_map(|f| {
+            Some(Candidate {
+                description: f.description.upgrade()?,
+                count: f.count,
+            })
+        })
+        .collect();
+    let candidates: Vec<&Candidate> = all.iter().filter(|c| c.only_in_flight()).collect();
+    let numbers = candidates.iter().enumerate();
+    let index: HashMap<usize, usize> = numbers.map(|(i, c)| (key(&c.description), i)).collect();
+
+    let mut edges: Vec<Vec<usize>> = vec![Vec::new(); candidates.len()];
+    let mut inside = vec![0usize; candidates.len()];
+    for (from, candidate) in edges.iter_mut().zip(&candidates) {
+        candidate.children(&mut |child| from.extend(index.get(&key(child))));
+        for to in from.iter() {
+            if let Some(n) = inside.get_mut(*to) {
+                *n += 1;
+            }
+        }
+    }
+    let counts = candidates.iter().zip(&inside);
+    let mut live: Vec<bool> = counts.map(|(c, inside)| c.count > *inside).collect();
+    let marked = live.iter().enumerate().filter(|(_, live)| **live);
+    let mut work: Vec<usize> = marked.map(|(i, _)| i).collect();
+    while let Some(from) = work.pop() {
+        for to in edges.get(from).into_iter().flatten() {
+            if let Some(seen) = live.get_mut(*to)
+                && !*seen
+            {
+                *seen = true;
+                work.push(*to);
+            }
+        }
+    }
+    let dead = candidates.iter().zip(&live).filter(|(_, live)| !**live);
+    let dead: Vec<&Candidate> = dead.map(|(c, _)| *c).collect();
+    let mut garbage = Vec::new();
+    if dead.iter().all(|c| c.only_in_flight()) {
+        for file in dead
+            .iter()
+            .filter_map(|c| c.description.downcast::<SocketFile>())
+        {
+            garbage.extend(file.socket().take_rights());
+        }
+    }
+    (all, garbage)
+}
+
+impl Rights {
+    /// The descriptors, still in flight (`MSG_PEEK`, collection).
+    pub(crate) fn descriptions(&self) -> &[Arc<Description>] {
+        &self.descriptions
+    }
+
+    /// Takes them out of flight. No lock may be held.
+    pub(crate) fn receive(mut self) -> Vec<Arc<Description>> {
+        let descriptions = std::mem::take(&mut self.descriptions);
+        self.ledger.land(&descriptions);
+        descriptions
+    }
+}
+
+impl Drop for Rights {
+    fn drop(&mut self) {
+        if self.descriptions.is_empty() {
+            return;
+        }
+        self.ledger.land(&self.descriptions);
+        self.ledger.graveyard.lock().append(&mut self.descriptions);
+    }
+}
