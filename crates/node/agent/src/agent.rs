@@ -1,0 +1,96 @@
+//! The node's side of the seam to the gateway.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use node_pool::Pool;
+use node_pool::log::{LogHub, LogStore, StoredLogs};
+use proto_node::{
+    BoxFuture, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Invoker, LogRecord,
+    Revision,
+};
+use tokio::sync::broadcast;
+
+use crate::config::AgentConfig;
+use crate::launcher::ProcessLauncher;
+
+/// Why an agent cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The bootstraps of the runtimes could not be written.
+    #[error("the runtimes' bootstraps could not be written")]
+    Runtimes(#[source] io::Error),
+    /// The log store could not be opened.
+    #[error("the log store could not be opened")]
+    Logs(#[source] io::Error),
+    /// The thread that starts sandbox processes could not be made.
+    #[error("the thread that starts sandboxes could not be made")]
+    Spawner(#[source] io::Error),
+}
+
+/// Runs functions on this machine. Dropping it ends every sandbox.
+pub struct Agent {
+    pool: Pool,
+}
+
+impl Agent {
+    /// Starts an agent without instances. Must be called inside a tokio runtime.
+    pub fn start(config: AgentConfig) -> Result<Self, AgentError> {
+        let store = config.logs.clone().map(LogStore::open).transpose();
+        let hub = Arc::new(LogHub::new(store.map_err(AgentError::Logs)?));
+        let pool = config.pool;
+        let launcher = Arc::new(ProcessLauncher::new(config)?);
+        Ok(Self {
+            pool: Pool::new(launcher, hub, pool),
+        })
+    }
+
+    /// The newest `limit` stored log records of a function from `since_ms` (milliseconds
+    /// since 1970) on, in order of time. Blocks on the disk: not for async tasks.
+    pub fn stored_logs(
+        &self,
+        function: &str,
+        since_ms: u64,
+        limit: usize,
+    ) -> io::Result<StoredLogs> {
+        match self.pool.logs().store() {
+            Some(store) => store.read(function, since_ms, limit),
+            None => Ok(StoredLogs::default()),
+        }
+    }
+
+    /// Deletes the stored logs of a function.
+    pub fn remove_logs(&self, function: &str) {
+        if let Some(store) = self.pool.logs().store() {
+            store.remove(function);
+        }
+    }
+
+    /// Instances alive now.
+    pub fn instances(&self) -> usize {
+        self.pool.instances()
+    }
+}
+
+impl Invoker for Agent {
+    fn invoke(
+        &self,
+        function: Arc<FunctionSpec>,
+        request: InvokeRequest,
+    ) -> BoxFuture<'_, Result<InvokeOutcome, InvokeError>> {
+        Box::pin(self.pool.invoke(function, request))
+    }
+
+    fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.pool.forget(&revision).await })
+    }
+
+    fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {
+        self.pool.logs().subscribe()
+    }
+
+    fn shutdown(&self, deadline: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.shutdown(deadline))
+    }
+}

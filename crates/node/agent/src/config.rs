@@ -1,0 +1,44 @@
+//! How an agent is set up.
+
+use std::ffi::OsString;
+use std::io;
+use std::path::PathBuf;
+
+use node_pool::PoolConfig;
+use node_pool::log::LogStoreConfig;
+use proto_sandbox::Layer;
+
+/// What an agent needs to know.
+#[derive(Debug, Clone)]
+pub struct AgentConfig {
+    /// Program and first arguments of a sandbox process; `--fd 0` is added, and its
+    /// descriptor 0 is the socket.
+    pub sandbox_command: Vec<OsString>,
+    /// Read-only layers of every root file system, the lowest first.
+    pub layers: Vec<Layer>,
+    /// A directory of the agent's own; the runtimes' bootstraps are written there.
+    pub directory: PathBuf,
+    /// Where logs are kept; without it they are only published live.
+    pub logs: Option<LogStoreConfig>,
+    /// How much may run and wait.
+    pub pool: PoolConfig,
+}
+
+impl AgentConfig {
+    /// This program's own `sandbox` command, this machine's files, everything kept below
+    /// `directory`, logs of two times 16 MiB per function.
+    pub fn new(directory: PathBuf) -> io::Result<Self> {
+        let program = std::env::current_exe()?;
+        let logs = LogStoreConfig {
+            directory: directory.join("logs"),
+            file_bytes: 16 << 20,
+        };
+        Ok(Self {
+            sandbox_command: vec![program.into(), "sandbox".into()],
+            layers: vec![Layer::Host],
+            directory,
+            logs: Some(logs),
+            pool: PoolConfig::default(),
+        })
+    }
+}

@@ -1,0 +1,18 @@
+//! Runs functions on this machine: implements [`proto_node::Invoker`] with the pool's
+//! instances as sandbox processes (`rekindle sandbox --fd 0`).
+//!
+//! Invariants: a sandbox process is never linked, only spawned; none outlives the agent
+//! (each is killed when its link is dropped, when its socket closes, and by the host when
+//! the thread that spawned it ends).
+#![forbid(unsafe_code)]
+
+mod agent;
+mod config;
+mod launcher;
+mod process;
+mod runtimes;
+mod spawner;
+mod start;
+
+pub use agent::{Agent, AgentError};
+pub use config::AgentConfig;

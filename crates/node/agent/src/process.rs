@@ -1,0 +1,138 @@
+//! One sandbox process and the socket to it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use node_pool::Link;
+use parking_lot::Mutex;
+use proto_node::BoxFuture;
+use proto_sandbox::frame::encode_head;
+use proto_sandbox::{Decoder, FromSandbox, Message, ToSandbox};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use crate::spawner::Spawner;
+
+/// Bytes of a sandbox's standard error that are kept, the last ones.
+const STDERR_KEPT: usize = 8 * 1024;
+/// How long the rest of standard error is waited for after the end.
+const STDERR_GRACE: Duration = Duration::from_millis(100);
+/// Bytes read from the socket at once.
+const READ_SIZE: usize = 64 * 1024;
+
+/// A sandbox process; killed when dropped.
+pub(crate) struct SandboxProcess {
+    socket: UnixStream,
+    decoder: Decoder,
+    buffer: Box<[u8]>,
+    child: Child,
+    said: Arc<Mutex<Vec<u8>>>,
+    listening: JoinHandle<()>,
+}
+
+impl SandboxProcess {
+    /// Starts `command --fd 0` with one end of a socket pair as its descriptor 0.
+    pub(crate) async fn spawn(spawner: &Spawner, command: &[OsString]) -> io::Result<Self> {
+        let (program, arguments) = command
+            .split_first()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let (ours, theirs) = StdUnixStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let socket = UnixStream::from_std(ours)?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .args(["--fd", "0"])
+            // Nothing of the node's environment is a sandbox's business.
+            .env_clear()
+            .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // A terminal's interrupt is for the node, which then ends its sandboxes in order.
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = spawner.spawn(command).await?;
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let stderr = child.stderr.take();
+        let listening = tokio::spawn(listen(stderr, Arc::clone(&said)));
+        let buffer = vec![0; READ_SIZE].into_boxed_slice();
+        Ok(Self {
+            socket,
+            decoder: Decoder::default(),
+            buffer,
+            child,
+            said,
+            listening,
+        })
+    }
+
+    async fn send_message(&mut self, head: &ToSandbox, payload: &[u8]) -> io::Result<()> {
+        let start = encode_head(head, payload.len()).map_err(io::Error::other)?;
+        self.socket.write_all(&start).await?;
+        self.socket.write_all(payload).await
+    }
+
+    /// Dropping the future loses nothing: bytes are taken only when there is no more waiting.
+    async fn receive_message(&mut self) -> io::Result<Option<Message<FromSandbox>>> {
+        loop {
+            if let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
+                return Ok(Some(message));
+            }
+            self.socket.readable().await?;
+            match self.socket.try_read(&mut self.buffer) {
+                Ok(0) => return Ok(None),
+                Ok(count) => self.decoder.push(&self.buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The sandbox was killed with messages of ours unread.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn end(mut self) -> String {
+        if let Err(error) = self.child.kill().await {
+            tracing::error!(%error, "a sandbox process could not be killed");
+        }
+        let _ = timeout(STDERR_GRACE, &mut self.listening).await;
+        self.listening.abort();
+        let said = std::mem::take(&mut *self.said.lock());
+        String::from_utf8_lossy(&said).trim_end().to_owned()
+    }
+}
+
+impl Link for SandboxProcess {
+    fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.send_message(&head, &payload).await })
+    }
+
+    fn receive(&mut self) -> BoxFuture<'_, io::Result<Option<Message<FromSandbox>>>> {
+        Box::pin(self.receive_message())
+    }
+
+    fn kill(self: Box<Self>) -> BoxFuture<'static, String> {
+        Box::pin(self.end())
+    }
+}
+
+/// Reads standard error to its end and keeps the last of it.
+async fn listen(stderr: Option<ChildStderr>, said: Arc<Mutex<Vec<u8>>>) {
+    let Some(mut stderr) = stderr else { return };
+    let mut buffer = [0; 4096];
+    while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
+        let mut said = said.lock();
+        said.extend_from_slice(&buffer[..count]);
+        let over = said.len().saturating_sub(STDERR_KEPT);
+        said.drain(..over);
+    }
+}

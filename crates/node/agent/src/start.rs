@@ -1,0 +1,70 @@
+//! Puts together what a sandbox is told at its start.
+
+use node_pool::function_environment;
+use proto_node::FunctionSpec;
+use proto_sandbox::{
+    Access, FunctionSpec as SandboxFunction, Layer, Limits, MAX_RESPONSE_BYTES, Mount, Program,
+    RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio, VERSION,
+};
+
+use crate::runtimes::Runtime;
+
+/// `sbx_user1051`, as whom functions run on AWS.
+const FUNCTION_UID: u32 = 993;
+/// Its group.
+const FUNCTION_GID: u32 = 990;
+/// Processes and threads of a function, and its descriptors (AWS's quotas).
+const TASKS: u32 = 1024;
+const OPEN_FILES: u32 = 1024;
+const MIB: u64 = 1024 * 1024;
+
+/// The start of one instance of `function`, with the log stream `stream`.
+pub(crate) fn start_spec(
+    function: &FunctionSpec,
+    runtime: Runtime,
+    stream: &str,
+    layers: &[Layer],
+) -> StartSpec {
+    let read_only = |source, target: &str| Mount {
+        source,
+        target: target.to_owned(),
+        access: Access::ReadOnly,
+    };
+    let mut mounts = vec![read_only(function.code.directory.clone(), "/var/task")];
+    mounts.extend(
+        runtime
+            .runtime_directory
+            .map(|directory| read_only(directory, "/var/runtime")),
+    );
+    let env = function_environment(function, runtime.environment, stream, RUNTIME_API_ADDRESS);
+    StartSpec {
+        version: VERSION,
+        id: format!("{} {stream}", function.name),
+        hostname: "rekindle".to_owned(),
+        program: Program {
+            argv: runtime.argv,
+            env,
+            workdir: "/var/task".to_owned(),
+            uid: FUNCTION_UID,
+            gid: FUNCTION_GID,
+            stdio: Stdio::LogOnly,
+        },
+        rootfs: RootFs {
+            layers: layers.to_vec(),
+            mounts,
+            writable_bytes: u64::from(function.ephemeral_storage_mb) * MIB,
+        },
+        limits: Limits {
+            memory_bytes: u64::from(function.memory_mb) * MIB,
+            tasks: TASKS,
+            open_files: OPEN_FILES,
+        },
+        function: Some(SandboxFunction {
+            runtime_api: RuntimeApi {
+                listen: RUNTIME_API_ADDRESS.to_owned(),
+                max_response_bytes: MAX_RESPONSE_BYTES,
+            },
+        }),
+        strace: false,
+    }
+}
