@@ -13,9 +13,14 @@
 
 mod budget;
 mod clock;
+pub mod dev;
+pub mod host_view;
+mod image;
+pub mod synthetic;
 mod tmpfs;
 
 pub use budget::{Budget, BudgetLimits};
+pub use image::{Exposure, Filter, ImageError, ImageFs, Ownership};
 pub use tmpfs::{RootAttr, TmpFs};
 
 use std::sync::atomic::{AtomicU32, Ordering};
