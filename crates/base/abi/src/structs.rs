@@ -106,7 +106,9 @@ pub struct SigAltStack {
 }
 
 /// `siginfo_t` (sigaction(2)) as 128 raw bytes with the common head.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct SigInfo {
     /// Signal number.
@@ -119,16 +121,4 @@ pub struct SigInfo {
     pub pad: i32,
     /// The union, by family: kill {pid, uid}, fault {addr}, timer, child, value.
     pub fields: [u64; 14],
-}
-
-impl Default for SigInfo {
-    fn default() -> Self {
-        SigInfo {
-            signo: 0,
-            errno: 0,
-            code: 0,
-            pad: 0,
-            fields: [0; 14],
-        }
-    }
 }

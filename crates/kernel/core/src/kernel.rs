@@ -25,6 +25,19 @@ pub struct Config {
     pub memory: u64,
     /// Threads that may live at once.
     pub max_tasks: usize,
+    /// Words about the processor for the auxiliary vector.
+    pub cpu: CpuFacts,
+}
+
+/// What getauxval(3) tells of the processor.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CpuFacts {
+    /// `AT_HWCAP`: CPUID leaf 1 EDX.
+    pub hwcap: u64,
+    /// `AT_HWCAP2`: bit 1 says that `wrfsbase` may be used.
+    pub hwcap2: u64,
+    /// `AT_MINSIGSTKSZ` in bytes.
+    pub min_signal_stack: u64,
 }
 
 impl Default for Config {
@@ -34,6 +47,7 @@ impl Default for Config {
             cpus: 1,
             memory: 512 << 20,
             max_tasks: 1024,
+            cpu: CpuFacts::default(),
         }
     }
 }

@@ -15,4 +15,4 @@ pub mod rng;
 pub mod signal;
 pub mod task;
 
-pub use kernel::{Config, Kernel};
+pub use kernel::{Config, CpuFacts, Kernel};

@@ -21,6 +21,7 @@ const SA_NOCLDSTOP: u64 = 1;
 pub(crate) struct Interrupted {
     pub(crate) nr: u64,
     pub(crate) on_signal: OnSignal,
+    pub(crate) progress: u64,
 }
 
 /// What came of looking for one signal.
@@ -115,6 +116,8 @@ impl Runner {
             if again {
                 cpu.regs.rax = call.nr;
                 cpu.regs.rip = cpu.regs.rip.wrapping_sub(2);
+            } else if call.on_signal == OnSignal::Partial {
+                cpu.regs.rax = call.progress;
             } else {
                 cpu.regs.rax = Errno::EINTR.to_return().cast_unsigned();
             }

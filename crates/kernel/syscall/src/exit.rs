@@ -48,6 +48,13 @@ pub(crate) fn leave(system: &System, task: &Arc<Task>) {
     }
 }
 
+/// After execve the old program's words mean nothing.
+pub(crate) fn forget_user_words(task: &Task) {
+    let mut fields = task.fields.lock();
+    fields.clear_child_tid = 0;
+    fields.robust_list = (0, 0);
+}
+
 /// Gives everything back and takes the thread out of the tree; the last one ends its process.
 pub(crate) fn finish(system: &Arc<System>, task: Arc<Task>) {
     let kernel = &system.kernel;

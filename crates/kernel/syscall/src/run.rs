@@ -175,19 +175,26 @@ impl Runner {
             deadline: restart.deadline,
         });
         let freezer = &self.system.kernel.freezer;
-        if !self.task.parker.has_attention() {
+        // Signals do not end some waits; death ends all.
+        let deaf = blocked.on_signal == OnSignal::Uninterruptible
+            && self.task.process().exiting().is_none();
+        if deaf || !self.task.parker.has_attention() {
             freezer.leave();
             self.task.parker.park(deadline);
             freezer.enter();
         }
         drop(blocked.registrations);
         *self.task.blocked_call.lock() = None;
+        if deaf && self.task.process().exiting().is_none() {
+            return Slept::Again;
+        }
         if !self.task.parker.take_attention() {
             return Slept::Again;
         }
         let mut interrupted = Some(Interrupted {
             nr: call.nr,
             on_signal: blocked.on_signal,
+            progress: restart.progress,
         });
         let outcome = self.work_in_call(&mut interrupted);
         if outcome == Flow::Exit {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel_core::Kernel;
 use kernel_core::task::{Resource, Task};
+use kernel_loader::{CpuWords, VdsoPages};
 use kernel_vfs::MountTable;
 use parking_lot::Mutex;
 
@@ -20,6 +21,8 @@ pub struct System {
     pub kernel: Kernel,
     /// The file tree.
     pub mounts: Arc<MountTable>,
+    /// The code that tells the time without a call.
+    pub vdso: Option<VdsoPages>,
     /// Receives a line a call.
     pub tracer: Option<Tracer>,
     /// What pipes, terminals and other kernel objects share.
@@ -32,18 +35,30 @@ pub struct System {
 const UNKNOWN_LIMIT: usize = 1024;
 
 impl System {
-    /// A system without tasks.
+    /// A system without tasks over a file tree.
     #[must_use]
     pub fn new(kernel: Kernel, mounts: Arc<MountTable>, tracer: Option<Tracer>) -> System {
         let started = Instant::now();
         let objects = Objects::new(started, &mounts, kernel.config.memory);
         System {
-            objects,
             kernel,
             mounts,
+            vdso: None,
             tracer,
+            objects,
             unknown_calls: Mutex::default(),
             started,
+        }
+    }
+
+    /// What the auxiliary vector says of the processor.
+    #[must_use]
+    pub fn cpu_words(&self) -> CpuWords {
+        let words = self.kernel.config.cpu;
+        CpuWords {
+            hwcap: words.hwcap,
+            hwcap2: words.hwcap2,
+            min_signal_stack: words.min_signal_stack,
         }
     }
 

@@ -32,6 +32,8 @@ pub enum OnSignal {
     /// `EINTR` if a handler ran, else goes on with the old deadline
     /// (`ERESTART_RESTARTBLOCK`): nanosleep, futex with a timeout.
     Timed,
+    /// What was done so far is the result if a handler ran: writes and copies under way.
+    Partial,
     /// Signals wait until the call is done; only death ends it (vfork's parent).
     Uninterruptible,
     /// Always `EINTR` when a handler ran, even with `SA_RESTART`: epoll_wait, semop, sockets with timeouts.
