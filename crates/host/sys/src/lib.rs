@@ -20,6 +20,7 @@ pub mod shared_words;
 pub mod signal;
 pub mod sparse;
 pub mod trial;
+pub mod vdso_code;
 pub mod vm;
 
 use std::io;

@@ -1,0 +1,271 @@
+//! Deadlines: one thread that notifies whoever armed them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use kernel_files::{Alarm, Clock, ClockId};
+use kernel_vfs::{Events, Notify};
+use parking_lot::{Condvar, Mutex};
+
+use crate::clocks::{Clocks, GuestClock};
+
+/// Most deadlines armed at once. A sandbox has fewer timers than this; beyond it a deadline is
+/// notified at once, which is early and therefore harmless.
+const MAX_ARMED: usize = 1 << 20;
+
+/// The deadlines of a sandbox. Its thread starts with the first one.
+#[derive(Clone)]
+pub struct TimerService(Arc<Owner>);
+
+/// Ends the thread when the last clone of the service is gone.
+struct Owner(Arc<Shared>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.heap.lock().stop = true;
+        self.0.changed.notify_one();
+    }
+}
+
+struct Shared {
+    clocks: Arc<Clocks>,
+    heap: Mutex<Heap>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Heap {
+    next_id: u64,
+    /// By monotonic deadline, then by id.
+    armed: BTreeMap<(u64, u64), Entry>,
+    running: bool,
+    stop: bool,
+}
+
+struct Entry {
+    clock: GuestClock,
+    deadline: u64,
+    target: Weak<dyn Notify>,
+}
+
+impl TimerService {
+    /// A service on the sandbox's clocks.
+    #[must_use]
+    pub fn new(clocks: Arc<Clocks>) -> TimerService {
+        TimerService(Arc::new(Owner(Arc::new(Shared {
+            clocks,
+            heap: Mutex::default(),
+            changed: Condvar::new(),
+        }))))
+    }
+
+    /// The clocks.
+    #[must_use]
+    pub fn clocks(&self) -> &Arc<Clocks> {
+        &self.0.0.clocks
+    }
+
+    /// Notifies `target` once when `clock` shows `deadline` nanoseconds, from another thread;
+    /// dropping the handle disarms.
+    #[must_use]
+    pub fn arm(&self, clock: GuestClock, deadline: u64, target: Weak<dyn Notify>) -> TimerHandle {
+        let key = self.0.0.insert(Entry {
+            clock,
+            deadline,
+            target,
+        });
+        TimerHandle {
+            shared: Arc::downgrade(&self.0.0),
+            key,
+        }
+    }
+
+    /// How many deadlines are armed.
+    #[must_use]
+    pub fn armed(&self) -> usize {
+        self.0.0.heap.lock().armed.len()
+    }
+}
+
+impl Clock for TimerService {
+    fn now(&self, clock: ClockId) -> u64 {
+        self.0.0.clocks.now(guest_clock(clock))
+    }
+
+    fn arm(&self, clock: ClockId, deadline: u64, target: Weak<dyn Notify>) -> Alarm {
+        Alarm::new(TimerService::arm(
+            self,
+            guest_clock(clock),
+            deadline,
+            target,
+        ))
+    }
+}
+
+fn guest_clock(clock: ClockId) -> GuestClock {
+    match clock {
+        ClockId::Realtime => GuestClock::Realtime,
+        ClockId::Monotonic => GuestClock::Monotonic,
+        ClockId::Boottime => GuestClock::Boottime,
+    }
+}
+
+impl Shared {
+    fn insert(self: &Arc<Self>, entry: Entry) -> (u64, u64) {
+        let monotonic = self.monotonic(&entry);
+        let mut heap = self.heap.lock();
+        let id = heap.next_id;
+        heap.next_id += 1;
+        // Too many: the oldest rule is broken in the harmless direction.
+        let at = if heap.armed.len() < MAX_ARMED {
+            monotonic
+        } else {
+            0
+        };
+        let first = heap.armed.first_key_value().is_none_or(|(k, _)| at < k.0);
+        heap.armed.insert((at, id), entry);
+        if !heap.running {
+            heap.running = true;
+            let shared = Arc::clone(self);
+            let thread = std::thread::Builder::new().name(String::from("timers"));
+            if let Err(error) = thread.spawn(move || shared.run()) {
+                tracing::error!(%error, "no thread for timers");
+                heap.running = false;
+            }
+        } else if first {
+            self.changed.notify_one();
+        }
+        (at, id)
+    }
+
+    /// The monotonic time at which the entry is due by what its clock shows now.
+    fn monotonic(&self, entry: &Entry) -> u64 {
+        match entry.clock {
+            GuestClock::Monotonic | GuestClock::Boottime => entry.deadline,
+            GuestClock::Realtime => {
+                let left = entry.deadline.saturating_sub(self.clocks.realtime());
+                self.clocks.monotonic().saturating_add(left)
+            }
+        }
+    }
+
+    /// Runs until the service is gone.
+    fn run(self: Arc<Self>) {
+        loop {
+            let now = self.clocks.monotonic();
+            let mut due = Vec::new();
+            let mut heap = self.heap.lock();
+            if heap.stop {
+                return;
+            }
+            while let Some(first) = heap.armed.first_entry()
+                && first.key().0 <= now
+            {
+                due.push(first.remove());
+            }
+            if due.is_empty() {
+                match heap.armed.first_key_value().map(|(key, _)| key.0) {
+                    None => self.changed.wait(&mut heap),
+                    Some(at) => {
+                        let at = self.clocks.host_instant(GuestClock::Monotonic, at);
+                        self.changed.wait_until(&mut heap, at);
+                    }
+                }
+                continue;
+            }
+            drop(heap);
+            for entry in due {
+                if let Some(target) = entry.target.upgrade() {
+                    target.notify(Events::IN);
+                }
+            }
+        }
+    }
+}
+
+/// Keeps a deadline armed.
+pub struct TimerHandle {
+    shared: Weak<Shared>,
+    key: (u64, u64),
+}
+
+impl Drop for TimerHandle {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.heap.lock().armed.remove(&self.key);
+        }
+    }
+}
+
+impl std::fmt::Debug for TimerHandle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "TimerHandle(at {} ns)", self.key.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Teller(mpsc::Sender<u64>, u64);
+
+    impl Notify for Teller {
+        fn notify(&self, _events: Events) {
+            let _ = self.0.send(self.1);
+        }
+    }
+
+    fn service() -> TimerService {
+        TimerService::new(Arc::new(Clocks::new(Duration::ZERO).expect("clocks")))
+    }
+
+    #[test]
+    fn deadlines_come_in_order_and_not_early() {
+        let service = service();
+        let (tell, told) = mpsc::channel();
+        let start = service.clocks().monotonic();
+        let tellers: Vec<Arc<dyn Notify>> = [30, 10, 20, 0]
+            .map(|ms| Arc::new(Teller(tell.clone(), ms)) as Arc<dyn Notify>)
+            .into();
+        let _handles: Vec<_> = tellers
+            .iter()
+            .zip([30, 10, 20, 0])
+            .map(|(t, ms)| {
+                let at = start + ms * 1_000_000;
+                service.arm(GuestClock::Monotonic, at, Arc::downgrade(t))
+            })
+            .collect();
+        for expected in [0, 10, 20, 30] {
+            assert_eq!(told.recv(), Ok(expected));
+            let now = service.clocks().monotonic();
+            assert!(now >= start + expected * 1_000_000);
+        }
+        assert_eq!(service.armed(), 0);
+    }
+
+    #[test]
+    fn a_dropped_handle_never_notifies() {
+        let service = service();
+        let (tell, told) = mpsc::channel();
+        let first: Arc<dyn Notify> = Arc::new(Teller(tell.clone(), 1));
+        let second: Arc<dyn Notify> = Arc::new(Teller(tell, 2));
+        let now = service.clocks().realtime();
+        let handle = service.arm(
+            GuestClock::Realtime,
+            now + 5_000_000,
+            Arc::downgrade(&first),
+        );
+        let later = service.arm(
+            GuestClock::Realtime,
+            now + 20_000_000,
+            Arc::downgrade(&second),
+        );
+        drop(handle);
+        assert_eq!(told.recv(), Ok(2));
+        assert!(told.try_recv().is_err());
+        drop(later);
+    }
+}
