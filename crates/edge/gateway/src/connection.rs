@@ -54,7 +54,10 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, mut stop: watc
     if let Err(error) = ended {
         tracing::debug!(%error, "connection ended early");
     }
-    close(connection.into_parts().io.into_inner()).await;
+    // A server that stops has answered everything; it waits for nobody to read it.
+    if !stopping {
+        close(connection.into_parts().io.into_inner()).await;
+    }
 }
 
 /// Tells a client that there is no room.

@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod configuration;
+mod environment;
 mod error;
 pub mod limits;
 mod name;
@@ -16,6 +17,7 @@ mod operation;
 mod request;
 mod runtime;
 mod support_page;
+mod tags;
 mod time;
 mod validate;
 mod violation;
@@ -25,6 +27,7 @@ pub use configuration::{
     FunctionConfiguration, GetFunctionResponse, LastUpdateStatus, ListFunctionsResponse,
     ListVersionsResponse, RuntimeVersionConfig, SnapStartResponse, State,
 };
+pub use environment::check_environment;
 pub use error::{ApiError, ErrorCode, MessageMember};
 pub use name::{FunctionArn, FunctionRef, Qualifier};
 pub use operation::{Method, Operation, Resolved, Route, Support, resolve};
@@ -35,6 +38,6 @@ pub use request::{
 };
 pub use runtime::{CREATABLE_RUNTIMES, check_runtime};
 pub use support_page::support_page;
+pub use tags::{check_page_size, check_tag_keys, check_tags};
 pub use time::{http_date_basic, last_modified};
-pub use validate::{check_environment, check_page_size, check_tag_keys, check_tags};
 pub use violation::Violations;

@@ -6,37 +6,15 @@ use serde_json::Value;
 
 use crate::{
     ApiError, CreateFunctionRequest, Environment, FunctionCode, UpdateFunctionCodeRequest,
-    UpdateFunctionConfigurationRequest, Violations, check_runtime, limits,
+    UpdateFunctionConfigurationRequest, Violations, check_runtime, environment, limits,
     name::is_role_arn,
     request::{EphemeralStorage, LoggingConfig, SnapStart, TracingConfig},
+    tags,
 };
 
 const ARCHITECTURES: &[&str] = &["x86_64", "arm64"];
 const ROLE_PATTERN: &str = r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+";
 const LOG_GROUP_PATTERN: &str = r"[\.\-_/#A-Za-z0-9]+";
-const VARIABLE_PATTERN: &str = "[a-zA-Z]([a-zA-Z0-9_])+";
-
-/// Variables that the platform sets itself (developer guide, "Reserved environment variables").
-const RESERVED_VARIABLES: &[&str] = &[
-    "AWS_ACCESS_KEY",
-    "AWS_ACCESS_KEY_ID",
-    "AWS_DEFAULT_REGION",
-    "AWS_EXECUTION_ENV",
-    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
-    "AWS_LAMBDA_FUNCTION_NAME",
-    "AWS_LAMBDA_FUNCTION_VERSION",
-    "AWS_LAMBDA_INITIALIZATION_TYPE",
-    "AWS_LAMBDA_LOG_GROUP_NAME",
-    "AWS_LAMBDA_LOG_STREAM_NAME",
-    "AWS_LAMBDA_RUNTIME_API",
-    "AWS_REGION",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-    "LAMBDA_RUNTIME_DIR",
-    "LAMBDA_TASK_ROOT",
-    "_HANDLER",
-    "_X_AMZN_TRACE_ID",
-];
 
 /// Members that ask for something this server does not do, unless they are empty.
 const UNSUPPORTED_MEMBERS: &[&str] = &[
@@ -110,17 +88,8 @@ impl Shared<'_> {
         if let Some(logging) = self.logging {
             check_logging_shape(logging, violations);
         }
-        if let Some(variables) = self
-            .environment
-            .and_then(|environment| environment.variables.as_ref())
-            && !variables.keys().all(|name| is_variable_name(name))
-        {
-            violations.add_sensitive(
-                "environment.variables",
-                format_args!(
-                    "Map keys must satisfy constraint: [Member must satisfy regular expression pattern: {VARIABLE_PATTERN}]"
-                ),
-            );
+        if let Some(environment) = self.environment {
+            environment::check_names(environment, violations);
         }
     }
 
@@ -129,7 +98,7 @@ impl Shared<'_> {
             check_logging_values(logging)?;
         }
         if let Some(environment) = self.environment {
-            check_environment(environment)?;
+            environment::check_environment(environment)?;
         }
         check_unsupported(other)
     }
@@ -175,48 +144,6 @@ fn check_logging_values(logging: &LoggingConfig) -> Result<(), ApiError> {
         return Err(ApiError::invalid_parameter(
             "To use ApplicationLogLevel or SystemLogLevel, you must set LogFormat to JSON.",
         ));
-    }
-    Ok(())
-}
-
-fn is_variable_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || RESERVED_VARIABLES.contains(&name))
-        && bytes.clone().next().is_some()
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-}
-
-/// Checks reserved names and the size of the environment.
-pub fn check_environment(environment: &Environment) -> Result<(), ApiError> {
-    let Some(variables) = &environment.variables else {
-        return Ok(());
-    };
-    let reserved: Vec<&str> = variables
-        .keys()
-        .map(String::as_str)
-        .filter(|name| RESERVED_VARIABLES.contains(name))
-        .collect();
-    if !reserved.is_empty() {
-        return Err(ApiError::invalid_parameter(format!(
-            "Lambda was unable to configure your environment variables because the environment variables you have \
-             provided contains reserved keys that are currently not supported for modification. Reserved keys used \
-             in this request: {}",
-            reserved.join(", ")
-        )));
-    }
-    if variables.values().any(|value| value.contains('\0')) {
-        return Err(ApiError::invalid_parameter(
-            "Environment variables must not contain NUL characters.",
-        ));
-    }
-    let measured = serde_json::json!(variables).to_string();
-    if measured.len() > limits::ENVIRONMENT_BYTES {
-        return Err(ApiError::invalid_parameter(format!(
-            "Lambda was unable to configure your environment variables because the environment variables you have \
-             provided exceeded the 4KB limit. String measured: {measured}"
-        )));
     }
     Ok(())
 }
@@ -381,7 +308,7 @@ impl CreateFunctionRequest {
         check_architecture_runs(self.architectures.as_deref())?;
         check_publish(self.publish)?;
         if let Some(tags) = &self.tags {
-            check_tags(tags)?;
+            tags::check_tags(tags)?;
         }
         shared.check_values(&self.other)
     }
@@ -422,72 +349,4 @@ impl UpdateFunctionCodeRequest {
         check_architecture_runs(self.architectures.as_deref())?;
         check_publish(self.publish)
     }
-}
-
-fn is_tag_text(text: &str) -> bool {
-    // `[\p{L}\p{Z}\p{N}_.:/=+\-@]*`: letters, numbers, separators and some signs.
-    text.chars().all(|c| {
-        c.is_alphanumeric() || (c.is_whitespace() && !c.is_control()) || "_.:/=+-@".contains(c)
-    })
-}
-
-/// Checks keys and values of tags, and their number.
-pub fn check_tags(tags: &BTreeMap<String, String>) -> Result<(), ApiError> {
-    let mut violations = Violations::default();
-    for (key, value) in tags {
-        if key.is_empty() || key.chars().count() > limits::TAG_KEY_CHARS || !is_tag_text(key) {
-            let constraint = "Map keys must satisfy constraint: [Member must have length less than or equal to 128, \
-                 Member must have length greater than or equal to 1, \
-                 Member must satisfy regular expression pattern: ([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)]";
-            violations.add(key, "tags", constraint);
-        }
-        if value.chars().count() > limits::TAG_VALUE_CHARS || !is_tag_text(value) {
-            let constraint = "Map value must satisfy constraint: [Member must have length less than or equal to 256, \
-                 Member must have length greater than or equal to 0, \
-                 Member must satisfy regular expression pattern: ([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)]";
-            violations.add(value, "tags", constraint);
-        }
-    }
-    violations.into_result()?;
-    if tags
-        .keys()
-        .any(|key| key.to_ascii_lowercase().starts_with("aws:"))
-    {
-        return Err(ApiError::invalid_parameter(
-            "Tag keys that start with aws: are reserved.",
-        ));
-    }
-    if tags.len() > limits::TAGS {
-        return Err(ApiError::invalid_parameter(
-            "Number of tags exceeds resource tag limit.",
-        ));
-    }
-    Ok(())
-}
-
-/// Checks the keys of UntagResource.
-pub fn check_tag_keys(keys: &[String]) -> Result<(), ApiError> {
-    let mut violations = Violations::default();
-    if keys.is_empty() {
-        violations.missing("tagKeys");
-    }
-    violations.into_result()
-}
-
-/// Page size for a `MaxItems` of the query: the number wished for, at most [`limits::PAGE_ITEMS`].
-pub fn check_page_size(max_items: Option<&str>) -> Result<usize, ApiError> {
-    let Some(text) = max_items else {
-        return Ok(limits::PAGE_ITEMS);
-    };
-    let mut violations = Violations::default();
-    let parsed = text.parse::<i64>().ok();
-    match parsed {
-        Some(number) => violations.check_range(Some(number), "maxItems", limits::MAX_ITEMS),
-        None => violations.add(text, "maxItems", "Member must be a number"),
-    }
-    violations.into_result()?;
-    let wished = parsed
-        .and_then(|number| usize::try_from(number).ok())
-        .unwrap_or(limits::PAGE_ITEMS);
-    Ok(wished.min(limits::PAGE_ITEMS))
 }

@@ -5,7 +5,9 @@
     reason = "not every test that shares this module needs all of it"
 )]
 
+pub(crate) mod http;
 pub(crate) mod native;
+pub(crate) mod scripted;
 
 use std::{net::SocketAddr, sync::Arc};
 

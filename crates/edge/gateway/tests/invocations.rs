@@ -1,0 +1,212 @@
+//! Invocations whose function, node or client does not behave.
+
+mod support;
+
+use std::sync::Arc;
+
+use edge_gateway::Config;
+use support::{
+    Server,
+    http::{Reply, create, invoke, raw, request},
+    scripted::Scripted,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const HANG: &str = "/2015-03-31/functions/hang/invocations";
+
+#[tokio::test]
+async fn a_client_that_hangs_up_disturbs_nothing() {
+    let (invoker, mut heard) = Scripted::new();
+    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    create(server.address, "hang", "hang").await;
+    create(server.address, "other", "echo").await;
+    let mut client = TcpStream::connect(server.address).await.unwrap();
+    client
+        .write_all(&request("POST", HANG, &[], b"1"))
+        .await
+        .unwrap();
+    assert_eq!(heard.events.recv().await, Some("started"));
+    drop(client);
+    assert_eq!(invoke(server.address, "other", b"[1]").await.body, b"[1]");
+    invoker.release.add_permits(1);
+    assert_eq!(
+        heard.events.recv().await,
+        Some("finished"),
+        "the event runs to its end"
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_lets_an_invocation_finish() {
+    let (invoker, mut heard) = Scripted::new();
+    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    let address = server.address;
+    create(address, "hang", "hang").await;
+    let mut client = TcpStream::connect(address).await.unwrap();
+    client
+        .write_all(&request("POST", HANG, &[], b"1"))
+        .await
+        .unwrap();
+    assert_eq!(heard.events.recv().await, Some("started"));
+    let stopping = tokio::spawn(server.stop());
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    invoker.release.add_permits(1);
+    let mut answer = Vec::new();
+    client.read_to_end(&mut answer).await.unwrap();
+    assert_eq!(Reply::parse(&answer).body, b"\"released\"");
+    stopping.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_function_does_wrong_is_an_answer() {
+    let (invoker, _heard) = Scripted::new();
+    let server = Server::start(Config::default(), invoker).await;
+    for (name, handler) in [
+        ("t", "timeout"),
+        ("e", "exit"),
+        ("big", "answer.6291557"),
+        ("max", "answer.6291556"),
+    ] {
+        create(server.address, name, handler).await;
+    }
+    let failed = async |name: &str| {
+        let reply = invoke(server.address, name, b"").await;
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.headers["x-amz-function-error"], "Unhandled");
+        assert_eq!(reply.headers["x-amz-executed-version"], "$LATEST");
+        let id = reply.headers["x-amzn-requestid"].clone();
+        let body = reply.json();
+        (
+            body["errorType"].to_string(),
+            body["errorMessage"].as_str().unwrap().replace(&id, "ID"),
+        )
+    };
+    let text = "RequestId: ID Error: Task timed out after 3.00 seconds";
+    assert_eq!(
+        failed("t").await,
+        ("\"Sandbox.Timedout\"".into(), text.into())
+    );
+    let text = "RequestId: ID Error: Runtime exited with error: exit status 127";
+    assert_eq!(
+        failed("e").await,
+        ("\"Runtime.ExitError\"".into(), text.into())
+    );
+    let text = "Response payload size exceeded maximum allowed payload size (6291556 bytes).";
+    assert_eq!(
+        failed("big").await,
+        ("\"Function.ResponseSizeTooLarge\"".into(), text.into())
+    );
+    let reply = invoke(server.address, "max", b"").await;
+    assert_eq!((reply.status, reply.body.len()), (200, 6_291_556));
+    assert!(!reply.headers.contains_key("x-amz-function-error"));
+    assert!(reply.headers["server-timing"].starts_with("start;desc=warm, invoke;dur="));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_node_cannot_do_is_an_error() {
+    let (invoker, _heard) = Scripted::new();
+    let server = Server::start(Config::default(), invoker).await;
+    for handler in ["busy", "broken", "panic", "no-runtime"] {
+        create(server.address, handler, handler).await;
+    }
+    let busy = invoke(server.address, "busy", b"").await;
+    assert_eq!(busy.error(), (429, "TooManyRequestsException"));
+    assert_eq!(busy.json()["message"], "Rate Exceeded.");
+    assert_eq!(busy.json()["Reason"], "ConcurrentInvocationLimitExceeded");
+    let broken = invoke(server.address, "broken", b"").await;
+    assert_eq!(broken.error(), (500, "ServiceException"));
+    assert!(!String::from_utf8_lossy(&broken.body).contains("secret"));
+    assert_eq!(
+        invoke(server.address, "panic", b"").await.error(),
+        (500, "ServiceException")
+    );
+    let missing = invoke(server.address, "no-runtime", b"").await;
+    assert_eq!(missing.error(), (502, "InvalidRuntimeException"));
+    assert!(
+        missing.json()["Message"]
+            .as_str()
+            .unwrap()
+            .contains("no python3.11 here")
+    );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn events_must_be_json_however_deep() {
+    let (invoker, _heard) = Scripted::new();
+    let server = Server::start(Config::default(), invoker).await;
+    create(server.address, "f", "echo").await;
+    let deep = [vec![b'['; 500_000], vec![b']'; 500_000]].concat();
+    assert_eq!(invoke(server.address, "f", &deep).await.status, 200);
+    for bad in [
+        &b"{"[..],
+        b"nope",
+        b"\"\xff\"",
+        b"1 2",
+        b"{\"a\":}",
+        &deep[..500_000],
+    ] {
+        let reply = invoke(server.address, "f", bad).await;
+        assert_eq!(reply.error(), (400, "InvalidRequestContentException"));
+        let message = reply.json()["message"].as_str().unwrap().to_owned();
+        assert!(
+            message.starts_with("Could not parse request body into json: "),
+            "{message}"
+        );
+    }
+    assert_eq!(invoke(server.address, "f", b"").await.body, b"{}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn headers_of_an_invocation_are_checked() {
+    let (invoker, _heard) = Scripted::new();
+    let server = Server::start(Config::default(), invoker).await;
+    create(server.address, "f", "echo").await;
+    let path = "/2015-03-31/functions/f/invocations";
+    let with = async |headers: &[(&str, &str)]| {
+        raw(server.address, &request("POST", path, headers, b"1")).await
+    };
+    let reply = with(&[("x-amz-invocation-type", "Sometimes")]).await;
+    assert_eq!(reply.error(), (400, "ValidationException"));
+    assert_eq!(
+        reply.json()["message"],
+        "1 validation error detected: Value 'Sometimes' at 'invocationType' failed to satisfy constraint: \
+         Member must satisfy enum value set: [Event, RequestResponse, DryRun]"
+    );
+    assert_eq!(
+        with(&[("x-amz-log-type", "All")]).await.error(),
+        (400, "ValidationException")
+    );
+    let tail = with(&[("x-amz-log-type", "Tail")]).await;
+    assert_eq!(
+        tail.headers["x-amz-log-result"].len(),
+        4096_usize.div_ceil(3) * 4
+    );
+    let trace = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1";
+    assert_eq!(
+        with(&[("x-amzn-trace-id", trace)]).await.headers["x-amzn-trace-id"],
+        trace
+    );
+    let long = "A".repeat(3584);
+    assert_eq!(
+        with(&[("x-amz-client-context", &long)]).await.error(),
+        (400, "InvalidParameterValueException")
+    );
+    assert_eq!(
+        with(&[("x-amz-client-context", "MQ==")]).await.error(),
+        (400, "InvalidRequestContentException")
+    );
+    assert_eq!(
+        with(&[("x-amz-tenant-id", "t")]).await.error(),
+        (400, "InvalidParameterValueException")
+    );
+    server.stop().await;
+}

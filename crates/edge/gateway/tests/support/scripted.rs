@@ -1,0 +1,120 @@
+//! A node that does what a function's handler says, so that every outcome can be had at will.
+
+use std::{sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use proto_node::{
+    BoxFuture, FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest,
+    InvokeResult, Invoker, LogRecord, Revision, Stage, StartKind, ThrottleReason, Timings,
+};
+use tokio::sync::{Semaphore, broadcast, mpsc};
+
+/// Handlers: `answer.N` answers N bytes, `hang` waits for [`Scripted::release`], `busy`, `broken`, `panic`,
+/// `timeout`, `exit` fail as they say; everything else answers the event.
+pub(crate) struct Scripted {
+    /// Tells each event that `hang` has taken, and when it ends.
+    pub(crate) events: mpsc::UnboundedSender<&'static str>,
+    /// Each permit lets one `hang` go on.
+    pub(crate) release: Semaphore,
+    /// Tells each revision that is to be forgotten.
+    pub(crate) forgotten: mpsc::UnboundedSender<Revision>,
+    pub(crate) logs: broadcast::Sender<Arc<LogRecord>>,
+}
+
+/// What a test hears from [`Scripted`].
+pub(crate) struct Heard {
+    pub(crate) events: mpsc::UnboundedReceiver<&'static str>,
+    pub(crate) forgotten: mpsc::UnboundedReceiver<Revision>,
+}
+
+impl Scripted {
+    pub(crate) fn new() -> (Arc<Self>, Heard) {
+        let (events, events_heard) = mpsc::unbounded_channel();
+        let (forgotten, forgotten_heard) = mpsc::unbounded_channel();
+        let logs = broadcast::channel(64).0;
+        let invoker = Self {
+            events,
+            release: Semaphore::new(0),
+            forgotten,
+            logs,
+        };
+        (
+            Arc::new(invoker),
+            Heard {
+                events: events_heard,
+                forgotten: forgotten_heard,
+            },
+        )
+    }
+
+    async fn result(
+        &self,
+        function: &FunctionSpec,
+        request: &InvokeRequest,
+    ) -> Result<InvokeResult, InvokeError> {
+        let id = &request.request_id;
+        let answer = |bytes: Bytes| Ok(InvokeResult::Success(bytes));
+        match function.handler.as_str() {
+            "hang" => {
+                let _ = self.events.send("started");
+                self.release.acquire().await.unwrap().forget();
+                let _ = self.events.send("finished");
+                answer(Bytes::from_static(b"\"released\""))
+            }
+            "busy" => Err(InvokeError::Throttled(ThrottleReason::Concurrency)),
+            "broken" => Err(InvokeError::Sandbox("a secret path".to_owned())),
+            "no-runtime" => Err(InvokeError::RuntimeUnavailable {
+                runtime: function.runtime.clone(),
+                reason: "no python3.11 here".to_owned(),
+            }),
+            "panic" => panic!("the node fell over"),
+            "timeout" => Ok(InvokeResult::Fault(FunctionFault::timed_out(
+                id,
+                function.timeout,
+            ))),
+            "exit" => Ok(InvokeResult::Fault(FunctionFault::exited(
+                id,
+                Some("exit status 127"),
+            ))),
+            other => match other.strip_prefix("answer.") {
+                Some(count) => answer(Bytes::from(vec![b'1'; count.parse().unwrap()])),
+                None => answer(request.payload.clone()),
+            },
+        }
+    }
+}
+
+impl Invoker for Scripted {
+    fn invoke(
+        &self,
+        function: Arc<FunctionSpec>,
+        request: InvokeRequest,
+    ) -> BoxFuture<'_, Result<InvokeOutcome, InvokeError>> {
+        Box::pin(async move {
+            let started = Instant::now();
+            let result = self.result(&function, &request).await?;
+            let mut timings = Timings::default();
+            timings.push(Stage::Invoke, started.elapsed());
+            Ok(InvokeOutcome {
+                result,
+                executed_version: function.version.clone(),
+                log_tail: Bytes::from(vec![b'x'; 10_000]),
+                start: StartKind::Warm,
+                timings,
+            })
+        })
+    }
+
+    fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
+        let _ = self.forgotten.send(revision);
+        Box::pin(async {})
+    }
+
+    fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {
+        self.logs.subscribe()
+    }
+
+    fn shutdown(&self, _: Instant) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}

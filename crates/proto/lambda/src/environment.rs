@@ -1,0 +1,81 @@
+//! Which environment variables a function may have.
+
+use crate::{ApiError, Environment, Violations, limits};
+
+const VARIABLE_PATTERN: &str = "[a-zA-Z]([a-zA-Z0-9_])+";
+
+/// Variables that the platform sets itself (developer guide, "Reserved environment variables").
+const RESERVED_VARIABLES: &[&str] = &[
+    "AWS_ACCESS_KEY",
+    "AWS_ACCESS_KEY_ID",
+    "AWS_DEFAULT_REGION",
+    "AWS_EXECUTION_ENV",
+    "AWS_LAMBDA_FUNCTION_MEMORY_SIZE",
+    "AWS_LAMBDA_FUNCTION_NAME",
+    "AWS_LAMBDA_FUNCTION_VERSION",
+    "AWS_LAMBDA_INITIALIZATION_TYPE",
+    "AWS_LAMBDA_LOG_GROUP_NAME",
+    "AWS_LAMBDA_LOG_STREAM_NAME",
+    "AWS_LAMBDA_RUNTIME_API",
+    "AWS_REGION",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+    "LAMBDA_RUNTIME_DIR",
+    "LAMBDA_TASK_ROOT",
+    "_HANDLER",
+    "_X_AMZN_TRACE_ID",
+];
+
+/// Checks the names' form.
+pub(crate) fn check_names(environment: &Environment, violations: &mut Violations) {
+    if let Some(variables) = &environment.variables
+        && !variables.keys().all(|name| is_variable_name(name))
+    {
+        let constraint = format_args!(
+            "Map keys must satisfy constraint: [Member must satisfy regular expression pattern: {VARIABLE_PATTERN}]"
+        );
+        violations.add_sensitive("environment.variables", constraint);
+    }
+}
+
+fn is_variable_name(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || RESERVED_VARIABLES.contains(&name))
+        && bytes.clone().next().is_some()
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// Checks reserved names and the size of the environment.
+pub fn check_environment(environment: &Environment) -> Result<(), ApiError> {
+    let Some(variables) = &environment.variables else {
+        return Ok(());
+    };
+    let reserved: Vec<&str> = variables
+        .keys()
+        .map(String::as_str)
+        .filter(|name| RESERVED_VARIABLES.contains(name))
+        .collect();
+    if !reserved.is_empty() {
+        return Err(ApiError::invalid_parameter(format!(
+            "Lambda was unable to configure your environment variables because the environment variables you have \
+             provided contains reserved keys that are currently not supported for modification. Reserved keys used \
+             in this request: {}",
+            reserved.join(", ")
+        )));
+    }
+    if variables.values().any(|value| value.contains('\0')) {
+        return Err(ApiError::invalid_parameter(
+            "Environment variables must not contain NUL characters.",
+        ));
+    }
+    let measured = serde_json::json!(variables).to_string();
+    if measured.len() > limits::ENVIRONMENT_BYTES {
+        return Err(ApiError::invalid_parameter(format!(
+            "Lambda was unable to configure your environment variables because the environment variables you have \
+             provided exceeded the 4KB limit. String measured: {measured}"
+        )));
+    }
+    Ok(())
+}
