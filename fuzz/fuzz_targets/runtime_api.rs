@@ -1,0 +1,44 @@
+//! A guest's bytes on several connections of the Runtime API: no panic, bounds kept.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use proto_sandbox::EventHead;
+use sandbox_runtime::{Event, Limits, Runtime, RuntimeEvent};
+
+const LIMITS: Limits = Limits {
+    connections: 3,
+    head_bytes: 1024,
+    body_bytes: 256,
+    discard_bytes: 1024,
+    pipelined_bytes: 512,
+};
+
+fuzz_target!(|data: &[u8]| {
+    let mut runtime = Runtime::new(LIMITS);
+    let mut ids: Vec<_> = (0..LIMITS.connections).filter_map(|_| runtime.open()).collect();
+    // Each line's first byte says what happens to which connection; the rest is sent.
+    for part in data.split(|byte| *byte == 0xff) {
+        let Some((action, bytes)) = part.split_first() else { continue };
+        let at = usize::from(action & 3) % ids.len();
+        match action >> 2 {
+            0 => {
+                let head = EventHead { request_id: "r".into(), ..EventHead::default() };
+                let _ = runtime.deliver(Event { head, payload: b"{}".to_vec() });
+            }
+            1 => runtime.end_of_input(ids[at]),
+            2 => {
+                runtime.close(ids[at]);
+                ids[at] = runtime.open().expect("one was closed");
+            }
+            _ => {}
+        }
+        assert!(runtime.input(ids[at], bytes) <= bytes.len());
+        while let Some(event) = runtime.next_event() {
+            if let RuntimeEvent::Response { payload, .. } = event {
+                assert!(payload.len() as u64 <= LIMITS.body_bytes);
+            }
+        }
+        let sent = runtime.output(ids[at]).len();
+        runtime.consume_output(ids[at], sent);
+    }
+});
