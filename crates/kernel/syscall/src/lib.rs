@@ -24,6 +24,7 @@ mod futex;
 mod ids;
 mod inotify;
 mod ioctl;
+mod memory;
 mod misc;
 mod objects;
 mod paths;

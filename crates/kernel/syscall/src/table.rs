@@ -101,6 +101,7 @@ const FAMILIES: &[&[Entry]] = &[
     crate::ids::ENTRIES,
     crate::inotify::ENTRIES,
     crate::ioctl::ENTRIES,
+    crate::memory::ENTRIES,
     crate::misc::ENTRIES,
     crate::paths::ENTRIES,
     crate::pidfd::ENTRIES,
