@@ -1,0 +1,109 @@
+//! `/proc/<pid>/fd` and `/proc/<pid>/fdinfo` (proc_pid_fd(5), proc_pid_fdinfo(5)).
+
+use std::sync::Arc;
+
+use kernel_vfs::{Description, Errno, FdFlags, FileType, Path, Result};
+
+use super::Subject;
+use crate::synthetic::{Directory, Node};
+
+fn descriptor(name: &[u8]) -> Result<i32> {
+    let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
+    let fd: i32 = text.parse().map_err(|_| Errno::ENOENT)?;
+    if fd < 0 || fd.to_string() != text {
+        return Err(Errno::ENOENT);
+    }
+    Ok(fd)
+}
+
+fn find(subject: &Subject, fd: i32) -> Result<(Arc<Description>, FdFlags)> {
+    let files = subject.task()?.files();
+    files.get_with_flags(fd).map_err(|_| Errno::ENOENT)
+}
+
+fn names(subject: &Subject, kind: FileType) -> Result<Vec<(Vec<u8>, FileType)>> {
+    subject.check_access()?;
+    let files = subject.task()?.files();
+    let mut names = Vec::new();
+    let mut from = 0;
+    while let Some((fd, _, _)) = files.next(from) {
+        names.push((fd.to_string().into_bytes(), kind));
+        from = fd + 1;
+    }
+    Ok(names)
+}
+
+/// `/proc/<pid>/fd`.
+pub(super) struct Links(pub(super) Subject);
+
+impl Directory for Links {
+    fn lookup(&self, name: &[u8]) -> Result<Node> {
+        self.0.check_access()?;
+        let fd = descriptor(name)?;
+        find(&self.0, fd)?;
+        let (shown, followed) = (self.0.clone(), self.0.clone());
+        let read = move || {
+            let (description, _) = find(&shown, fd)?;
+            let Some(place) = description.location() else {
+                return Ok(description.file().anonymous_name().into_bytes());
+            };
+            let root = shown.task()?.fs().read().root().clone();
+            Ok(place.text(&root))
+        };
+        let follow = move || {
+            let (description, _) = find(&followed, fd)?;
+            Path::of(&description)
+        };
+        Ok(Node::Magic(Arc::new(read), Arc::new(follow)))
+    }
+
+    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
+        names(&self.0, FileType::Symlink)
+    }
+
+    fn mode(&self) -> u32 {
+        0o500
+    }
+}
+
+/// `/proc/<pid>/fdinfo`.
+pub(super) struct Infos(pub(super) Subject);
+
+impl Directory for Infos {
+    fn lookup(&self, name: &[u8]) -> Result<Node> {
+        self.0.check_access()?;
+        let fd = descriptor(name)?;
+        find(&self.0, fd)?;
+        let subject = self.0.clone();
+        Ok(Node::text(move || info(&subject, fd)))
+    }
+
+    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
+        names(&self.0, FileType::Regular)
+    }
+}
+
+fn info(subject: &Subject, fd: i32) -> Result<String> {
+    let (description, flags) = find(subject, fd)?;
+    let cloexec = if flags.contains(FdFlags::CLOEXEC) {
+        base_abi::general::O_CLOEXEC
+    } else {
+        0
+    };
+    let access = match (
+        description.access().readable(),
+        description.access().writable(),
+    ) {
+        (_, false) => 0,
+        (false, true) => 1,
+        (true, true) => 2,
+    };
+    let flags = description.flags().bits() | cloexec | access;
+    let mount = description.location().map_or(0, |p| p.mount().id());
+    let ino = description.file().stat().map_or(0, |s| s.ino);
+    let offset = description.offset();
+    let more = description.file().fd_info();
+    Ok(format!(
+        "pos:\t{offset}\nflags:\t0{flags:o}\nmnt_id:\t{mount}\nino:\t{ino}\n{more}"
+    ))
+}

@@ -1,0 +1,187 @@
+//! `/proc` itself and its directories of processes (proc_pid(5)).
+
+mod descriptors;
+mod files;
+mod memory;
+mod status;
+
+use std::sync::Arc;
+
+use kernel_core::task::{Process, Task};
+use kernel_vfs::{Errno, FileType, Result};
+
+use crate::synthetic::{Directory, Node, Table};
+use crate::{Source, View, machine, sysctl};
+
+/// A process or thread that is told about.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    view: View,
+    process: Arc<Process>,
+    /// Zombies have no thread.
+    task: Option<Arc<Task>>,
+    tid: i32,
+}
+
+impl Subject {
+    fn source(&self) -> Result<Arc<dyn Source>> {
+        self.view.source()
+    }
+
+    /// # Errors
+    /// `ESRCH` for a zombie.
+    fn task(&self) -> Result<&Arc<Task>> {
+        self.task.as_ref().ok_or(Errno::ESRCH)
+    }
+
+    /// Finds a process, or a thread as its process, by number.
+    fn find(view: &View, tid: i32) -> Result<Subject> {
+        let source = view.source()?;
+        let tree = source.kernel().tree.lock();
+        let task = tree.task(tid).cloned();
+        let process = match (&task, tree.links(tid)) {
+            (Some(task), _) => Arc::clone(task.process()),
+            (None, Some(links)) => Arc::clone(&links.process),
+            (None, None) => return Err(Errno::ENOENT),
+        };
+        let task = task.or_else(|| tree.threads_of(tid).into_iter().next());
+        Ok(Subject {
+            view: view.clone(),
+            process,
+            task,
+            tid,
+        })
+    }
+
+    /// The links of `/proc` lead only the process itself and its like to what it has open.
+    ///
+    /// # Errors
+    /// `EACCES`.
+    fn check_access(&self) -> Result<()> {
+        let Some(caller) = self.source()?.caller() else {
+            return Ok(());
+        };
+        let (own, other) = (caller.process().creds(), self.process.creds());
+        let same = own.fsuid == other.uid && own.fsuid == other.suid;
+        if same || own.has(CAP_SYS_PTRACE) || caller.pid() == self.process.pid() {
+            Ok(())
+        } else {
+            Err(Errno::EACCES)
+        }
+    }
+}
+
+/// `CAP_SYS_PTRACE`.
+const CAP_SYS_PTRACE: u32 = 19;
+
+/// The root of `/proc`.
+struct Root {
+    view: View,
+    fixed: Table,
+}
+
+pub(crate) fn root(view: &View, boot_id: String) -> Arc<dyn Directory> {
+    let (own, thread) = (view.clone(), view.clone());
+    let mut entries = machine::entries(view);
+    entries.push((
+        "self",
+        Node::Link(Arc::new(move || {
+            let caller = own.source()?.caller().ok_or(Errno::ENOENT)?;
+            Ok(caller.pid().to_string().into_bytes())
+        })),
+    ));
+    entries.push((
+        "thread-self",
+        Node::Link(Arc::new(move || {
+            let caller = thread.source()?.caller().ok_or(Errno::ENOENT)?;
+            Ok(format!("{}/task/{}", caller.pid(), caller.tid()).into_bytes())
+        })),
+    ));
+    entries.push(("sys", sysctl::root(view, boot_id)));
+    Arc::new(Root {
+        view: view.clone(),
+        fixed: Table::new(entries),
+    })
+}
+
+fn number(name: &[u8]) -> Option<i32> {
+    let text = std::str::from_utf8(name).ok()?;
+    let number: i32 = text.parse().ok()?;
+    (number > 0 && number.to_string() == text).then_some(number)
+}
+
+impl Directory for Root {
+    fn lookup(&self, name: &[u8]) -> Result<Node> {
+        match number(name) {
+            Some(pid) => Subject::find(&self.view, pid).map(|s| directory(s, Kind::Process)),
+            None => self.fixed.lookup(name),
+        }
+    }
+
+    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
+        let mut names = self.fixed.names()?;
+        let source = self.view.source()?;
+        let tree = source.kernel().tree.lock();
+        let name = |(pid, _)| (i32::to_string(&pid).into_bytes(), FileType::Directory);
+        names.extend(tree.processes().map(name));
+        Ok(names)
+    }
+}
+
+/// Whether a directory tells about a process or one of its threads.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Process,
+    Thread,
+}
+
+fn directory(subject: Subject, kind: Kind) -> Node {
+    let files = files::entries(&subject, kind);
+    Node::Dir(Arc::new(ProcessDir {
+        subject,
+        files: Table::new(files),
+    }))
+}
+
+/// `/proc/<pid>` or `/proc/<pid>/task/<tid>`.
+struct ProcessDir {
+    subject: Subject,
+    files: Table,
+}
+
+impl Directory for ProcessDir {
+    fn lookup(&self, name: &[u8]) -> Result<Node> {
+        self.files.lookup(name)
+    }
+
+    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
+        self.files.names()
+    }
+
+    fn owner(&self) -> Option<(u32, u32)> {
+        let creds = self.subject.process.creds();
+        Some((creds.euid, creds.egid))
+    }
+}
+
+/// `/proc/<pid>/task`.
+struct Threads(Subject);
+
+impl Directory for Threads {
+    fn lookup(&self, name: &[u8]) -> Result<Node> {
+        let tid = number(name).ok_or(Errno::ENOENT)?;
+        let thread = Subject::find(&self.0.view, tid)?;
+        if !Arc::ptr_eq(&thread.process, &self.0.process) {
+            return Err(Errno::ENOENT);
+        }
+        Ok(directory(thread, Kind::Thread))
+    }
+
+    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
+        let source = self.0.source()?;
+        let tree = source.kernel().tree.lock();
+        let links = tree.links(self.0.process.pid()).ok_or(Errno::ENOENT)?;
+        let name = |tid: &i32| (tid.to_string().into_bytes(), FileType::Directory);
+        Ok(links.threads.iter().map(name).collect())
+    }
+}

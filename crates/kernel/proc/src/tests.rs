@@ -1,0 +1,1 @@
+//! Tests follow with a kernel to look at.
