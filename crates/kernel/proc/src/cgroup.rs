@@ -1,27 +1,27 @@
 //! The sandbox's control group, version 2: what runtimes size themselves by (cgroups(7)).
 
-use crate::synthetic::{Node, Table};
+use crate::synthetic::{Node, line, table, text};
 use crate::{Source, View, machine, sysfs};
 
-pub(crate) fn root(view: &View) -> Table {
-    let text = |make: fn(&dyn Source) -> String| {
+pub(crate) fn root(view: &View) -> Node {
+    let about = |make: fn(&dyn Source) -> String| {
         let view = view.clone();
-        Node::text(move || Ok(make(view.source()?.as_ref())))
+        text(move || Ok(make(view.source()?.as_ref())))
     };
     let cpus = view.clone();
-    Table::new(vec![
-        ("cgroup.controllers", Node::fixed("cpuset cpu memory pids")),
-        ("cgroup.events", Node::fixed("populated 1\nfrozen 0")),
-        ("cgroup.procs", text(processes)),
+    table(vec![
+        ("cgroup.controllers", line("cpuset cpu memory pids")),
+        ("cgroup.events", line("populated 1\nfrozen 0")),
+        ("cgroup.procs", about(processes)),
         (
             "cgroup.stat",
-            Node::fixed("nr_descendants 0\nnr_dying_descendants 0"),
+            line("nr_descendants 0\nnr_dying_descendants 0"),
         ),
-        ("cgroup.subtree_control", Node::fixed("")),
-        ("cgroup.type", Node::fixed("domain")),
+        ("cgroup.subtree_control", line("")),
+        ("cgroup.type", line("domain")),
         (
             "cpu.max",
-            text(|s| {
+            about(|s| {
                 let period = 100_000;
                 format!(
                     "{} {period}\n",
@@ -31,53 +31,53 @@ pub(crate) fn root(view: &View) -> Table {
         ),
         (
             "cpu.stat",
-            Node::fixed(
+            line(
                 "usage_usec 0\nuser_usec 0\nsystem_usec 0\nnr_periods 0\nnr_throttled 0\nthrottled_usec 0",
             ),
         ),
-        ("cpu.weight", Node::fixed("100")),
+        ("cpu.weight", line("100")),
         (
             "cpuset.cpus.effective",
-            Node::text(move || sysfs::cpu_list(&cpus)),
+            text(move || sysfs::cpu_list(&cpus)),
         ),
-        ("cpuset.mems.effective", Node::fixed("0")),
+        ("cpuset.mems.effective", line("0")),
         (
             "memory.current",
-            text(|s| format!("{}\n", machine::memory(s).1 * 1024)),
+            about(|s| format!("{}\n", machine::memory(s).1 * 1024)),
         ),
         (
             "memory.events",
-            Node::fixed("low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0"),
+            line("low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0"),
         ),
-        ("memory.high", Node::fixed("max")),
-        ("memory.low", Node::fixed("0")),
+        ("memory.high", line("max")),
+        ("memory.low", line("0")),
         (
             "memory.max",
-            text(|s| format!("{}\n", s.kernel().config.memory)),
+            about(|s| format!("{}\n", s.kernel().config.memory)),
         ),
-        ("memory.min", Node::fixed("0")),
+        ("memory.min", line("0")),
         (
             "memory.peak",
-            text(|s| format!("{}\n", machine::memory(s).1 * 1024)),
+            about(|s| format!("{}\n", machine::memory(s).1 * 1024)),
         ),
         (
             "memory.stat",
-            text(|s| {
+            about(|s| {
                 let used = machine::memory(s).1 * 1024;
                 format!(
                     "anon {used}\nfile 0\nkernel 0\nshmem 0\nfile_mapped 0\nfile_dirty 0\ninactive_anon 0\nactive_anon {used}\ninactive_file 0\nactive_file 0\nunevictable 0\nslab 0\npgfault 0\npgmajfault 0\n"
                 )
             }),
         ),
-        ("memory.swap.current", Node::fixed("0")),
-        ("memory.swap.max", Node::fixed("0")),
+        ("memory.swap.current", line("0")),
+        ("memory.swap.max", line("0")),
         (
             "pids.current",
-            text(|s| format!("{}\n", s.kernel().tree.lock().task_count())),
+            about(|s| format!("{}\n", s.kernel().tree.lock().task_count())),
         ),
         (
             "pids.max",
-            text(|s| format!("{}\n", s.kernel().config.max_tasks)),
+            about(|s| format!("{}\n", s.kernel().config.max_tasks)),
         ),
     ])
 }

@@ -21,7 +21,7 @@ use kernel_core::Kernel;
 use kernel_core::task::Task;
 use kernel_vfs::{Errno, FileSystem, MountTable, Result};
 
-use synthetic::{SyntheticFs, Table};
+use synthetic::{Node, SyntheticFs};
 
 /// The kernel that is told about.
 pub trait Source: Send + Sync {
@@ -96,23 +96,18 @@ const CGROUP2_MAGIC: u64 = 0x6367_7270;
 pub fn proc_fs(source: Weak<dyn Source>) -> Arc<dyn FileSystem> {
     let view = View(source);
     let boot_id = view.source().map(|s| uuid(s.kernel())).unwrap_or_default();
-    SyntheticFs::new("proc", 22, PROC_MAGIC, process::root(&view, boot_id))
+    SyntheticFs::new("proc", PROC_MAGIC, process::root(&view, boot_id))
 }
 
 /// What to mount at `/sys`.
 #[must_use]
 pub fn sys_fs(source: Weak<dyn Source>) -> Arc<dyn FileSystem> {
-    SyntheticFs::new(
-        "sysfs",
-        23,
-        SYSFS_MAGIC,
-        Arc::new(sysfs::root(&View(source))),
-    )
+    SyntheticFs::new("sysfs", SYSFS_MAGIC, sysfs::root(&View(source)))
 }
 
 /// What to mount at `/sys/fs/cgroup`.
 #[must_use]
 pub fn cgroup_fs(source: Weak<dyn Source>) -> Arc<dyn FileSystem> {
-    let root: Table = cgroup::root(&View(source));
-    SyntheticFs::new("cgroup2", 25, CGROUP2_MAGIC, Arc::new(root))
+    let root: Node = cgroup::root(&View(source));
+    SyntheticFs::new("cgroup2", CGROUP2_MAGIC, root)
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use kernel_core::task::{PID_MAX, Resource};
 use kernel_vfs::Result;
 
-use crate::synthetic::Node;
+use crate::synthetic::{Node, line, link, text};
 use crate::{Source, View};
 
 /// Nanoseconds in a hundredth of a second, the unit of `USER_HZ`.
@@ -27,54 +27,54 @@ pub(crate) fn memory(source: &dyn Source) -> (u64, u64) {
 }
 
 pub(crate) fn entries(view: &View) -> Vec<(&'static str, Node)> {
-    let text = |make: fn(&dyn Source) -> String| {
+    let about = |make: fn(&dyn Source) -> String| {
         let view = view.clone();
-        Node::text(move || Ok(make(view.source()?.as_ref())))
+        text(move || Ok(make(view.source()?.as_ref())))
     };
     vec![
         (
             "cgroups",
-            Node::text(|| {
+            text(|| {
                 Ok(String::from(
                     "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t0\t1\t1\ncpu\t0\t1\t1\nmemory\t0\t1\t1\npids\t0\t1\t1\n",
                 ))
             }),
         ),
-        ("cmdline", Node::fixed("quiet")),
-        ("consoles", Node::text(|| Ok(String::new()))),
-        ("cpuinfo", text(cpuinfo)),
+        ("cmdline", line("quiet")),
+        ("consoles", text(|| Ok(String::new()))),
+        ("cpuinfo", about(cpuinfo)),
         (
             "devices",
-            Node::fixed(
+            line(
                 "Character devices:\n  1 mem\n  5 /dev/tty\n  5 /dev/console\n  5 /dev/ptmx\n136 pts\n\nBlock devices:",
             ),
         ),
-        ("diskstats", Node::text(|| Ok(String::new()))),
+        ("diskstats", text(|| Ok(String::new()))),
         (
             "filesystems",
-            Node::text(|| {
+            text(|| {
                 Ok(["sysfs", "tmpfs", "proc", "cgroup2", "devpts", "overlay"]
                     .iter()
                     .fold(String::new(), |all, name| all + "nodev\t" + name + "\n"))
             }),
         ),
-        ("interrupts", Node::fixed("           CPU0")),
-        ("loadavg", text(loadavg)),
-        ("locks", Node::text(|| Ok(String::new()))),
-        ("meminfo", text(meminfo)),
-        ("misc", Node::text(|| Ok(String::new()))),
-        ("modules", Node::text(|| Ok(String::new()))),
-        ("mounts", Node::link("self/mounts")),
-        ("net", Node::link("self/net")),
-        ("partitions", Node::fixed("major minor  #blocks  name\n")),
-        ("stat", text(stat)),
+        ("interrupts", line("           CPU0")),
+        ("loadavg", about(loadavg)),
+        ("locks", text(|| Ok(String::new()))),
+        ("meminfo", about(meminfo)),
+        ("misc", text(|| Ok(String::new()))),
+        ("modules", text(|| Ok(String::new()))),
+        ("mounts", link("self/mounts")),
+        ("net", link("self/net")),
+        ("partitions", line("major minor  #blocks  name\n")),
+        ("stat", about(stat)),
         (
             "swaps",
-            Node::fixed("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
+            line("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority"),
         ),
-        ("uptime", text(uptime)),
-        ("version", text(version)),
-        ("vmstat", text(vmstat)),
+        ("uptime", about(uptime)),
+        ("version", about(version)),
+        ("vmstat", about(vmstat)),
     ]
 }
 

@@ -1,7 +1,7 @@
 //! `/proc/net` (proc_pid_net(5)): one loopback interface; the tables of sockets come from the network.
 
 use crate::View;
-use crate::synthetic::{Node, Table};
+use crate::synthetic::{Node, table, text};
 
 /// Name and heading of each table.
 const TABLES: &[(&str, &str)] = &[
@@ -75,11 +75,11 @@ const TABLES: &[(&str, &str)] = &[
 pub(crate) fn root(view: &View) -> Node {
     let entry = |(name, heading): &(&'static str, &'static str)| {
         let (view, name, heading) = (view.clone(), *name, *heading);
-        let node = Node::text(move || {
+        let node = text(move || {
             let known = view.source()?.net_table(name);
             Ok(known.unwrap_or_else(|| String::from(heading)))
         });
         (name, node)
     };
-    Node::dir(Table::new(TABLES.iter().map(entry).collect()))
+    table(TABLES.iter().map(entry).collect())
 }

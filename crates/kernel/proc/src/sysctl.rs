@@ -3,16 +3,12 @@
 use kernel_files::inotify::MAX_QUEUED;
 use kernel_files::pipe::MAX_CAPACITY;
 
-use crate::synthetic::{Node, Table};
+use crate::synthetic::{Node, line, table, text};
 use crate::{View, machine, uuid};
-
-fn table(entries: Vec<(&'static str, Node)>) -> Node {
-    Node::dir(Table::new(entries))
-}
 
 /// A setting that is read; writing it is accepted without effect for root, as in a container that may not.
 fn fixed(text: impl Into<String>) -> Node {
-    Node::fixed(text)
+    line(text)
 }
 
 pub(crate) fn root(view: &View, boot_id: String) -> Node {
@@ -36,7 +32,7 @@ fn kernel(view: &View, boot_id: String) -> Node {
         ("domainname", fixed("(none)")),
         (
             "hostname",
-            Node::text(move || Ok(format!("{}\n", host.source()?.kernel().config.hostname))),
+            text(move || Ok(format!("{}\n", host.source()?.kernel().config.hostname))),
         ),
         ("msgmax", fixed("8192")),
         ("msgmnb", fixed("16384")),
@@ -44,7 +40,7 @@ fn kernel(view: &View, boot_id: String) -> Node {
         ("ngroups_max", fixed("65536")),
         (
             "osrelease",
-            Node::text(move || Ok(format!("{}\n", release.source()?.release()))),
+            text(move || Ok(format!("{}\n", release.source()?.release()))),
         ),
         ("ostype", fixed("Linux")),
         ("overflowgid", fixed("65534")),
@@ -64,7 +60,7 @@ fn kernel(view: &View, boot_id: String) -> Node {
                 ("poolsize", fixed("256")),
                 (
                     "uuid",
-                    Node::text(move || Ok(format!("{}\n", uuid(fresh.source()?.kernel())))),
+                    text(move || Ok(format!("{}\n", uuid(fresh.source()?.kernel())))),
                 ),
             ]),
         ),
@@ -76,12 +72,12 @@ fn kernel(view: &View, boot_id: String) -> Node {
         ("tainted", fixed("0")),
         (
             "threads-max",
-            Node::text(move || Ok(format!("{}\n", threads.source()?.kernel().config.max_tasks))),
+            text(move || Ok(format!("{}\n", threads.source()?.kernel().config.max_tasks))),
         ),
         ("unprivileged_bpf_disabled", fixed("2")),
         (
             "version",
-            Node::text(move || Ok(format!("{}\n", version.source()?.version()))),
+            text(move || Ok(format!("{}\n", version.source()?.version()))),
         ),
         ("yama", table(vec![("ptrace_scope", fixed("1"))])),
     ])

@@ -2,42 +2,35 @@
 
 use kernel_vfs::{Errno, FileType, Result};
 
-use crate::synthetic::{Directory, Node, Table};
+use crate::synthetic::{Directory, Node, line, table, text};
 use crate::{View, machine};
-
-fn table(entries: Vec<(&'static str, Node)>) -> Node {
-    Node::dir(Table::new(entries))
-}
 
 fn empty() -> Node {
     table(Vec::new())
 }
 
-pub(crate) fn root(view: &View) -> Table {
+pub(crate) fn root(view: &View) -> Node {
     let hugepages = table(vec![(
         "hugepages-2048kB",
         table(vec![
-            ("free_hugepages", Node::fixed("0")),
-            ("nr_hugepages", Node::fixed("0")),
-            ("nr_overcommit_hugepages", Node::fixed("0")),
-            ("resv_hugepages", Node::fixed("0")),
-            ("surplus_hugepages", Node::fixed("0")),
+            ("free_hugepages", line("0")),
+            ("nr_hugepages", line("0")),
+            ("nr_overcommit_hugepages", line("0")),
+            ("resv_hugepages", line("0")),
+            ("surplus_hugepages", line("0")),
         ]),
     )]);
     let transparent = table(vec![
-        (
-            "defrag",
-            Node::fixed("always defer defer+madvise [madvise] never"),
-        ),
-        ("enabled", Node::fixed("always [madvise] never")),
-        ("hpage_pmd_size", Node::fixed("2097152")),
+        ("defrag", line("always defer defer+madvise [madvise] never")),
+        ("enabled", line("always [madvise] never")),
+        ("hpage_pmd_size", line("2097152")),
         (
             "shmem_enabled",
-            Node::fixed("always within_size advise [never] deny force"),
+            line("always within_size advise [never] deny force"),
         ),
-        ("use_zero_page", Node::fixed("1")),
+        ("use_zero_page", line("1")),
     ]);
-    Table::new(vec![
+    table(vec![
         ("block", empty()),
         ("bus", empty()),
         (
@@ -50,7 +43,7 @@ pub(crate) fn root(view: &View) -> Table {
             table(vec![(
                 "system",
                 table(vec![
-                    ("cpu", Node::Dir(std::sync::Arc::new(Cpus(view.clone())))),
+                    ("cpu", Node::directory(Cpus(view.clone()))),
                     ("node", nodes(view)),
                 ]),
             )]),
@@ -76,14 +69,14 @@ pub(crate) fn root(view: &View) -> Table {
 
 fn loopback() -> Node {
     table(vec![
-        ("addr_len", Node::fixed("6")),
-        ("address", Node::fixed("00:00:00:00:00:00")),
-        ("carrier", Node::fixed("1")),
-        ("flags", Node::fixed("0x9")),
-        ("ifindex", Node::fixed("1")),
-        ("mtu", Node::fixed("65536")),
-        ("operstate", Node::fixed("unknown")),
-        ("type", Node::fixed("772")),
+        ("addr_len", line("6")),
+        ("address", line("00:00:00:00:00:00")),
+        ("carrier", line("1")),
+        ("flags", line("0x9")),
+        ("ifindex", line("1")),
+        ("mtu", line("65536")),
+        ("operstate", line("unknown")),
+        ("type", line("772")),
     ])
 }
 
@@ -117,21 +110,21 @@ fn mask(bits: u32) -> String {
 fn nodes(view: &View) -> Node {
     let (list, map, memory) = (view.clone(), view.clone(), view.clone());
     table(vec![
-        ("has_cpu", Node::fixed("0")),
-        ("has_memory", Node::fixed("0")),
-        ("has_normal_memory", Node::fixed("0")),
+        ("has_cpu", line("0")),
+        ("has_memory", line("0")),
+        ("has_normal_memory", line("0")),
         (
             "node0",
             table(vec![
-                ("cpulist", Node::text(move || cpu_list(&list))),
+                ("cpulist", text(move || cpu_list(&list))),
                 (
                     "cpumap",
-                    Node::text(move || Ok(format!("{}\n", mask(count(&map)?)))),
+                    text(move || Ok(format!("{}\n", mask(count(&map)?)))),
                 ),
-                ("distance", Node::fixed("10")),
+                ("distance", line("10")),
                 (
                     "meminfo",
-                    Node::text(move || {
+                    text(move || {
                         let (total, used) = machine::memory(memory.source()?.as_ref());
                         let free = total - used;
                         Ok(format!(
@@ -141,8 +134,8 @@ fn nodes(view: &View) -> Node {
                 ),
             ]),
         ),
-        ("online", Node::fixed("0")),
-        ("possible", Node::fixed("0")),
+        ("online", line("0")),
+        ("possible", line("0")),
     ])
 }
 
@@ -162,10 +155,10 @@ impl Directory for Cpus {
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
         if LISTS.contains(&name) {
             let view = self.0.clone();
-            return Ok(Node::text(move || cpu_list(&view)));
+            return Ok(text(move || cpu_list(&view)));
         }
         if let Some((_, text)) = FIXED.iter().find(|(n, _)| *n == name) {
-            return Ok(Node::fixed(*text));
+            return Ok(line(*text));
         }
         let number: u32 = name
             .strip_prefix("cpu")
@@ -177,12 +170,15 @@ impl Directory for Cpus {
         Ok(cpu(&self.0, number))
     }
 
-    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
-        let cpus = (0..count(&self.0)?).map(|n| (format!("cpu{n}"), FileType::Directory));
-        let fixed = FIXED.iter().map(|(n, _)| *n).chain(LISTS);
-        let files = fixed.map(|n| (String::from(n), FileType::Regular));
-        let all = cpus.chain(files);
-        Ok(all.map(|(name, kind)| (name.into_bytes(), kind)).collect())
+    fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
+        for number in 0..count(&self.0)? {
+            emit(format!("cpu{number}").as_bytes(), FileType::Directory);
+        }
+        let fixed = FIXED.iter().map(|(name, _)| *name);
+        fixed
+            .chain(LISTS)
+            .for_each(|name| emit(name.as_bytes(), FileType::Regular));
+        Ok(())
     }
 }
 
@@ -190,11 +186,11 @@ fn cpu(view: &View, number: u32) -> Node {
     let (siblings, package) = (view.clone(), view.clone());
     let cache = |level: &'static str, kind: &'static str, size: &'static str| {
         table(vec![
-            ("coherency_line_size", Node::fixed("64")),
-            ("level", Node::fixed(level)),
-            ("shared_cpu_list", Node::fixed(number.to_string())),
-            ("size", Node::fixed(size)),
-            ("type", Node::fixed(kind)),
+            ("coherency_line_size", line("64")),
+            ("level", line(level)),
+            ("shared_cpu_list", line(number.to_string())),
+            ("size", line(size)),
+            ("type", line(kind)),
         ])
     };
     let own = format!("{:08x}", 1u32.checked_shl(number).unwrap_or(0));
@@ -208,22 +204,22 @@ fn cpu(view: &View, number: u32) -> Node {
                 ("index3", cache("3", "Unified", "32768K")),
             ]),
         ),
-        ("online", Node::fixed("1")),
+        ("online", line("1")),
         (
             "topology",
             table(vec![
-                ("core_cpus", Node::fixed(own.clone())),
-                ("core_cpus_list", Node::fixed(number.to_string())),
-                ("core_id", Node::fixed(number.to_string())),
+                ("core_cpus", line(own.clone())),
+                ("core_cpus_list", line(number.to_string())),
+                ("core_id", line(number.to_string())),
                 (
                     "core_siblings",
-                    Node::text(move || Ok(format!("{}\n", mask(count(&siblings)?)))),
+                    text(move || Ok(format!("{}\n", mask(count(&siblings)?)))),
                 ),
-                ("core_siblings_list", Node::text(move || cpu_list(&package))),
-                ("die_id", Node::fixed("0")),
-                ("physical_package_id", Node::fixed("0")),
-                ("thread_siblings", Node::fixed(own)),
-                ("thread_siblings_list", Node::fixed(number.to_string())),
+                ("core_siblings_list", text(move || cpu_list(&package))),
+                ("die_id", line("0")),
+                ("physical_package_id", line("0")),
+                ("thread_siblings", line(own)),
+                ("thread_siblings_list", line(number.to_string())),
             ]),
         ),
     ])

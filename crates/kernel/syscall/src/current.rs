@@ -33,7 +33,8 @@ pub(crate) fn leave() {
     TASK.set(None);
 }
 
-fn task() -> Option<Arc<Task>> {
+/// The task this thread serves.
+pub(crate) fn task() -> Option<Arc<Task>> {
     TASK.with_borrow(Clone::clone)
 }
 

@@ -32,11 +32,14 @@ mod pidfd;
 mod poll;
 mod run;
 mod sigcalls;
+mod source;
 mod strace;
 mod system;
 mod table;
 mod wait;
 
+/// What uname(2) calls our build.
+pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC rekindle";
 /// What uname(2) calls our release: the Linux whose interface is served.
 pub const RELEASE: &str = "6.12.0-rekindle";
 

@@ -200,7 +200,7 @@ fn uname(sys: &mut Sys<'_>, args: Args) -> SysResult {
         "Linux",
         host.as_str(),
         crate::RELEASE,
-        "#1 SMP PREEMPT_DYNAMIC rekindle",
+        crate::VERSION,
         "x86_64",
         "(none)",
     ];

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kernel_vfs::{Description, Errno, FdFlags, FileType, Path, Result};
 
 use super::Subject;
-use crate::synthetic::{Directory, Node};
+use crate::synthetic::{Directory, Node, text};
 
 fn descriptor(name: &[u8]) -> Result<i32> {
     let text = std::str::from_utf8(name).map_err(|_| Errno::ENOENT)?;
@@ -21,16 +21,15 @@ fn find(subject: &Subject, fd: i32) -> Result<(Arc<Description>, FdFlags)> {
     files.get_with_flags(fd).map_err(|_| Errno::ENOENT)
 }
 
-fn names(subject: &Subject, kind: FileType) -> Result<Vec<(Vec<u8>, FileType)>> {
+fn list(subject: &Subject, kind: FileType, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
     subject.check_access()?;
     let files = subject.task()?.files();
-    let mut names = Vec::new();
     let mut from = 0;
     while let Some((fd, _, _)) = files.next(from) {
-        names.push((fd.to_string().into_bytes(), kind));
+        emit(fd.to_string().as_bytes(), kind);
         from = fd + 1;
     }
-    Ok(names)
+    Ok(())
 }
 
 /// `/proc/<pid>/fd`.
@@ -54,15 +53,13 @@ impl Directory for Links {
             let (description, _) = find(&followed, fd)?;
             Path::of(&description)
         };
-        Ok(Node::Magic(Arc::new(read), Arc::new(follow)))
+        let creds = self.0.process.creds();
+        let node = Node::magic(read, follow).with_mode(0o700);
+        Ok(node.owned_by(creds.euid, creds.egid))
     }
 
-    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
-        names(&self.0, FileType::Symlink)
-    }
-
-    fn mode(&self) -> u32 {
-        0o500
+    fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
+        list(&self.0, FileType::Symlink, emit)
     }
 }
 
@@ -75,11 +72,11 @@ impl Directory for Infos {
         let fd = descriptor(name)?;
         find(&self.0, fd)?;
         let subject = self.0.clone();
-        Ok(Node::text(move || info(&subject, fd)))
+        Ok(text(move || info(&subject, fd)))
     }
 
-    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
-        names(&self.0, FileType::Regular)
+    fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
+        list(&self.0, FileType::Regular, emit)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use kernel_core::task::{Process, Task};
 use kernel_vfs::{Errno, FileType, Result};
 
-use crate::synthetic::{Directory, Node, Table};
+use crate::synthetic::{Directory, Fixed, Node, fixed};
 use crate::{Source, View, machine, sysctl};
 
 /// A process or thread that is told about.
@@ -77,30 +77,30 @@ const CAP_SYS_PTRACE: u32 = 19;
 /// The root of `/proc`.
 struct Root {
     view: View,
-    fixed: Table,
+    fixed: Fixed,
 }
 
-pub(crate) fn root(view: &View, boot_id: String) -> Arc<dyn Directory> {
+pub(crate) fn root(view: &View, boot_id: String) -> Node {
     let (own, thread) = (view.clone(), view.clone());
     let mut entries = machine::entries(view);
     entries.push((
         "self",
-        Node::Link(Arc::new(move || {
+        Node::link(move || {
             let caller = own.source()?.caller().ok_or(Errno::ENOENT)?;
             Ok(caller.pid().to_string().into_bytes())
-        })),
+        }),
     ));
     entries.push((
         "thread-self",
-        Node::Link(Arc::new(move || {
+        Node::link(move || {
             let caller = thread.source()?.caller().ok_or(Errno::ENOENT)?;
             Ok(format!("{}/task/{}", caller.pid(), caller.tid()).into_bytes())
-        })),
+        }),
     ));
     entries.push(("sys", sysctl::root(view, boot_id)));
-    Arc::new(Root {
+    Node::directory(Root {
         view: view.clone(),
-        fixed: Table::new(entries),
+        fixed: fixed(entries),
     })
 }
 
@@ -118,13 +118,20 @@ impl Directory for Root {
         }
     }
 
-    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
-        let mut names = self.fixed.names()?;
+    fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
+        self.fixed.list(emit)?;
         let source = self.view.source()?;
-        let tree = source.kernel().tree.lock();
-        let name = |(pid, _)| (i32::to_string(&pid).into_bytes(), FileType::Directory);
-        names.extend(tree.processes().map(name));
-        Ok(names)
+        let pids: Vec<i32> = source
+            .kernel()
+            .tree
+            .lock()
+            .processes()
+            .map(|(pid, _)| pid)
+            .collect();
+        for pid in pids {
+            emit(pid.to_string().as_bytes(), FileType::Directory);
+        }
+        Ok(())
     }
 }
 
@@ -136,31 +143,25 @@ pub(crate) enum Kind {
 }
 
 fn directory(subject: Subject, kind: Kind) -> Node {
-    let files = files::entries(&subject, kind);
-    Node::Dir(Arc::new(ProcessDir {
-        subject,
-        files: Table::new(files),
-    }))
+    let files = fixed(files::entries(&subject, kind));
+    let creds = subject.process.creds();
+    Node::directory(ProcessDir { subject, files }).owned_by(creds.euid, creds.egid)
 }
 
 /// `/proc/<pid>` or `/proc/<pid>/task/<tid>`.
 struct ProcessDir {
     subject: Subject,
-    files: Table,
+    files: Fixed,
 }
 
 impl Directory for ProcessDir {
     fn lookup(&self, name: &[u8]) -> Result<Node> {
-        self.files.lookup(name)
-    }
-
-    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
-        self.files.names()
-    }
-
-    fn owner(&self) -> Option<(u32, u32)> {
         let creds = self.subject.process.creds();
-        Some((creds.euid, creds.egid))
+        Ok(self.files.lookup(name)?.owned_by(creds.euid, creds.egid))
+    }
+
+    fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
+        self.files.list(emit)
     }
 }
 
@@ -177,11 +178,16 @@ impl Directory for Threads {
         Ok(directory(thread, Kind::Thread))
     }
 
-    fn names(&self) -> Result<Vec<(Vec<u8>, FileType)>> {
+    fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
         let source = self.0.source()?;
-        let tree = source.kernel().tree.lock();
-        let links = tree.links(self.0.process.pid()).ok_or(Errno::ENOENT)?;
-        let name = |tid: &i32| (tid.to_string().into_bytes(), FileType::Directory);
-        Ok(links.threads.iter().map(name).collect())
+        let threads = {
+            let tree = source.kernel().tree.lock();
+            let links = tree.links(self.0.process.pid()).ok_or(Errno::ENOENT)?;
+            links.threads.clone()
+        };
+        for tid in threads {
+            emit(tid.to_string().as_bytes(), FileType::Directory);
+        }
+        Ok(())
     }
 }
