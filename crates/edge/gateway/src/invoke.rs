@@ -7,8 +7,9 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
+use control_registry::Function;
 use http::{HeaderName, Response, StatusCode};
-use proto_lambda::{ApiError, ErrorCode, limits};
+use proto_lambda::{ApiError, ErrorCode, FunctionRef, limits};
 use proto_node::{
     FunctionFault, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, LogTail,
     MAX_RESPONSE_BYTES, StartKind, tail_of,
@@ -27,6 +28,8 @@ const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-ver
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
+/// Revisions of a function that are tried while it is being changed.
+const UPDATE_ATTEMPTS: u32 = 3;
 /// Longest trace header that is passed on.
 const TRACE_ID_BYTES: usize = 512;
 
@@ -62,18 +65,43 @@ pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
         queue_deadline: Instant::now() + shared.config.queue_wait,
     };
     // If the client goes away, the event still runs to its end.
-    let invoker = Arc::clone(&shared.invoker);
-    let spec = Arc::clone(&function.spec);
-    let run = async move {
-        invoker
-            .invoke(spec, request)
-            .await
-            .map_err(|error| refused(&error))
-    };
-    let outcome = server::detached(run).await?;
+    let task = Arc::clone(shared);
+    let outcome =
+        server::detached(async move { run(&task, &wanted, function, request).await }).await?;
     let mut response = answer(outcome, log_tail);
     respond::set(&mut response, TRACE_ID, &trace_id);
     Ok(response)
+}
+
+/// Has the node run the event, with the function as it is now.
+///
+/// The function is held until its event has ended, and with it its code on disk.
+async fn run(
+    shared: &Shared,
+    wanted: &FunctionRef,
+    mut function: Arc<Function>,
+    request: InvokeRequest,
+) -> Result<InvokeOutcome, ApiError> {
+    let mut attempt = 1;
+    loop {
+        let outcome = shared
+            .invoker
+            .invoke(Arc::clone(&function.spec), request.clone())
+            .await;
+        let Err(error) = outcome else {
+            return outcome.map_err(|error| refused(&error));
+        };
+        // An event that arrives while the function changes may be turned away unrun, because the
+        // node has just been told to forget that revision; the new one takes it.
+        let turned_away = matches!(error, InvokeError::Throttled(_)) && attempt < UPDATE_ATTEMPTS;
+        match shared.registry.find(wanted) {
+            Ok(latest) if turned_away && latest.spec.revision != function.spec.revision => {
+                function = latest
+            }
+            _ => return Err(refused(&error)),
+        }
+        attempt += 1;
+    }
 }
 
 fn invocation_type(call: &Call) -> Result<InvocationType, ApiError> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use edge_gateway::Config;
 use support::{
     Server,
-    http::{Reply, create, invoke, raw, request},
+    http::{Reply, ask, create, invoke, raw, request},
     scripted::Scripted,
 };
 use tokio::{
@@ -37,6 +37,27 @@ async fn a_client_that_hangs_up_disturbs_nothing() {
         Some("finished"),
         "the event runs to its end"
     );
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn an_event_that_meets_an_update_is_run_by_the_new_revision() {
+    let (invoker, mut heard) = Scripted::new();
+    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    let address = server.address;
+    create(address, "f", "forgotten").await;
+    let invoking = tokio::spawn(invoke(address, "f", b"[7]"));
+    assert_eq!(heard.events.recv().await, Some("started"));
+    let path = "/2015-03-31/functions/f/configuration";
+    assert_eq!(
+        ask(address, "PUT", path, b"{\"Handler\": \"echo\"}")
+            .await
+            .status,
+        200
+    );
+    invoker.release.add_permits(1);
+    let reply = invoking.await.unwrap();
+    assert_eq!((reply.status, reply.body), (200, b"[7]".to_vec()));
     server.stop().await;
 }
 

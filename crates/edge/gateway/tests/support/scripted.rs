@@ -9,7 +9,8 @@ use proto_node::{
 };
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
-/// Handlers: `answer.N` answers N bytes, `hang` waits for [`Scripted::release`], `busy`, `broken`, `panic`,
+/// Handlers: `answer.N` answers N bytes, `hang` waits for [`Scripted::release`], `forgotten` is turned
+/// away after it, `busy`, `broken`, `panic`,
 /// `timeout`, `exit` fail as they say; everything else answers the event.
 pub(crate) struct Scripted {
     /// Tells each event that `hang` has taken, and when it ends.
@@ -60,6 +61,11 @@ impl Scripted {
                 self.release.acquire().await.unwrap().forget();
                 let _ = self.events.send("finished");
                 answer(Bytes::from_static(b"\"released\""))
+            }
+            "forgotten" => {
+                let _ = self.events.send("started");
+                self.release.acquire().await.unwrap().forget();
+                Err(InvokeError::Throttled(ThrottleReason::Concurrency))
             }
             "busy" => Err(InvokeError::Throttled(ThrottleReason::Concurrency)),
             "broken" => Err(InvokeError::Sandbox("a secret path".to_owned())),
