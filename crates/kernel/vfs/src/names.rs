@@ -171,24 +171,15 @@ impl At<'_> {
     /// # Errors
     /// Those of rename(2).
     pub fn rename(&self, path: &[u8], to: &At<'_>, to_path: &[u8], mode: RenameMode) -> Result<()> {
-        let busy = |last| match last {
-            (dir, Last::Name { name, slashes }) if name != b"." && name != b".." => {
-                Ok(Slot { dir, name, slashes })
-            }
-            _ => Err(Errno::EBUSY),
-        };
-        let from = busy(self.last_of(path)?)?;
-        let to = match to.last_of(to_path)? {
-            (_, Last::Name { name, .. })
-                if mode == RenameMode::NoReplace && (name == b"." || name == b"..") =>
-            {
-                return Err(Errno::EEXIST);
-            }
-            last => busy(last)?,
-        };
-        if !Arc::ptr_eq(from.dir.mount(), to.dir.mount()) {
+        let (from, to) = (self.last_of(path)?, to.last_of(to_path)?);
+        if !Arc::ptr_eq(from.0.mount(), to.0.mount()) {
             return Err(Errno::EXDEV);
         }
+        let from = Slot::plain(from).ok_or(Errno::EBUSY)?;
+        let to = Slot::plain(to).ok_or(match mode {
+            RenameMode::NoReplace => Errno::EEXIST,
+            _ => Errno::EBUSY,
+        })?;
         let moved = self.rename_slots(&from, &to, mode)?;
         if let Some(moved) = moved {
             report_move(&from, &to, &moved);
@@ -239,26 +230,30 @@ impl At<'_> {
         mode: RenameMode,
     ) -> Result<()> {
         let (old, new) = (from.dir.dentry(), to.dir.dentry());
-        if source.contains(new) {
-            return Err(Errno::EINVAL);
-        }
+        // The order of the errors is Linux's.
+        let exchange = mode == RenameMode::Exchange;
         match (target, mode) {
             (Some(_), RenameMode::NoReplace) => return Err(Errno::EEXIST),
             (None, RenameMode::Exchange) => return Err(Errno::ENOENT),
-            (Some(target), RenameMode::Exchange) if target.contains(old) => {
-                return Err(Errno::EINVAL);
-            }
-            (Some(target), _) if target.contains(old) => return Err(Errno::ENOTEMPTY),
-            _ => {}
-        }
-        if !source.is_dir() {
-            let directory_wanted = from.slashes || (mode != RenameMode::Exchange && to.slashes);
-            if directory_wanted {
+            (Some(target), RenameMode::Exchange) if to.slashes && !target.is_dir() => {
                 return Err(Errno::ENOTDIR);
             }
+            _ => {}
         }
-        if mode == RenameMode::Exchange && to.slashes && target.is_some_and(|t| !t.is_dir()) {
+        if !source.is_dir() && (from.slashes || (!exchange && to.slashes)) {
             return Err(Errno::ENOTDIR);
+        }
+        if source.contains(new) {
+            return Err(Errno::EINVAL);
+        }
+        if let Some(target) = target
+            && target.contains(old)
+        {
+            return Err(if exchange {
+                Errno::EINVAL
+            } else {
+                Errno::ENOTEMPTY
+            });
         }
         from.dir.mount().writable()?;
         may_remove(old, source, self.who())?;
@@ -292,12 +287,7 @@ impl At<'_> {
 
     /// A directory and a plain name; `otherwise` for `/`, `.` and `..`.
     fn slot(&self, path: &[u8], otherwise: Errno) -> Result<Slot> {
-        match self.last_of(path)? {
-            (dir, Last::Name { name, slashes }) if name != b"." && name != b".." => {
-                Ok(Slot { dir, name, slashes })
-            }
-            _ => Err(otherwise),
-        }
+        Slot::plain(self.last_of(path)?).ok_or(otherwise)
     }
 
     fn exists(&self, slot: &Slot) -> Result<bool> {
@@ -408,6 +398,16 @@ fn refuse_mounted(dentry: &Dentry) -> Result<()> {
 }
 
 impl Slot {
+    /// A last component that is a plain name, not `/`, `.` or `..`.
+    fn plain((dir, last): (Path, Last)) -> Option<Slot> {
+        match last {
+            Last::Name { name, slashes } if name != b"." && name != b".." => {
+                Some(Slot { dir, name, slashes })
+            }
+            _ => None,
+        }
+    }
+
     /// `name/` of something that is not to be a directory.
     fn refuse_slashes(&self) -> Result<()> {
         if !self.slashes {

@@ -102,6 +102,9 @@ impl At<'_> {
             if name == b"." || name == b".." {
                 return already(walk.step(&name)?, exclusive);
             }
+            if slashes {
+                return Err(Errno::EISDIR);
+            }
             match walk.step(&name) {
                 Ok(found) => {
                     if exclusive {
@@ -113,12 +116,8 @@ impl At<'_> {
                         }
                         continue;
                     }
-                    if slashes {
-                        return Err(Errno::EISDIR);
-                    }
                     return Ok((found, Origin::Found));
                 }
-                Err(Errno::ENOENT) if slashes => return Err(Errno::EISDIR),
                 Err(Errno::ENOENT) => {
                     if let Some(place) = self.create_at(&walk.at, &name, how.mode)? {
                         return Ok((place, Origin::Created));

@@ -300,11 +300,7 @@ impl Content {
             }
             Store::Memory(file) if whence == Whence::Data => Ok(sparse::next_data(file, offset)?),
             Store::Memory(file) => Ok(sparse::next_hole(file, offset)?),
-            Store::Lower(_) => Ok(if whence == Whence::Data {
-                offset
-            } else {
-                self.size
-            }),
+            Store::Lower(file) => file.seek_data_or_hole(offset, whence),
         }
     }
 

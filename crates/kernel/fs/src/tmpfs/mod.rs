@@ -89,13 +89,7 @@ impl TmpFs {
     /// # Errors
     /// `ENOSPC` when the budget has no inode left; what the layers say.
     pub fn over(layers: &[Arc<dyn Inode>], budget: Budget) -> Result<Arc<TmpFs>> {
-        let top = layers.last().map(|inode| inode.attr()).transpose()?;
-        let root = top.map_or_else(RootAttr::default, |attr| RootAttr {
-            mode: attr.mode & 0o7777,
-            uid: attr.uid,
-            gid: attr.gid,
-        });
-        TmpFs::build("overlay", budget, root, layers)
+        TmpFs::build("overlay", budget, RootAttr::default(), layers)
     }
 
     fn build(
@@ -104,6 +98,7 @@ impl TmpFs {
         root: RootAttr,
         layers: &[Arc<dyn Inode>],
     ) -> Result<Arc<TmpFs>> {
+        let top = layers.last().map(|inode| inode.attr()).transpose()?;
         budget.take_inode()?;
         let mut lowers: Vec<_> = (0u16..)
             .zip(layers)
@@ -133,7 +128,10 @@ impl TmpFs {
                 gid: root.gid,
                 ..Credentials::default()
             };
-            let meta = Meta::new(root.mode, &who, 2);
+            let meta = match &top {
+                Some(attr) => Meta::of(attr),
+                None => Meta::new(root.mode, &who, 2),
+            };
             let root = Node::directory(&shared, 1, meta, Weak::new(), lowers);
             TmpFs { shared, root }
         });

@@ -46,7 +46,8 @@ impl Meta {
         }
     }
 
-    fn of(attr: &Attr) -> Meta {
+    /// As a layer has them.
+    pub(super) fn of(attr: &Attr) -> Meta {
         Meta {
             mode: attr.mode & 0o7777,
             uid: attr.uid,
