@@ -122,3 +122,27 @@ pub struct SigInfo {
     /// The union, by family: kill {pid, uid}, fault {addr}, timer, child, value.
     pub fields: [u64; 14],
 }
+
+/// `struct msghdr` as the kernel reads it (`struct user_msghdr`, sendmsg(2)), 56 bytes.
+#[derive(Clone, Copy, Debug, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MsgHdr {
+    /// Address of the socket address.
+    pub name: u64,
+    /// Its length.
+    pub namelen: i32,
+    /// Explicit padding.
+    pub pad0: u32,
+    /// Address of the parts.
+    pub iov: u64,
+    /// How many.
+    pub iovlen: u64,
+    /// Address of the control data.
+    pub control: u64,
+    /// Its length.
+    pub controllen: u64,
+    /// `MSG_*` (out).
+    pub flags: u32,
+    /// Explicit padding.
+    pub pad1: u32,
+}

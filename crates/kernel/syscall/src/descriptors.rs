@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use base_abi::Errno;
 use base_abi::general as g;
+use base_abi::structs::Iovec;
 use kernel_core::signal::{Signal, siginfo};
 use kernel_core::task::{OnSignal, Resource};
 use kernel_files::pipe::{Pipe, PipeEnd};
+use kernel_net::SocketFile;
 use kernel_vfs::{
     Description, Events, FdFlags, FdTable, FlockKind, LockKind, LockOwner, LockRange, Path,
     RecordLock, StatusFlags, UserMemory, Whence,
@@ -95,6 +97,13 @@ const TRANSFER_MAX: usize = 0x7fff_f000;
 
 fn read(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let description = sys.files().get_file(args.i32(0))?;
+    if let Ok(socket) = SocketFile::of(&description) {
+        let part = Iovec {
+            base: args.u64(1),
+            len: args.u64(2),
+        };
+        return crate::socket_io::read(sys, &description, socket, &[part]);
+    }
     read_into(sys, &description, args.u64(1), args.usize(2), None)
 }
 
@@ -169,6 +178,13 @@ fn read_into(
 fn write(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let description = sys.files().get_file(args.i32(0))?;
     let (addr, len) = (args.u64(1), args.usize(2));
+    if let Ok(socket) = SocketFile::of(&description) {
+        let part = Iovec {
+            base: addr,
+            len: args.u64(2),
+        };
+        return crate::socket_io::write(sys, &description, socket, &[part]);
+    }
     write_from(sys, &description, len, None, |sys, done, buffer| {
         sys.mm().read_bytes(addr.wrapping_add(done as u64), buffer)
     })
@@ -312,6 +328,9 @@ fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
     let description = sys.files().get_file(args.i32(0))?;
     let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
     let parts = sys.mm().read_iovecs(args.u64(1), count)?;
+    if let (Ok(socket), None) = (SocketFile::of(&description), at) {
+        return crate::socket_io::read(sys, &description, socket, &parts);
+    }
     let mut done = 0u64;
     for part in parts.iter().filter(|p| p.len > 0) {
         let len = usize::try_from(part.len).unwrap_or(usize::MAX);
@@ -356,6 +375,9 @@ fn write_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
     let description = sys.files().get_file(args.i32(0))?;
     let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
     let parts = sys.mm().read_iovecs(args.u64(1), count)?;
+    if let (Ok(socket), None) = (SocketFile::of(&description), at) {
+        return crate::socket_io::write(sys, &description, socket, &parts);
+    }
     let total: u64 = parts.iter().map(|p| p.len).sum();
     let len = usize::try_from(total).unwrap_or(usize::MAX);
     write_from(sys, &description, len, at, |sys, done, buffer| {

@@ -1,12 +1,14 @@
 //! One sandbox's kernel with everything that hangs on it: file systems, clocks, network.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel_core::Kernel;
 use kernel_core::task::{Resource, Task};
 use kernel_loader::{CpuWords, VdsoPages};
+use kernel_net::{NetStack, StackConfig};
 use kernel_vfs::MountTable;
 use parking_lot::Mutex;
 
@@ -27,8 +29,27 @@ pub struct System {
     pub tracer: Option<Tracer>,
     /// What pipes, terminals and other kernel objects share.
     pub objects: Objects,
+    /// The network namespace.
+    pub net: Arc<NetStack>,
     unknown_calls: Mutex<BTreeMap<u64, u64>>,
     started: Instant,
+}
+
+/// Where the Lambda Runtime API is, beside the loopback addresses.
+const RUNTIME_API: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 100, 1));
+
+fn net_config() -> StackConfig {
+    let now = || {
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        crate::clock::timespec(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    };
+    StackConfig {
+        addresses: vec![RUNTIME_API],
+        now: Arc::new(now),
+        ..StackConfig::default()
+    }
 }
 
 /// How many different unknown numbers are counted apart.
@@ -46,6 +67,7 @@ impl System {
             vdso: None,
             tracer,
             objects,
+            net: NetStack::new(net_config()),
             unknown_calls: Mutex::default(),
             started,
         }

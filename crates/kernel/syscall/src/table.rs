@@ -102,11 +102,13 @@ const FAMILIES: &[&[Entry]] = &[
     crate::inotify::ENTRIES,
     crate::ioctl::ENTRIES,
     crate::memory::ENTRIES,
+    crate::messages::ENTRIES,
     crate::misc::ENTRIES,
     crate::paths::ENTRIES,
     crate::pidfd::ENTRIES,
     crate::poll::ENTRIES,
     crate::sigcalls::ENTRIES,
+    crate::sockets::ENTRIES,
     crate::wait::ENTRIES,
 ];
 
