@@ -179,6 +179,20 @@ pub fn set_extended_state(tid: Pid, area: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
+/// Blocks every signal that can be blocked in a stopped tracee (`PTRACE_SETSIGMASK`).
+///
+/// # Errors
+/// `ESRCH` when it is gone or not stopped.
+pub fn block_signals(tid: Pid) -> io::Result<()> {
+    const SETSIGMASK: libc::c_uint = 0x420b;
+    let all = u64::MAX;
+    let size = std::mem::size_of_val(&all) as Ptr;
+    let data: Ptr = std::ptr::from_ref(&all).cast_mut().cast();
+    // SAFETY: needed because ptrace is variadic; the request reads eight bytes through `data`, which points to as many.
+    check_libc(unsafe { libc::ptrace(SETSIGMASK, tid, size, data) })?;
+    Ok(())
+}
+
 /// Why a tracee is in a signal-delivery stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignalInfo {
@@ -188,6 +202,37 @@ pub struct SignalInfo {
     pub code: i32,
     /// `si_addr`; meaningless for signals that processes send.
     pub addr: u64,
+}
+
+/// The signals that wait for a stopped tracee alone, at most eight (`PTRACE_PEEKSIGINFO`).
+///
+/// # Errors
+/// `ESRCH` when it is gone or not stopped.
+pub fn queued_signals(tid: Pid) -> io::Result<Vec<SignalInfo>> {
+    #[repr(C)]
+    struct Window {
+        offset: u64,
+        flags: u32,
+        count: i32,
+    }
+    const MOST: usize = 8;
+    // SAFETY: needed to get zeroed C structures of plain integers.
+    let mut infos: [libc::siginfo_t; MOST] = unsafe { std::mem::zeroed() };
+    let window = Window {
+        offset: 0,
+        flags: 0,
+        count: MOST as i32,
+    };
+    let addr: Ptr = std::ptr::from_ref(&window).cast_mut().cast();
+    let data = infos.as_mut_ptr().cast::<libc::c_void>();
+    // SAFETY: needed because ptrace is variadic; the request reads the window through `addr` and writes at most
+    // `count` structures through `data`, which has room for them.
+    let got = check_libc(unsafe { libc::ptrace(libc::PTRACE_PEEKSIGINFO, tid, addr, data) })?;
+    Ok(infos
+        .iter()
+        .take(usize::try_from(got).unwrap_or(0))
+        .map(signal_from)
+        .collect())
 }
 
 /// The signal of a signal-delivery stop.
@@ -207,11 +252,15 @@ pub fn signal_info(tid: Pid) -> io::Result<SignalInfo> {
             (&raw mut info).cast::<libc::c_void>(),
         )
     })?;
+    Ok(signal_from(&info))
+}
+
+fn signal_from(info: &libc::siginfo_t) -> SignalInfo {
     // SAFETY: needed to read a union; every bit pattern is an address.
     let addr = unsafe { info.si_addr() } as u64;
-    Ok(SignalInfo {
+    SignalInfo {
         signal: info.si_signo,
         code: info.si_code,
         addr,
-    })
+    }
 }

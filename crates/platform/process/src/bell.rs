@@ -105,13 +105,9 @@ pub(crate) fn bind() {
 
 /// Undoes [`bind`], on the same thread. Where that is impossible it is left out: then the keeper is rung too often.
 pub(crate) fn unbind() {
-    BOUND.fetch_sub(1, Ordering::SeqCst);
+    // In this order, as in `bind` the other way round: a signal in between rings the keeper rather than not.
     OWNED.with(|n| n.fetch_sub(1, Ordering::SeqCst));
-}
-
-/// Whether a signal for one guest thread may have been merged with another's.
-pub(crate) fn may_merge() -> bool {
-    BOUND.load(Ordering::SeqCst) > 1
+    BOUND.fetch_sub(1, Ordering::SeqCst);
 }
 
 /// While this lives, every `SIGCHLD` rings the keeper.

@@ -31,10 +31,18 @@ platform_process_blob_teardown:
     xor edi, edi
     mov rsi, r12
     syscall
+    test rax, rax
+    jnz 1f
     mov eax, 11
     mov rdi, r13
     mov rsi, r14
     syscall
+    test rax, rax
+    jz platform_process_blob_spawner
+1:  mov edi, 20                         # what is left would be the guest's to read: end instead
+    mov eax, 231
+    syscall
+    jmp 1b
 
     # Spawner: one system call for every resumption, registers set by the keeper.
     .hidden platform_process_blob_spawner

@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use host_sys::process::{Change, Patience, Pid, thread_id, wait};
-use host_sys::ptrace::{self, RawRegisters};
+use host_sys::ptrace::{self, RawRegisters, SignalInfo};
 use host_sys::seccomp::{Listener, Notification};
 use platform_api::{Context, CpuState, Event, Fault, FaultKind, Interrupt, PlatformError, Syscall};
 
@@ -284,7 +284,15 @@ impl GuestThread {
             self.mode = Mode::Gone;
             return Event::Gone;
         }
-        match self.look(Patience::Block) {
+        let mut found = self.look(Patience::Block);
+        if matches!(found, Found::Halt) && self.has_queued_fault() {
+            // The guest faulted at the same moment. Its signal is delivered before any instruction; left in
+            // the queue it would hit whatever state the kernel gives the thread now.
+            if ptrace::resume(self.tid).is_ok() {
+                found = self.look(Patience::Block);
+            }
+        }
+        match found {
             // A fault or death came first; the interruption stays for the next time.
             Found::Event(event) => event,
             Found::Halt | Found::Nothing => {
@@ -321,20 +329,15 @@ impl GuestThread {
         }
     }
 
+    fn has_queued_fault(&self) -> bool {
+        let queued = ptrace::queued_signals(self.tid).unwrap_or_default();
+        queued.iter().any(|info| fault_kind(info).is_some())
+    }
+
     /// The fault of a signal-delivery stop; `None` for signals that are no faults.
     fn fault(&self) -> Option<Fault> {
         let info = ptrace::signal_info(self.tid).ok()?;
-        if info.code <= 0 {
-            return None;
-        }
-        let kind = match info.signal {
-            libc::SIGSEGV => FaultKind::Segv,
-            libc::SIGBUS => FaultKind::Bus,
-            libc::SIGILL => FaultKind::Ill,
-            libc::SIGFPE => FaultKind::Fpe,
-            libc::SIGTRAP => FaultKind::Trap,
-            _ => return None,
-        };
+        let kind = fault_kind(&info)?;
         let trap = |trapno, error_code| Fault {
             kind,
             code: info.code,
@@ -397,6 +400,21 @@ impl GuestThread {
             let _ = ptrace::resume(self.tid);
         }
         Ok(())
+    }
+}
+
+/// What the processor, not another process, raised.
+fn fault_kind(info: &SignalInfo) -> Option<FaultKind> {
+    if info.code <= 0 {
+        return None;
+    }
+    match info.signal {
+        libc::SIGSEGV => Some(FaultKind::Segv),
+        libc::SIGBUS => Some(FaultKind::Bus),
+        libc::SIGILL => Some(FaultKind::Ill),
+        libc::SIGFPE => Some(FaultKind::Fpe),
+        libc::SIGTRAP => Some(FaultKind::Trap),
+        _ => None,
     }
 }
 

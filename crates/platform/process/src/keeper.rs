@@ -237,11 +237,10 @@ impl Keeper {
         for mapper in swapping {
             watch_mapper(mapper);
         }
-        if bell::may_merge() {
-            for (tid, owner) in seat::running() {
-                if has_changed(tid) {
-                    bell::ring_owner(owner);
-                }
+        // Unconditionally: the thread whose signal hid another's may have ended since it rang.
+        for (tid, owner) in seat::running() {
+            if has_changed(tid) {
+                bell::ring_owner(owner);
             }
         }
     }
@@ -302,7 +301,8 @@ impl Keeper {
 
     /// Waits for the breakpoint that ends each step in the code page.
     fn await_trap(&self, tid: Pid, family: Family) -> io::Result<()> {
-        while self.await_stop(tid, family)? != 0 {
+        // Events and signals from outside are not it; those have no positive code.
+        while self.await_stop(tid, family)? != 0 || ptrace::signal_info(tid)?.code <= 0 {
             ptrace::resume(tid)?;
         }
         Ok(())
@@ -387,6 +387,8 @@ impl Keeper {
         self.await_trap(tid, family)?;
         let fd = host_sys::call::check(ptrace::registers(tid)?.rax as i64)?;
         let listener = Listener::new(pidfd.take_descriptor(fd as i32)?);
+        // The breakpoint unblocked its signal.
+        ptrace::block_signals(tid)?;
         self.await_trap(family.spawner, family)?;
         Ok((tid, listener))
     }
@@ -504,6 +506,8 @@ fn watch_mapper(mapper: Pid) -> Life {
                 regs.rip = blob::swap_fault();
                 regs.orig_rax = u64::MAX;
                 let _ = ptrace::set_registers(mapper, &regs);
+                // The fault unblocked its signal.
+                let _ = ptrace::block_signals(mapper);
             }
             // Signals are suppressed. A mapper that is gone says so at the next look.
             let _ = ptrace::resume(mapper);
