@@ -359,6 +359,17 @@ impl Tree {
     }
 }
 
+impl Drop for Dentry {
+    fn drop(&mut self) {
+        // The innermost of many removed directories may hold the last reference to each of them:
+        // let go one by one, since a guest may nest them deeper than a stack is.
+        let mut parent = self.link.get_mut().parent.take();
+        while let Some(mut last) = parent.and_then(Arc::into_inner) {
+            parent = last.link.get_mut().parent.take();
+        }
+    }
+}
+
 impl std::fmt::Debug for Dentry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let name = self.name();

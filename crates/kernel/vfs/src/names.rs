@@ -17,6 +17,9 @@ struct Slot {
     slashes: bool,
 }
 
+/// A directory, and what of the path is left: a name, and whether slashes follow it.
+type Ending = (Path, Option<(Vec<u8>, bool)>);
+
 impl At<'_> {
     /// mkdir(2); the umask was applied.
     ///
@@ -140,13 +143,10 @@ impl At<'_> {
     /// `ENOTDIR`, `ENOTEMPTY`, `EINVAL` for `.`, `EBUSY` for roots and mount points, and as [`unlink`](At::unlink).
     pub fn rmdir(&self, path: &[u8]) -> Result<()> {
         let slot = match self.last_of(path)? {
-            (dir, Last::Name { name, .. }) if name == b"." => {
-                drop(dir);
-                return Err(Errno::EINVAL);
-            }
-            (_, Last::Name { name, .. }) if name == b".." => return Err(Errno::ENOTEMPTY),
-            (_, Last::Here) => return Err(Errno::EBUSY),
-            (dir, Last::Name { name, slashes }) => Slot { dir, name, slashes },
+            (_, None) => return Err(Errno::EBUSY),
+            (_, Some((name, _))) if name == b"." => return Err(Errno::EINVAL),
+            (_, Some((name, _))) if name == b".." => return Err(Errno::ENOTEMPTY),
+            (dir, Some((name, slashes))) => Slot { dir, name, slashes },
         };
         let dir = slot.dir.dentry();
         let child = {
@@ -275,13 +275,18 @@ impl At<'_> {
         target.map_or(Ok(()), |t| refuse_mounted(t))
     }
 
-    fn last_of(&self, path: &[u8]) -> Result<(Path, Last)> {
+    /// The directory of the last component, and that with whether slashes follow it.
+    fn last_of(&self, path: &[u8]) -> Result<Ending> {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
         let mut walk = Walk::new(self, path, Resolve::empty())?;
         let last = walk.to_last()?;
         crate::permission::search(walk.at.dentry(), self.who())?;
+        let last = match last {
+            Last::Here => None,
+            Last::Name { name, slashes } => Some((walk.name(&name).to_vec(), slashes)),
+        };
         Ok((walk.at, last))
     }
 
@@ -399,13 +404,9 @@ fn refuse_mounted(dentry: &Dentry) -> Result<()> {
 
 impl Slot {
     /// A last component that is a plain name, not `/`, `.` or `..`.
-    fn plain((dir, last): (Path, Last)) -> Option<Slot> {
-        match last {
-            Last::Name { name, slashes } if name != b"." && name != b".." => {
-                Some(Slot { dir, name, slashes })
-            }
-            _ => None,
-        }
+    fn plain((dir, last): Ending) -> Option<Slot> {
+        let (name, slashes) = last?;
+        (name != b"." && name != b"..").then_some(Slot { dir, name, slashes })
     }
 
     /// `name/` of something that is not to be a directory.

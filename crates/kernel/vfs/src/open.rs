@@ -99,13 +99,13 @@ impl At<'_> {
             let Last::Name { name, slashes } = walk.to_last()? else {
                 return already(walk.at.clone(), exclusive);
             };
-            if name == b"." || name == b".." {
-                return already(walk.step(&name)?, exclusive);
+            if matches!(walk.name(&name), b"." | b"..") {
+                return already(walk.step(walk.name(&name))?, exclusive);
             }
             if slashes {
                 return Err(Errno::EISDIR);
             }
-            match walk.step(&name) {
+            match walk.step(walk.name(&name)) {
                 Ok(found) => {
                     if exclusive {
                         return Err(Errno::EEXIST);
@@ -119,14 +119,14 @@ impl At<'_> {
                     return Ok((found, Origin::Found));
                 }
                 Err(Errno::ENOENT) => {
-                    if let Some(place) = self.create_at(&walk.at, &name, how.mode)? {
+                    if let Some(place) = self.create_at(&walk.at, walk.name(&name), how.mode)? {
                         return Ok((place, Origin::Created));
                     }
                     // Somebody else made it in between: take theirs.
                     if exclusive {
                         return Err(Errno::EEXIST);
                     }
-                    let found = walk.step(&name)?;
+                    let found = walk.step(walk.name(&name))?;
                     if found.dentry().kind() != FileType::Symlink {
                         return Ok((found, Origin::Found));
                     }

@@ -1,10 +1,11 @@
 //! From a path to a place (path_resolution(7), openat2(2)).
 
 use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::permission::search;
 use crate::{At, Dentry, Errno, FileType, Path, Result};
-use std::sync::Arc;
 
 /// Longest path given by a program, with its terminating zero.
 pub const PATH_MAX: usize = 4096;
@@ -46,15 +47,18 @@ pub(crate) enum Last {
     /// There is none: `/`, or nothing but slashes and dots.
     Here,
     /// A name, and whether slashes follow it, so that it must be a directory.
-    Name { name: Vec<u8>, slashes: bool },
+    Name { name: Name, slashes: bool },
 }
+
+/// Where in the walk's text a name stands.
+pub(crate) type Name = Range<usize>;
 
 /// A walk in progress.
 pub(crate) struct Walk<'a> {
     view: &'a At<'a>,
     resolve: Resolve,
-    root: Path,
-    start: Path,
+    root: &'a Path,
+    start: &'a Path,
     pub(crate) at: Path,
     text: Cow<'a, [u8]>,
     pos: usize,
@@ -67,11 +71,11 @@ impl<'a> Walk<'a> {
         if path.len() >= PATH_MAX {
             return Err(Errno::ENAMETOOLONG);
         }
-        let start = view.start().clone();
+        let start = view.start();
         let root = if resolve.contains(Resolve::IN_ROOT) {
-            start.clone()
+            start
         } else {
-            view.fs().root().clone()
+            view.fs().root()
         };
         let mut walk = Walk {
             view,
@@ -109,8 +113,10 @@ impl<'a> Walk<'a> {
             self.pos = end;
             if self.text[end..].iter().all(|b| *b == b'/') {
                 let slashes = end < self.text.len();
-                let name = self.text[begin..end].to_vec();
-                return Ok(Last::Name { name, slashes });
+                return Ok(Last::Name {
+                    name: begin..end,
+                    slashes,
+                });
             }
             self.enter(begin, end)?;
         }
@@ -122,7 +128,7 @@ impl<'a> Walk<'a> {
             let Last::Name { name, slashes } = self.to_last()? else {
                 return Ok(self.at.clone());
             };
-            let found = self.step(&name)?;
+            let found = self.step(self.name(&name))?;
             let follow = last == LastLink::Follow || slashes;
             if follow && found.dentry().kind() == FileType::Symlink {
                 if self.follow(&found)? {
@@ -137,16 +143,13 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// The bytes of a name.
+    pub(crate) fn name(&self, name: &Name) -> &[u8] {
+        &self.text[name.clone()]
+    }
+
     fn enter(&mut self, begin: usize, end: usize) -> Result<()> {
-        let name = &self.text[begin..end];
-        let found = match name {
-            b"." | b".." => self.step(&name.to_vec())?,
-            _ => {
-                search(self.at.dentry(), self.view.who())?;
-                let child = self.at.dentry().lookup(name)?;
-                self.arrive(child)?
-            }
-        };
+        let found = self.step(&self.text[begin..end])?;
         if found.dentry().kind() == FileType::Symlink {
             self.follow(&found)?;
         } else {
@@ -160,7 +163,7 @@ impl<'a> Walk<'a> {
     }
 
     /// The place one name further; a link is not followed.
-    pub(crate) fn step(&mut self, name: &[u8]) -> Result<Path> {
+    pub(crate) fn step(&self, name: &[u8]) -> Result<Path> {
         search(self.at.dentry(), self.view.who())?;
         match name {
             b"." => Ok(self.at.clone()),
@@ -184,12 +187,12 @@ impl<'a> Walk<'a> {
     }
 
     fn parent(&self) -> Result<Path> {
-        if self.resolve.contains(Resolve::BENEATH) && self.at.same(&self.start) {
+        if self.resolve.contains(Resolve::BENEATH) && self.at.same(self.start) {
             return Err(Errno::EXDEV);
         }
         let mut at = self.at.clone();
         loop {
-            if at.same(&self.root) {
+            if at.same(self.root) {
                 return Ok(at);
             }
             if !Arc::ptr_eq(at.dentry(), at.mount().root()) {
