@@ -14,6 +14,9 @@ use crate::{
     server::Shared,
 };
 
+/// Most lines given from disk.
+const MAX_STORED: usize = 1000;
+
 fn line(record: &LogRecord) -> Bytes {
     // Records are plain text and numbers, which always serialise.
     let mut text = serde_json::to_vec(record).unwrap_or_default();
@@ -31,7 +34,15 @@ pub(crate) fn answer(shared: &Arc<Shared>, call: &Call) -> Answer {
     let follow = call.query("follow").as_deref() == Some("true");
     let (kept, mut live) = shared.logs.look(&name);
     let (pieces, body) = Stream::channel();
+    let invoker = Arc::clone(&shared.invoker);
     tokio::spawn(async move {
+        // What memory does not hold any more, or never did since the server started anew.
+        let oldest = kept.first().map_or(u64::MAX, |record| record.timestamp_ms);
+        for record in invoker.stored_logs(&name, MAX_STORED).await {
+            if record.timestamp_ms < oldest && pieces.send(line(&record)).await.is_err() {
+                return;
+            }
+        }
         for record in kept {
             if pieces.send(line(&record)).await.is_err() {
                 return;

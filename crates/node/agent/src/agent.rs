@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use node_pool::Pool;
-use node_pool::log::{LogHub, LogStore, StoredLogs};
+use node_pool::log::{LogHub, LogStore};
 use proto_node::{
     BoxFuture, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Invoker, LogRecord,
     Revision,
@@ -46,20 +46,6 @@ impl Agent {
         })
     }
 
-    /// The newest `limit` stored log records of a function from `since_ms` (milliseconds
-    /// since 1970) on, in order of time. Blocks on the disk: not for async tasks.
-    pub fn stored_logs(
-        &self,
-        function: &str,
-        since_ms: u64,
-        limit: usize,
-    ) -> io::Result<StoredLogs> {
-        match self.pool.logs().store() {
-            Some(store) => store.read(function, since_ms, limit),
-            None => Ok(StoredLogs::default()),
-        }
-    }
-
     /// Deletes the stored logs of a function.
     pub fn remove_logs(&self, function: &str) {
         if let Some(store) = self.pool.logs().store() {
@@ -88,6 +74,25 @@ impl Invoker for Agent {
 
     fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {
         self.pool.logs().subscribe()
+    }
+
+    fn stored_logs(&self, function: &str, limit: usize) -> BoxFuture<'_, Vec<LogRecord>> {
+        let (store, function) = (self.pool.logs().store().cloned(), function.to_owned());
+        Box::pin(async move {
+            let Some(store) = store else {
+                return Vec::new();
+            };
+            // Disk, so not on an async thread.
+            let reading = tokio::task::spawn_blocking(move || store.read(&function, 0, limit));
+            match reading.await {
+                Ok(Ok(stored)) => stored.records,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "stored log lines could not be read");
+                    Vec::new()
+                }
+                Err(_) => Vec::new(),
+            }
+        })
     }
 
     fn shutdown(&self, deadline: Instant) -> BoxFuture<'_, ()> {

@@ -120,16 +120,8 @@ async fn python_answers_cold_and_warm_with_its_environment() {
     assert!(String::from_utf8_lossy(&cold.log_tail).contains("\nn is 1\nEND "));
     let warm = node.invoke(&f, json!(null)).await.unwrap();
     assert_eq!((&value(&warm)[0], warm.start), (&json!(2), StartKind::Warm));
-    let agent = node.agent;
-    let stored = tokio::task::spawn_blocking(move || agent.stored_logs("f", 0, 100))
-        .await
-        .unwrap();
-    let lines: Vec<_> = stored
-        .unwrap()
-        .records
-        .into_iter()
-        .map(|record| record.message)
-        .collect();
+    let stored = node.agent.stored_logs("f", 100).await;
+    let lines: Vec<_> = stored.into_iter().map(|record| record.message).collect();
     assert_eq!(
         lines
             .iter()
