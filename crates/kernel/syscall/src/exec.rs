@@ -179,6 +179,7 @@ fn unshare_for_exec(sys: &Sys<'_>, task: &Task) {
     let mut actions = sys.process().with_actions(|a| a.clone());
     actions.reset_for_exec();
     *sys.process().actions.write() = Arc::new(Mutex::new(actions));
+    sys.system.process_timers.forget_posix(task.pid());
     let mut signals = task.signals.lock();
     signals.alt_stack = SigAltStack {
         flags: 2,

@@ -2,13 +2,14 @@
 //! resource limits and usage.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use base_abi::Errno;
-use kernel_core::task::{Creds, Process, Resource, Rlimit, TimesUsed};
+use kernel_core::Kernel;
+use kernel_core::task::{Creds, Pid, Process, Resource, Rlimit, TimesUsed};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
+use crate::cpu_time::task_times;
 use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -500,13 +501,24 @@ fn prlimit64(sys: &mut Sys<'_>, args: Args) -> SysResult {
     Ok(0)
 }
 
-/// CPU time of a process: living threads and ended ones.
+/// CPU time of the caller's process.
 #[must_use]
 pub(crate) fn process_times(sys: &Sys<'_>) -> TimesUsed {
-    let mut times = *sys.process().ended_times.lock();
-    for task in sys.kernel().tree.lock().threads_of(sys.task.pid()) {
-        times.user += task.user_time.load(Ordering::Relaxed);
-        times.system += task.system_time.load(Ordering::Relaxed);
+    times_of_process(sys.kernel(), sys.task.pid())
+}
+
+/// CPU time of a process: living threads and ended ones.
+#[must_use]
+pub(crate) fn times_of_process(kernel: &Kernel, pid: Pid) -> TimesUsed {
+    let tree = kernel.tree.lock();
+    let process = tree.links(pid).map(|l| Arc::clone(&l.process));
+    let threads = tree.threads_of(pid);
+    drop(tree);
+    let mut times = process.map_or_else(TimesUsed::default, |p| *p.ended_times.lock());
+    for task in threads {
+        let own = task_times(&task);
+        times.user += own.user;
+        times.system += own.system;
     }
     times
 }
@@ -527,10 +539,7 @@ fn getrusage(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let times = match args.i32(0) {
         0 => process_times(sys),
         -1 => *sys.process().children_times.lock(),
-        1 => TimesUsed {
-            user: sys.task.user_time.load(Ordering::Relaxed),
-            system: sys.task.system_time.load(Ordering::Relaxed),
-        },
+        1 => task_times(sys.task),
         _ => return Err(Errno::EINVAL.into()),
     };
     let mut bytes = rusage_bytes(times);

@@ -9,10 +9,10 @@
 //! wake-up with the same arguments and the same [`Restart`](kernel_core::task::Restart).
 #![forbid(unsafe_code)]
 
-mod alarms;
 mod call;
 mod clock;
 mod clone;
+mod cpu_time;
 mod current;
 mod deliver;
 mod descriptors;
@@ -40,6 +40,9 @@ mod source;
 mod strace;
 mod system;
 mod table;
+mod time;
+mod timer;
+mod timer_calls;
 mod wait;
 
 /// What uname(2) calls our build.

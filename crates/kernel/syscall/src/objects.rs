@@ -1,7 +1,6 @@
 //! What the kernel objects of a sandbox share: numbering, allowances, clock, terminals, fifos.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use kernel_files::pty::{DevPts, TtyDriver};
 use kernel_files::{AnonInodes, Budget, Clock, FifoDriver};
@@ -9,7 +8,6 @@ use kernel_vfs::{
     AccessMode, Description, Errno, Fd, FdFlags, File, FileType, MountTable, StatusFlags,
 };
 
-use crate::alarms::AlarmClock;
 use crate::call::Sys;
 use crate::current::Jobs;
 
@@ -47,10 +45,9 @@ pub struct Objects {
 
 impl Objects {
     /// Nothing open; `memory` bounds what memory files hold. Puts its drivers behind fifos and terminal nodes.
-    pub(crate) fn new(started: Instant, mounts: &MountTable, memory: u64) -> Objects {
+    pub(crate) fn new(clock: Arc<dyn Clock>, mounts: &MountTable, memory: u64) -> Objects {
         let inodes = AnonInodes::new();
         let pipe_pages = Budget::new(PIPE_PAGES);
-        let clock: Arc<dyn Clock> = AlarmClock::new(started);
         let jobs = Arc::new(Jobs::default());
         let devpts = DevPts::new(DEVPTS_DEV, TERMINALS, jobs.clone(), Arc::clone(&clock));
         let fifos = FifoDriver::new(&pipe_pages, &inodes);

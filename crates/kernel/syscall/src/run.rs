@@ -14,8 +14,9 @@ use kernel_core::task::{Blocked, ExitStatus, OnSignal, Restart, Task, TimedCall}
 use platform_api::{Context, Event, Fault, FaultKind, Syscall};
 
 use crate::call::{Args, Stop, Sys};
+use crate::cpu_time::CpuMeter;
 use crate::deliver::{Delivery, Interrupted};
-use crate::{System, current, exit, strace, table};
+use crate::{System, clock, current, exit, strace, table};
 
 /// Starts the host thread of a task. The context must belong to the task's address space.
 ///
@@ -24,7 +25,12 @@ use crate::{System, current, exit, strace, table};
 pub fn spawn(system: Arc<System>, task: Arc<Task>, cpu: Box<dyn Context>) -> std::io::Result<()> {
     task.set_interrupter(cpu.interrupter());
     let name = format!("task-{}", task.tid());
-    let runner = Runner { system, task, cpu };
+    let runner = Runner {
+        system,
+        task,
+        cpu,
+        meter: CpuMeter::default(),
+    };
     std::thread::Builder::new()
         .name(name)
         .stack_size(256 << 10)
@@ -44,6 +50,7 @@ pub(crate) struct Runner {
     pub(crate) system: Arc<System>,
     pub(crate) task: Arc<Task>,
     pub(crate) cpu: Box<dyn Context>,
+    meter: CpuMeter,
 }
 
 impl Runner {
@@ -53,7 +60,9 @@ impl Runner {
         self.system.kernel.freezer.enter();
         while self.step() == Flow::Continue {}
         exit::leave(&self.system, &self.task);
-        let Runner { system, task, cpu } = self;
+        let Runner {
+            system, task, cpu, ..
+        } = self;
         // The context goes before its address space, which the task holds.
         drop(cpu);
         current::leave();
@@ -65,7 +74,10 @@ impl Runner {
         if self.task.parker.take_attention() && self.work(None) == Flow::Exit {
             return Flow::Exit;
         }
-        match self.cpu.run() {
+        self.meter.enter_guest(&self.task);
+        let event = self.cpu.run();
+        self.meter.leave_guest(&self.task);
+        match event {
             Event::Syscall(call) => self.syscall(call),
             Event::Fault(fault) => self.fault(fault),
             Event::Interrupted => Flow::Continue,
@@ -180,8 +192,10 @@ impl Runner {
             && self.task.process().exiting().is_none();
         if deaf || !self.task.parker.has_attention() {
             freezer.leave();
+            self.meter.sleep(&self.task);
             self.task.parker.park(deadline);
             freezer.enter();
+            self.meter.wake();
         }
         drop(blocked.registrations);
         *self.task.blocked_call.lock() = None;
@@ -206,6 +220,7 @@ impl Runner {
             return Slept::Again;
         }
         self.abandon(restart);
+        self.tell_remaining(restart);
         Slept::Ended(Flow::Continue)
     }
 
@@ -224,6 +239,18 @@ impl Runner {
                 Delivery::Handled | Delivery::Ignored => {}
                 Delivery::Exit => return Flow::Exit,
             }
+        }
+    }
+
+    /// nanosleep(2): writes how much of the sleep a handler cut off.
+    fn tell_remaining(&self, restart: &Restart) {
+        let (at, Some(deadline)) = (restart.remaining_at, restart.deadline) else {
+            return;
+        };
+        if at != 0 {
+            let left = deadline.saturating_sub(self.system.monotonic());
+            // A bad address changes nothing any more: the call has already failed.
+            let _ = self.task.mm().write_obj(at, &clock::timespec(left));
         }
     }
 

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use kernel_core::Kernel;
 use kernel_core::task::{Resource, Task};
 use kernel_loader::{CpuWords, VdsoPages};
 use kernel_net::{NetStack, StackConfig};
+use kernel_time::{Clocks, GuestClock, TimerService};
 use kernel_vfs::MountTable;
 use parking_lot::Mutex;
 
 use crate::Objects;
+use crate::timer::ProcessTimers;
 
 /// Told of each finished call, for `--strace`.
 pub type Tracer = Box<dyn Fn(&str) + Send + Sync>;
@@ -32,19 +34,16 @@ pub struct System {
     /// The network namespace.
     pub net: Arc<NetStack>,
     unknown_calls: Mutex<BTreeMap<u64, u64>>,
-    started: Instant,
+    /// Guest clocks, and deadlines on them.
+    pub timers: TimerService,
+    pub(crate) process_timers: ProcessTimers,
 }
 
 /// Where the Lambda Runtime API is, beside the loopback addresses.
 const RUNTIME_API: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 100, 1));
 
-fn net_config() -> StackConfig {
-    let now = || {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        crate::clock::timespec(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-    };
+fn net_config(clocks: Arc<Clocks>) -> StackConfig {
+    let now = move || crate::clock::timespec(clocks.realtime());
     StackConfig {
         addresses: vec![RUNTIME_API],
         now: Arc::new(now),
@@ -59,17 +58,25 @@ impl System {
     /// A system without tasks over a file tree.
     #[must_use]
     pub fn new(kernel: Kernel, mounts: Arc<MountTable>, tracer: Option<Tracer>) -> System {
-        let started = Instant::now();
-        let objects = Objects::new(started, &mounts, kernel.config.memory);
+        let clocks = Arc::new(Clocks::new(Duration::ZERO));
+        let vdso = clocks.vdso().map(|pages| VdsoPages {
+            memory: Arc::clone(&pages.file),
+            data_len: pages.data_len,
+            code_len: pages.code_len,
+        });
+        let net = NetStack::new(net_config(Arc::clone(&clocks)));
+        let timers = TimerService::new(clocks);
+        let objects = Objects::new(Arc::new(timers.clone()), &mounts, kernel.config.memory);
         System {
             kernel,
             mounts,
-            vdso: None,
+            vdso,
             tracer,
             objects,
-            net: NetStack::new(net_config()),
+            net,
             unknown_calls: Mutex::default(),
-            started,
+            timers,
+            process_timers: ProcessTimers::default(),
         }
     }
 
@@ -87,16 +94,13 @@ impl System {
     /// Guest `CLOCK_MONOTONIC` in nanoseconds.
     #[must_use]
     pub fn monotonic(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        self.timers.clocks().monotonic()
     }
 
     /// Guest `CLOCK_REALTIME` in nanoseconds since the epoch.
     #[must_use]
     pub fn realtime(&self) -> u64 {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
+        self.timers.clocks().realtime()
     }
 
     /// The monotonic time at which the real-time clock will show this.
@@ -108,8 +112,8 @@ impl System {
 
     /// The host instant of a guest monotonic time; far ones are cut to a day.
     pub(crate) fn host_instant(&self, monotonic: u64) -> Instant {
-        const DAY: u64 = 86_400_000_000_000;
-        Instant::now() + Duration::from_nanos(monotonic.saturating_sub(self.monotonic()).min(DAY))
+        let clocks = self.timers.clocks();
+        clocks.host_instant(GuestClock::Monotonic, monotonic)
     }
 
     /// Counts a call without handler and reports the first of each number.
@@ -145,6 +149,7 @@ impl System {
     /// Drops what is kept by process number (timers, locks) when a process ended.
     pub(crate) fn forget_process(&self, pid: i32) {
         self.objects.jobs.leader_ended(pid);
+        self.process_timers.forget_process(pid);
         tracing::trace!(pid, "process ended");
     }
 }

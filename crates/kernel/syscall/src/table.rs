@@ -109,6 +109,8 @@ const FAMILIES: &[&[Entry]] = &[
     crate::poll::ENTRIES,
     crate::sigcalls::ENTRIES,
     crate::sockets::ENTRIES,
+    crate::time::ENTRIES,
+    crate::timer_calls::ENTRIES,
     crate::wait::ENTRIES,
 ];
 

@@ -1,7 +1,6 @@
 //! The sandbox's clocks and the page that shows them to guests.
 
 use std::fs::File;
-use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::{Duration, Instant};
@@ -70,7 +69,7 @@ mod word {
 /// The clocks of one sandbox.
 #[derive(Debug)]
 pub struct Clocks {
-    memory: VdsoMemory,
+    memory: Option<VdsoMemory>,
     state: Mutex<State>,
     /// Host monotonic nanoseconds from which on calibration is due, to be looked at without the lock.
     due: AtomicU64,
@@ -78,7 +77,7 @@ pub struct Clocks {
 
 #[derive(Debug)]
 struct State {
-    page: SharedWords,
+    page: Option<SharedWords>,
     sequence: u64,
     source: ClockSource,
     /// Added to the host's monotonic time.
@@ -91,11 +90,10 @@ struct State {
 }
 
 impl Clocks {
-    /// Starts clocks whose monotonic time is `monotonic` now (zero for a fresh sandbox).
-    ///
-    /// # Errors
-    /// When the host has no memory for the pages.
-    pub fn new(monotonic: Duration) -> io::Result<Clocks> {
+    /// Starts clocks whose monotonic time is `monotonic` now (zero for a fresh sandbox). Without a
+    /// steady counter, or without memory for the pages, guests make system calls for the time.
+    #[must_use]
+    pub fn new(monotonic: Duration) -> Clocks {
         let source = if host_sys::vdso_code::counter_is_steady() {
             ClockSource::Counter
         } else {
@@ -105,16 +103,15 @@ impl Clocks {
     }
 
     /// As [`new`](Clocks::new), from a given source.
-    ///
-    /// # Errors
-    /// When the host has no memory for the pages.
-    pub fn with_source(monotonic: Duration, source: ClockSource) -> io::Result<Clocks> {
-        let image = vdso::image();
-        let (file, page) = SharedWords::create(c"vdso", vdso::DATA_LEN + image.len())?;
-        for (at, chunk) in image.chunks_exact(8).enumerate() {
-            let word = chunk.iter().rev().fold(0, |w, &b| w << 8 | u64::from(b));
-            page.store(vdso::DATA_LEN / 8 + at, word);
-        }
+    #[must_use]
+    pub fn with_source(monotonic: Duration, source: ClockSource) -> Clocks {
+        let (memory, page) = match pages() {
+            Ok((memory, page)) => (Some(memory), Some(page)),
+            Err(error) => {
+                tracing::warn!(%error, "no memory for the vDSO");
+                (None, None)
+            }
+        };
         let first = sample();
         let state = State {
             page,
@@ -125,21 +122,17 @@ impl Clocks {
             line: None,
             realtime: 0,
         };
-        Ok(Clocks {
-            memory: VdsoMemory {
-                file: Arc::new(file),
-                data_len: vdso::DATA_LEN as u64,
-                code_len: image.len() as u64,
-            },
+        Clocks {
+            memory,
             state: Mutex::new(state),
             due: AtomicU64::new(first.nanos + FIRST_SPAN),
-        })
+        }
     }
 
     /// What guests map.
     #[must_use]
-    pub fn vdso(&self) -> &VdsoMemory {
-        &self.memory
+    pub fn vdso(&self) -> Option<&VdsoMemory> {
+        self.memory.as_ref()
     }
 
     /// Guest nanoseconds on a clock. Also keeps the calibration fresh, so that a guest that makes
@@ -232,26 +225,43 @@ impl State {
     }
 
     fn publish(&mut self) {
-        self.page.store(word::SEQUENCE, self.sequence + 1);
+        let Some(page) = &self.page else { return };
+        page.store(word::SEQUENCE, self.sequence + 1);
         fence(Ordering::SeqCst);
         match &self.line {
-            None => self.page.store(word::USABLE, 0),
+            None => page.store(word::USABLE, 0),
             Some(line) => {
-                self.page.store(word::TICKS, line.ticks);
-                self.page.store(word::MULT, line.mult);
-                self.page.store(word::NANOS, line.nanos);
+                page.store(word::TICKS, line.ticks);
+                page.store(word::MULT, line.mult);
+                page.store(word::NANOS, line.nanos);
                 for id in 0..12 {
                     let real = GuestClock::from_id(id) == Some(GuestClock::Realtime);
                     let offset = if real { self.realtime } else { 0 };
-                    self.page.store(word::OFFSETS + id as usize, offset);
+                    page.store(word::OFFSETS + id as usize, offset);
                 }
-                self.page.store(word::USABLE, 1);
+                page.store(word::USABLE, 1);
             }
         }
         fence(Ordering::SeqCst);
         self.sequence += 2;
-        self.page.store(word::SEQUENCE, self.sequence);
+        page.store(word::SEQUENCE, self.sequence);
     }
+}
+
+/// The data page and the image behind it.
+fn pages() -> std::io::Result<(VdsoMemory, SharedWords)> {
+    let image = vdso::image();
+    let (file, page) = SharedWords::create(c"vdso", vdso::DATA_LEN + image.len())?;
+    for (at, chunk) in image.chunks_exact(8).enumerate() {
+        let word = chunk.iter().rev().fold(0, |w, &b| w << 8 | u64::from(b));
+        page.store(vdso::DATA_LEN / 8 + at, word);
+    }
+    let memory = VdsoMemory {
+        file: Arc::new(file),
+        data_len: vdso::DATA_LEN as u64,
+        code_len: image.len() as u64,
+    };
+    Ok((memory, page))
 }
 
 /// Guest monotonic time by the host's clock.
@@ -286,7 +296,7 @@ mod tests {
     fn clocks_follow_the_host_and_never_go_back() {
         for source in [ClockSource::Counter, ClockSource::Host] {
             let begin = Instant::now();
-            let clocks = Clocks::with_source(Duration::from_secs(100), source).expect("clocks");
+            let clocks = Clocks::with_source(Duration::from_secs(100), source);
             let mut last = 100 * SECOND;
             while begin.elapsed() < Duration::from_millis(60) {
                 let now = clocks.monotonic();

@@ -14,6 +14,8 @@ pub struct Restart {
     pub deadline: Option<u64>,
     /// Bytes, descriptors or events dealt with already.
     pub progress: u64,
+    /// Where a `timespec` with the time left to the deadline goes when a handler ends the call; 0 for nowhere.
+    pub remaining_at: u64,
     /// A handler's own note (a child's number, a timer's expiry).
     pub note: u64,
     /// The place in a futex queue.

@@ -70,6 +70,8 @@ pub struct Task {
     pub user_time: AtomicU64,
     /// Nanoseconds in our kernel.
     pub system_time: AtomicU64,
+    /// Host monotonic nanoseconds since which guest code runs without a stop; 0 while it does not.
+    pub guest_since: AtomicU64,
     /// Set while stopped by job control.
     pub stopped: AtomicBool,
     /// Guest `CLOCK_MONOTONIC` nanoseconds of its start.
@@ -124,6 +126,7 @@ impl Task {
             blocked_call: Mutex::default(),
             user_time: AtomicU64::new(0),
             system_time: AtomicU64::new(0),
+            guest_since: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             started: parts.started,
         }

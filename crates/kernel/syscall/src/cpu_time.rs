@@ -1,0 +1,75 @@
+//! CPU time of tasks: how long guest code ran, how long this kernel worked for it.
+//!
+//! It is wall time between entering and leaving guest code, less the time asleep: on a machine with
+//! more runnable threads than processors it counts waiting for a processor too.
+
+use std::sync::atomic::Ordering;
+
+use host_sys::clock::{HostClock, now};
+use kernel_core::task::{Task, TimesUsed};
+
+/// Host nanoseconds; never zero.
+fn host_nanos() -> u64 {
+    u64::try_from(now(HostClock::Monotonic).as_nanos())
+        .unwrap_or(u64::MAX)
+        .max(1)
+}
+
+/// Where one task's time goes.
+#[derive(Debug, Default)]
+pub(crate) struct CpuMeter {
+    /// When the current stretch of kernel work began; 0 before the first.
+    since: u64,
+}
+
+impl CpuMeter {
+    /// Guest code runs from now on.
+    pub(crate) fn enter_guest(&mut self, task: &Task) {
+        let now = self.charge(task);
+        task.guest_since.store(now, Ordering::Relaxed);
+    }
+
+    /// The kernel works from now on.
+    pub(crate) fn leave_guest(&mut self, task: &Task) {
+        let now = host_nanos();
+        let since = task.guest_since.swap(0, Ordering::Relaxed);
+        let ran = now.saturating_sub(since);
+        task.user_time.fetch_add(ran, Ordering::Relaxed);
+        self.since = now;
+    }
+
+    /// The task sleeps from now on.
+    pub(crate) fn sleep(&mut self, task: &Task) {
+        self.charge(task);
+    }
+
+    /// The task woke up.
+    pub(crate) fn wake(&mut self) {
+        self.since = host_nanos();
+    }
+
+    fn charge(&mut self, task: &Task) -> u64 {
+        let now = host_nanos();
+        if self.since != 0 {
+            let worked = now.saturating_sub(self.since);
+            task.system_time.fetch_add(worked, Ordering::Relaxed);
+        }
+        self.since = now;
+        now
+    }
+}
+
+/// CPU time of a task until now, the current stretch in guest code included.
+#[must_use]
+pub(crate) fn task_times(task: &Task) -> TimesUsed {
+    let since = task.guest_since.load(Ordering::Relaxed);
+    let running = if since == 0 {
+        0
+    } else {
+        host_nanos().saturating_sub(since)
+    };
+    TimesUsed {
+        user: task.user_time.load(Ordering::Relaxed) + running,
+        system: task.system_time.load(Ordering::Relaxed),
+    }
+}

@@ -1,0 +1,324 @@
+//! POSIX timers and interval timers: what they are, and what happens when they expire.
+//!
+//! Lock order: the table of timers, one timer, the tree of tasks. Signals are sent without any of them.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Weak};
+
+use base_abi::Errno;
+use kernel_core::signal::{Signal, siginfo};
+use kernel_core::task::Pid;
+use kernel_time::{GuestClock, TimerHandle};
+use kernel_vfs::{Events, Notify};
+use parking_lot::Mutex;
+
+use crate::System;
+use crate::time::ClockKind;
+
+/// Shortest time between two looks at a timer; shorter periods are counted as overruns.
+const SHORTEST: u64 = 100_000;
+/// Most timers of a process whatever `RLIMIT_SIGPENDING` says.
+const MAX_TIMERS: usize = 65_536;
+/// `DELAYTIMER_MAX`.
+const MAX_OVERRUN: u64 = i32::MAX as u64;
+
+/// Which timer of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum TimerId {
+    /// setitimer(2)'s `ITIMER_REAL`, `VIRTUAL`, `PROF`.
+    Interval(u32),
+    /// timer_create(2).
+    Posix(i32),
+}
+
+/// Who hears of an expiry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Target {
+    /// `SIGEV_NONE`.
+    Nobody,
+    /// A signal to the process.
+    Process(Signal, u64),
+    /// `SIGEV_THREAD_ID`: a signal to a thread.
+    Thread(Pid, Signal, u64),
+}
+
+/// `struct itimerspec` in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Setting {
+    /// Until the next expiry; 0 when disarmed.
+    pub(crate) left: u64,
+    /// Period; 0 for once.
+    pub(crate) interval: u64,
+}
+
+#[derive(Default)]
+struct State {
+    /// Next expiry on the timer's clock; 0 when disarmed.
+    deadline: u64,
+    interval: u64,
+    /// Expiries that found the signal still pending.
+    overrun: u64,
+    armed: Option<TimerHandle>,
+}
+
+/// One timer.
+pub(crate) struct Timer {
+    system: Weak<System>,
+    pid: Pid,
+    id: TimerId,
+    clock: ClockKind,
+    target: Target,
+    state: Mutex<State>,
+}
+
+impl Timer {
+    /// Sets the timer, `at` being an absolute time on its clock (0 disarms); returns what it was set to.
+    pub(crate) fn set(self: &Arc<Self>, at: u64, interval: u64) -> Setting {
+        let Some(system) = self.system.upgrade() else {
+            return Setting::default();
+        };
+        let now = self.clock.now(&system);
+        let mut state = self.state.lock();
+        let old = state.setting(now);
+        (state.deadline, state.interval, state.overrun) = (at, interval, 0);
+        state.armed = None;
+        if at != 0 {
+            state.armed = Some(self.arm(&system, at));
+        }
+        old
+    }
+
+    /// What it is set to now.
+    pub(crate) fn setting(&self) -> Setting {
+        let now = self.now();
+        self.state.lock().setting(now)
+    }
+
+    /// Time on its clock.
+    pub(crate) fn now(&self) -> u64 {
+        self.system.upgrade().map_or(0, |s| self.clock.now(&s))
+    }
+
+    /// timer_getoverrun(2).
+    pub(crate) fn overrun(&self) -> u64 {
+        self.state.lock().overrun.min(MAX_OVERRUN)
+    }
+
+    fn arm(self: &Arc<Self>, system: &System, at: u64) -> TimerHandle {
+        let timer: Arc<dyn Notify> = self.clone();
+        let (clock, at) = match self.clock {
+            ClockKind::Guest(clock) => (clock, at),
+            // CPU time passes no faster than all processors together can make it pass.
+            cpu => {
+                let left = at.saturating_sub(cpu.now(system)) / processors();
+                let now = system.monotonic();
+                let look = now.saturating_add(left.max(SHORTEST));
+                (GuestClock::Monotonic, look)
+            }
+        };
+        system.timers.arm(clock, at, Arc::downgrade(&timer))
+    }
+
+    /// Moves the state over an expiry at `now`; true when the signal is due.
+    fn expire(self: &Arc<Self>, system: &System, now: u64) -> bool {
+        let mut state = self.state.lock();
+        state.armed = None;
+        if state.deadline == 0 {
+            return false;
+        }
+        if now < state.deadline {
+            let at = state.deadline;
+            state.armed = Some(self.arm(system, at));
+            return false;
+        }
+        let pending = self.is_pending(system);
+        let mut missed = u64::from(pending);
+        let interval = state.interval;
+        // Periods passed beyond the due one, and those too short to look at one by one.
+        let passed = (now - state.deadline).checked_div(interval);
+        if let (Some(passed), Some(soon)) = (passed, SHORTEST.checked_div(interval)) {
+            let extra = passed.saturating_add(soon);
+            missed = missed.saturating_add(extra);
+            let distance = interval.saturating_mul(extra.saturating_add(1));
+            state.deadline = state.deadline.saturating_add(distance);
+            let at = state.deadline;
+            state.armed = Some(self.arm(system, at));
+        } else {
+            state.deadline = 0;
+        }
+        let before = if pending { state.overrun } else { 0 };
+        state.overrun = before.saturating_add(missed);
+        !pending
+    }
+
+    fn is_pending(&self, system: &System) -> bool {
+        let tree = system.kernel.tree.lock();
+        match self.target {
+            Target::Nobody => true,
+            Target::Process(signal, _) => {
+                let process = tree.links(self.pid).map(|l| Arc::clone(&l.process));
+                drop(tree);
+                process.is_some_and(|p| p.signals.lock().pending.set().contains(signal))
+            }
+            Target::Thread(tid, signal, _) => {
+                let task = tree.task(tid).cloned();
+                drop(tree);
+                task.is_some_and(|t| t.signals.lock().pending.set().contains(signal))
+            }
+        }
+    }
+
+    fn tell(&self, system: &System) {
+        let overrun = i32::try_from(self.overrun()).unwrap_or(i32::MAX);
+        let info = |value| match self.id {
+            TimerId::Interval(_) => siginfo::kernel(),
+            TimerId::Posix(id) => siginfo::timer(id, overrun, value),
+        };
+        let kernel = &system.kernel;
+        let sent = match self.target {
+            Target::Nobody => true,
+            Target::Process(signal, value) => {
+                let tree = kernel.tree.lock();
+                let process = tree.links(self.pid).map(|l| Arc::clone(&l.process));
+                drop(tree);
+                process.is_none_or(|p| kernel.send_to_process(&p, signal, info(value)))
+            }
+            Target::Thread(tid, signal, value) => {
+                let task = kernel.tree.lock().task(tid).cloned();
+                let own = task.filter(|t| t.pid() == self.pid);
+                own.is_none_or(|t| kernel.send_to_task(&t, signal, info(value)))
+            }
+        };
+        if !sent {
+            tracing::debug!(pid = self.pid, "a timer's signal found the queue full");
+        }
+    }
+}
+
+impl State {
+    fn setting(&self, now: u64) -> Setting {
+        let left = match self.deadline {
+            0 => 0,
+            // Due but not yet dealt with: not disarmed.
+            at => at.saturating_sub(now).max(1),
+        };
+        Setting {
+            left,
+            interval: self.interval,
+        }
+    }
+}
+
+/// The notification needs the `Arc` for arming anew, which [`Notify`] does not give: it is looked up.
+impl Notify for Timer {
+    fn notify(&self, _events: Events) {
+        let Some(system) = self.system.upgrade() else {
+            return;
+        };
+        let Some(timer) = system.process_timers.get(self.pid, self.id) else {
+            return;
+        };
+        let now = self.clock.now(&system);
+        if timer.expire(&system, now) {
+            timer.tell(&system);
+        }
+    }
+}
+
+fn processors() -> u64 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
+}
+
+/// All timers of all processes.
+#[derive(Default)]
+pub(crate) struct ProcessTimers(Mutex<BTreeMap<(Pid, TimerId), Arc<Timer>>>);
+
+impl ProcessTimers {
+    /// A timer that exists.
+    pub(crate) fn get(&self, pid: Pid, id: TimerId) -> Option<Arc<Timer>> {
+        self.0.lock().get(&(pid, id)).cloned()
+    }
+
+    /// The interval timer of a process, made when it is first asked for.
+    pub(crate) fn interval(&self, system: &Arc<System>, pid: Pid, which: u32) -> Arc<Timer> {
+        let (clock, signal) = match which {
+            0 => (ClockKind::Guest(GuestClock::Monotonic), Signal::ALRM),
+            1 => (ClockKind::Process(pid), Signal::VTALRM),
+            _ => (ClockKind::Process(pid), Signal::PROF),
+        };
+        let id = TimerId::Interval(which);
+        let mut timers = self.0.lock();
+        let make = || new_timer(system, pid, id, clock, Target::Process(signal, 0));
+        Arc::clone(timers.entry((pid, id)).or_insert_with(make))
+    }
+
+    /// Makes a POSIX timer; `target` gets its number.
+    ///
+    /// # Errors
+    /// `EAGAIN` beyond `limit` timers.
+    pub(crate) fn create(
+        &self,
+        system: &Arc<System>,
+        pid: Pid,
+        clock: ClockKind,
+        limit: u64,
+        target: impl FnOnce(i32) -> Target,
+    ) -> Result<i32, Errno> {
+        let mut timers = self.0.lock();
+        let own = timers.range((pid, TimerId::Posix(0))..=(pid, TimerId::Posix(i32::MAX)));
+        let (mut free, mut count) = (0, 0);
+        for (&(_, id), _) in own {
+            count += 1;
+            if id == TimerId::Posix(free) {
+                free += 1;
+            }
+        }
+        if count >= usize::try_from(limit).unwrap_or(usize::MAX).min(MAX_TIMERS) {
+            return Err(Errno::EAGAIN);
+        }
+        let id = TimerId::Posix(free);
+        let timer = new_timer(system, pid, id, clock, target(free));
+        timers.insert((pid, id), timer);
+        Ok(free)
+    }
+
+    /// Takes a POSIX timer away; false when there is none.
+    pub(crate) fn delete(&self, pid: Pid, id: i32) -> bool {
+        let gone = self.0.lock().remove(&(pid, TimerId::Posix(id)));
+        gone.is_some()
+    }
+
+    /// execve(2): POSIX timers go, interval timers stay.
+    pub(crate) fn forget_posix(&self, pid: Pid) {
+        self.forget(|key| key.0 == pid && matches!(key.1, TimerId::Posix(_)));
+    }
+
+    /// The process ended.
+    pub(crate) fn forget_process(&self, pid: Pid) {
+        self.forget(|key| key.0 == pid);
+    }
+
+    fn forget(&self, which: impl Fn(&(Pid, TimerId)) -> bool) {
+        let mut timers = self.0.lock();
+        let gone: Vec<_> = timers.extract_if(.., |key, _| which(key)).collect();
+        drop(timers);
+        drop(gone);
+    }
+}
+
+fn new_timer(
+    system: &Arc<System>,
+    pid: Pid,
+    id: TimerId,
+    clock: ClockKind,
+    target: Target,
+) -> Arc<Timer> {
+    Arc::new(Timer {
+        system: Arc::downgrade(system),
+        pid,
+        id,
+        clock,
+        target,
+        state: Mutex::default(),
+    })
+}
