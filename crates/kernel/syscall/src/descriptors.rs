@@ -10,8 +10,8 @@ use kernel_core::task::{OnSignal, Resource};
 use kernel_files::pipe::{Pipe, PipeEnd};
 use kernel_net::SocketFile;
 use kernel_vfs::{
-    Description, Events, FdFlags, FdTable, FlockKind, LockKind, LockOwner, LockRange, Path,
-    RecordLock, StatusFlags, UserMemory, Whence,
+    Description, Events, FdFlags, FdTable, FileType, FlockKind, LockKind, LockOwner, LockRange,
+    Path, RecordLock, StatusFlags, UserMemory, Whence,
 };
 use zerocopy::IntoBytes;
 
@@ -776,14 +776,20 @@ fn ftruncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
     if !description.access().writable() {
         return Err(Errno::EINVAL.into());
     }
-    if len > sys.process().limit(Resource::Fsize) {
-        let _ = sys
-            .kernel()
-            .send_to_task(sys.task, Signal::XFSZ, siginfo::kernel());
-        return Err(Errno::EFBIG.into());
-    }
-    description.file().truncate(len)?;
+    within_size_limit(sys, len)?;
+    description.truncate(len)?;
     Ok(0)
+}
+
+/// `RLIMIT_FSIZE` for a new length: `SIGXFSZ` and `EFBIG`.
+pub(crate) fn within_size_limit(sys: &Sys<'_>, len: u64) -> Result<(), Errno> {
+    if len <= sys.process().limit(Resource::Fsize) {
+        return Ok(());
+    }
+    let _ = sys
+        .kernel()
+        .send_to_task(sys.task, Signal::XFSZ, siginfo::kernel());
+    Err(Errno::EFBIG)
 }
 
 fn fallocate(sys: &mut Sys<'_>, args: Args) -> SysResult {
@@ -805,12 +811,23 @@ fn fallocate(sys: &mut Sys<'_>, args: Args) -> SysResult {
     {
         return Err(Errno::EFBIG.into());
     }
-    description.file().allocate(args.u32(1), offset, len)?;
+    description.allocate(args.u32(1), offset, len)?;
     Ok(0)
 }
 
 fn fsync(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    sys.files().get_file(args.i32(0))?.file().sync()?;
+    let description = sys.files().get_file(args.i32(0))?;
+    let stat = description.file().stat()?;
+    let stored = matches!(
+        FileType::from_mode(stat.mode),
+        Some(FileType::Regular | FileType::Directory | FileType::BlockDevice)
+    );
+    // syncfs(2) takes any descriptor of the file system.
+    const SYNCFS: u64 = 306;
+    if !stored && sys.nr != SYNCFS {
+        return Err(Errno::EINVAL.into());
+    }
+    description.file().sync()?;
     Ok(0)
 }
 

@@ -198,8 +198,8 @@ impl Sys<'_> {
         path: &[u8],
         f: impl FnOnce(&At<'_>, &FsContext, &Credentials) -> Result<R, Errno>,
     ) -> Result<R, Errno> {
-        let fs = self.fs();
-        let fs = fs.read();
+        // A copy: links of /proc ask for the same context in the middle of the walk.
+        let fs = self.fs().read().clone();
         let who = self.process().creds().for_files();
         let at = self.at(&fs, &who, fd, path)?;
         f(&at, &fs, &who)
@@ -595,8 +595,7 @@ fn rename_at(sys: &mut Sys<'_>, from: (i32, u64), to: (i32, u64), flags: u32) ->
         _ => return Err(Errno::EINVAL.into()),
     };
     let (old, new) = (sys.read_path(from.1)?, sys.read_path(to.1)?);
-    let fs = sys.fs();
-    let fs = fs.read();
+    let fs = sys.fs().read().clone();
     let who = sys.process().creds().for_files();
     let source = sys.at(&fs, &who, from.0, &old)?;
     let target = sys.at(&fs, &who, to.0, &new)?;
@@ -633,6 +632,7 @@ fn umask(sys: &mut Sys<'_>, args: Args) -> SysResult {
 fn truncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let len = u64::try_from(args.i64(1)).map_err(|_| Errno::EINVAL)?;
     let place = sys.place(AT_FDCWD, args.u64(0), 0)?;
+    crate::descriptors::within_size_limit(sys, len)?;
     place.truncate(&sys.process().creds().for_files(), len)?;
     Ok(0)
 }
@@ -735,7 +735,8 @@ pub(crate) fn statfs_words(place: &Path) -> [u64; 15] {
     words[7] = dev;
     words[8] = 255;
     words[9] = s.block_size;
-    words[10] = 0x20;
+    const ST_VALID: u64 = 0x20;
+    words[10] = ST_VALID | u64::from(place.mount().flags().bits());
     words
 }
 

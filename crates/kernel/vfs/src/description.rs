@@ -307,6 +307,30 @@ impl Description {
         Ok(target)
     }
 
+    /// ftruncate(2).
+    ///
+    /// # Errors
+    /// `EINVAL` unless opened for writing; the file's own errors.
+    pub fn truncate(&self, len: u64) -> Result<()> {
+        if !self.access.writable() {
+            return Err(Errno::EINVAL);
+        }
+        self.file.truncate(len)?;
+        self.notify(IN_MODIFY);
+        Ok(())
+    }
+
+    /// fallocate(2) with its mode bits.
+    ///
+    /// # Errors
+    /// `EBADF` unless opened for writing; the file's own errors.
+    pub fn allocate(&self, mode: u32, offset: u64, len: u64) -> Result<()> {
+        self.need(self.access.writable())?;
+        self.file.allocate(mode, offset, len)?;
+        self.notify(IN_MODIFY);
+        Ok(())
+    }
+
     /// Lists a directory from the offset; `emit` returning false stops before that entry is consumed.
     ///
     /// # Errors

@@ -45,6 +45,9 @@ impl At<'_> {
         if flags & O_PATH != 0 {
             return self.open_path(path, how);
         }
+        if flags & O_CREAT != 0 && flags & O_DIRECTORY != 0 {
+            return Err(Errno::EINVAL);
+        }
         if flags & __O_TMPFILE != 0 {
             return self.open_temporary(path, how);
         }
