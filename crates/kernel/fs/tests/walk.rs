@@ -346,6 +346,17 @@ fn the_budget_bounds_bytes_and_inodes() {
         at.mkdir(format!("/{i}").as_bytes(), 0o755).unwrap();
     }
     assert_eq!(at.mkdir(b"/x", 0o755), Err(Errno::ENOSPC));
+    // Names are not free either.
+    at.rmdir(b"/0").unwrap();
+    at.rmdir(b"/1").unwrap();
+    touch(&at, "/f");
+    let f = find(&at, "/f").unwrap();
+    at.link(&f, b"/g").unwrap();
+    assert_eq!(at.link(&f, b"/h"), Err(Errno::ENOSPC));
+    drop(f);
+    at.unlink(b"/f").unwrap();
+    at.unlink(b"/g").unwrap();
+    assert_eq!(budget.inodes(), 8);
 }
 
 #[test]
@@ -416,5 +427,5 @@ fn failing_stats_are_remembered() {
     for _ in 0..rounds {
         assert_eq!(at.find(path, LastLink::Follow).unwrap_err(), Errno::ENOENT);
     }
-    println!("{} ns each", begin.elapsed().as_nanos() / rounds);
+    eprintln!("{} ns each", begin.elapsed().as_nanos() / rounds);
 }

@@ -150,7 +150,7 @@ impl<'a> At<'a> {
         if path.is_empty() {
             return Err(Errno::ENOENT);
         }
-        Walk::new(self, path, resolve)?.to_end(last)
+        Walk::new(self, path, resolve)?.finish(last)
     }
 
     /// As [`find`](At::find); an empty path is the starting place itself (`AT_EMPTY_PATH`).

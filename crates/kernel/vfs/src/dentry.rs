@@ -29,11 +29,14 @@ impl Default for Limits {
     }
 }
 
+/// A name that may be forgotten, and the directory it is in.
+type Remembered = (Weak<Dentry>, Arc<[u8]>);
+
 /// What all names of one file system share.
 #[derive(Debug)]
 pub(crate) struct Tree {
     limits: Limits,
-    queue: Mutex<VecDeque<(Weak<Dentry>, Arc<[u8]>)>>,
+    queue: Mutex<VecDeque<Remembered>>,
     pub(crate) renaming: Mutex<()>,
 }
 

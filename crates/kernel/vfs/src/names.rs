@@ -281,7 +281,7 @@ impl At<'_> {
             return Err(Errno::ENOENT);
         }
         let mut walk = Walk::new(self, path, Resolve::empty())?;
-        let last = walk.to_last()?;
+        let last = walk.last()?;
         crate::permission::search(walk.at.dentry(), self.who())?;
         let last = match last {
             Last::Here => None,

@@ -99,7 +99,7 @@ impl At<'_> {
         let exclusive = how.flags & O_EXCL != 0;
         let mut walk = Walk::new(self, path, how.resolve)?;
         loop {
-            let Last::Name { name, slashes } = walk.to_last()? else {
+            let Last::Name { name, slashes } = walk.last()? else {
                 return already(walk.at.clone(), exclusive);
             };
             if matches!(walk.name(&name), b"." | b"..") {

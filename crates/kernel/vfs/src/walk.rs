@@ -88,7 +88,7 @@ impl<'a> Walk<'a> {
             links: 0,
         };
         if path.first() == Some(&b'/') {
-            walk.to_root()?;
+            walk.jump_to_root()?;
         } else if !walk.at.dentry().is_dir() && !path.is_empty() {
             return Err(Errno::ENOTDIR);
         }
@@ -96,7 +96,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks to the directory of the last component.
-    pub(crate) fn to_last(&mut self) -> Result<Last> {
+    pub(crate) fn last(&mut self) -> Result<Last> {
         loop {
             let rest = &self.text[self.pos..];
             let lead = rest.iter().take_while(|b| **b == b'/').count();
@@ -123,9 +123,9 @@ impl<'a> Walk<'a> {
     }
 
     /// Walks to the end.
-    pub(crate) fn to_end(&mut self, last: LastLink) -> Result<Path> {
+    pub(crate) fn finish(&mut self, last: LastLink) -> Result<Path> {
         loop {
-            let Last::Name { name, slashes } = self.to_last()? else {
+            let Last::Name { name, slashes } = self.last()? else {
                 return Ok(self.at.clone());
             };
             let found = self.step(self.name(&name))?;
@@ -240,7 +240,7 @@ impl<'a> Walk<'a> {
             return Err(Errno::ENOENT);
         }
         if text[0] == b'/' {
-            self.to_root()?;
+            self.jump_to_root()?;
         }
         text.extend_from_slice(&self.text[self.pos..]);
         self.text = Cow::Owned(text);
@@ -249,7 +249,7 @@ impl<'a> Walk<'a> {
         Ok(false)
     }
 
-    fn to_root(&mut self) -> Result<()> {
+    fn jump_to_root(&mut self) -> Result<()> {
         if self.resolve.contains(Resolve::BENEATH) {
             return Err(Errno::EXDEV);
         }

@@ -246,7 +246,7 @@ impl Inode for ImageInode {
 
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn File>> {
         match self.file_type() {
-            FileType::Regular | FileType::Directory => Ok(ImageFile::new(self)),
+            FileType::Regular | FileType::Directory => Ok(ImageFile::open(self)),
             FileType::Symlink => Err(Errno::ELOOP),
             _ => Err(Errno::ENXIO),
         }

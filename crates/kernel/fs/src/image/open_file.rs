@@ -22,7 +22,7 @@ pub(super) struct ImageFile {
 }
 
 impl ImageFile {
-    pub(super) fn new(image: Arc<ImageInode>) -> Arc<dyn File> {
+    pub(super) fn open(image: Arc<ImageInode>) -> Arc<dyn File> {
         Arc::new(ImageFile {
             inode: Arc::clone(&image) as Arc<dyn Inode>,
             image,

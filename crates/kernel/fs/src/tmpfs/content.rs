@@ -310,7 +310,7 @@ impl Content {
             return file.memory_file();
         }
         self.own()?;
-        self.to_memory()?;
+        self.move_to_memory()?;
         match &self.store {
             Store::Memory(file) => Ok(Arc::clone(file)),
             _ => Err(Errno::ENODEV),
@@ -324,12 +324,12 @@ impl Content {
 
     /// Moves to a memory file if the host gives one; otherwise the heap still serves.
     fn leave_heap(&mut self) {
-        if let Err(error) = self.to_memory() {
+        if let Err(error) = self.move_to_memory() {
             tracing::debug!(%error, "no memory file for a growing file");
         }
     }
 
-    fn to_memory(&mut self) -> Result<()> {
+    fn move_to_memory(&mut self) -> Result<()> {
         let Store::Pages(pages) = &mut self.store else {
             return Ok(());
         };

@@ -138,6 +138,10 @@ impl Inode for Node {
         target.changing()?;
         {
             let mut meta = target.meta.lock();
+            if meta.nlink > 0 {
+                self.shared.budget.take_inode()?;
+                meta.extra_names += 1;
+            }
             meta.nlink += 1;
             meta.ctime = now();
         }
@@ -196,7 +200,7 @@ impl Inode for Node {
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn File>> {
         match &self.body {
-            Body::Regular(_) | Body::Directory(_) => Ok(OpenFile::new(self, flags)),
+            Body::Regular(_) | Body::Directory(_) => Ok(OpenFile::open(self, flags)),
             Body::Symlink(_) => Err(Errno::ELOOP),
             Body::Special(..) => Err(Errno::ENXIO),
         }

@@ -28,6 +28,8 @@ pub(super) struct Meta {
     pub(super) ctime: Timespec,
     pub(super) btime: Timespec,
     pub(super) xattrs: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// Names beyond the first that link(2) made; each takes an inode of the budget, or names would be free.
+    pub(super) extra_names: u64,
 }
 
 impl Meta {
@@ -43,6 +45,7 @@ impl Meta {
             ctime: now,
             btime: now,
             xattrs: BTreeMap::new(),
+            extra_names: 0,
         }
     }
 
@@ -58,6 +61,7 @@ impl Meta {
             ctime: attr.ctime,
             btime: attr.btime,
             xattrs: BTreeMap::new(),
+            extra_names: 0,
         }
     }
 
@@ -255,6 +259,10 @@ impl Node {
                 meta.nlink.saturating_sub(1)
             };
             meta.ctime = now();
+            if meta.extra_names > 0 {
+                meta.extra_names -= 1;
+                self.shared.budget.give_inode();
+            }
             meta.nlink
         };
         if left == 0 && self.layered {
@@ -300,7 +308,8 @@ impl Drop for Node {
                 doomed.extend(last.take_children());
             }
         }
-        if *self.counted.get_mut() {
+        let counted = u64::from(*self.counted.get_mut());
+        for _ in 0..counted + self.meta.get_mut().extra_names {
             self.shared.budget.give_inode();
         }
         self.shared.budget.give_bytes(*self.small_bytes.get_mut());

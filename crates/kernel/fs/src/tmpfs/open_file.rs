@@ -16,7 +16,7 @@ pub(super) struct OpenFile {
 }
 
 impl OpenFile {
-    pub(super) fn new(node: Arc<Node>, flags: u32) -> Arc<dyn File> {
+    pub(super) fn open(node: Arc<Node>, flags: u32) -> Arc<dyn File> {
         Arc::new(OpenFile {
             inode: Arc::clone(&node) as Arc<dyn Inode>,
             node,
