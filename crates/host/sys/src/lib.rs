@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod clock;
+pub mod descriptor;
 pub mod dir;
 pub mod filter;
 pub mod memory_file;

@@ -29,6 +29,15 @@ pub fn set_undumpable() -> io::Result<()> {
     prctl(libc::PR_SET_DUMPABLE, 0)
 }
 
+/// Starts a session of its own: signals of the terminal no longer come here (setsid(2)).
+///
+/// # Errors
+/// `EPERM` for a process group leader.
+pub fn new_session() -> io::Result<()> {
+    // SAFETY: needed because setsid(2) is a foreign function; it takes nothing.
+    check(unsafe { libc::setsid() }.into()).map(drop)
+}
+
 fn prctl(option: libc::c_int, value: libc::c_ulong) -> io::Result<()> {
     // SAFETY: needed because prctl(2) is a foreign function. Only options whose argument is a
     // number come here, so the kernel touches no memory of ours.

@@ -53,6 +53,9 @@ pub enum Stdio {
     Messages,
     /// As `Messages`, but 0 is `/dev/null`; this is what functions get.
     LogOnly,
+    /// To the sandbox process' own 0, 1 and 2, without a message for each piece; what
+    /// `rekindle run` wants.
+    Inherit,
 }
 
 /// Files of the guest: read-only layers below one bounded writable layer.

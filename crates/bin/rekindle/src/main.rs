@@ -1,0 +1,49 @@
+//! The one binary: reads arguments, composes the parts, runs them.
+#![forbid(unsafe_code)]
+
+mod sandbox;
+mod serve;
+
+use clap::Parser;
+use edge_cli::{Cli, Command, ExitCode, Failure, demo, doctor, functions, init, run};
+
+fn main() -> std::process::ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code.into(),
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.code().into()
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<u8, Failure> {
+    match command {
+        // These two start as single threads and must stay so until they say otherwise.
+        Command::Run(args) => return run::run(&args),
+        Command::Sandbox(args) => return sandbox::sandbox(&args),
+        Command::Doctor(args) => doctor::doctor(&args)?,
+        Command::Init(args) => init::init(&args)?,
+        Command::Serve(args) => serve::serve(&args)?,
+        Command::Deploy(args) => block_on(functions::deploy(&args))?,
+        Command::Invoke(args) => block_on(functions::invoke(&args))?,
+        Command::Logs(args) => block_on(functions::logs(&args))?,
+        Command::List(args) => block_on(functions::list(&args))?,
+        Command::Delete(args) => block_on(functions::delete(&args))?,
+        Command::Demo(args) => block_on(demo::demo(&args))?,
+        Command::Bench(_) => {
+            return Err(Failure::new(ExitCode::Failed, "no benchmark of that name")
+                .next("use syscall, start or invoke"));
+        }
+    }
+    Ok(0)
+}
+
+/// A client needs one thread.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::from_error(ExitCode::Failed, &error))?
+        .block_on(work)
+}

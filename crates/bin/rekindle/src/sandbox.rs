@@ -1,0 +1,34 @@
+//! `rekindle sandbox`: one sandbox process.
+
+use std::io::Write;
+
+use edge_cli::{ExitCode, Failure, SandboxArgs};
+use sandbox_confine::jail::Open;
+use sandbox_instance::child::{self, Report};
+
+pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
+    if args.probe {
+        return probe();
+    }
+    let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::NoSandbox, error);
+    let Some(number) = args.fd else {
+        return Err(Failure::new(ExitCode::Usage, "--fd is missing"));
+    };
+    let socket = host_sys::descriptor::adopt(number).map_err(|error| fail(&error))?;
+    let report = if args.verbose {
+        Report::Layers
+    } else {
+        Report::Silent
+    };
+    child::run(socket, report).map_err(|error| fail(&error))?;
+    Ok(0)
+}
+
+/// Enters the jail as a sandbox would and says which layers hold.
+fn probe() -> Result<u8, Failure> {
+    let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::NoSandbox, error);
+    let layers = Open::enter().seal(&[], &[]).map_err(|error| fail(&error))?;
+    let text = serde_json::to_string(&layers.rows()).map_err(|error| fail(&error))?;
+    writeln!(std::io::stdout(), "{text}").map_err(|error| fail(&error))?;
+    Ok(0)
+}

@@ -1,0 +1,92 @@
+//! The arguments of every command.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::output::Format;
+use crate::{demo, doctor, functions, init, run};
+
+/// A self-hosted serverless platform with a Linux kernel of its own around each function.
+#[derive(Debug, Parser)]
+#[command(name = "rekindle", version, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a program in a sandbox, with this terminal.
+    Run(run::RunArgs),
+    /// Serve the Lambda API.
+    Serve(ServeArgs),
+    /// Create a function, or update its code and configuration.
+    Deploy(functions::DeployArgs),
+    /// Call a function.
+    Invoke(functions::InvokeArgs),
+    /// Show a function's log lines.
+    Logs(functions::LogsArgs),
+    /// List the functions.
+    List(functions::ListArgs),
+    /// Delete a function.
+    Delete(functions::DeleteArgs),
+    /// Write a small function to start from.
+    Init(init::InitArgs),
+    /// Say what this machine offers.
+    Doctor(doctor::DoctorArgs),
+    /// Measure this machine and this build.
+    Bench(BenchArgs),
+    /// Deploy two functions to a server of its own and show what their starts consist of.
+    Demo(demo::DemoArgs),
+    /// One sandbox process; started by the node, not by people.
+    #[command(hide = true)]
+    Sandbox(SandboxArgs),
+}
+
+/// `rekindle serve`.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    /// Address to listen at. Anything but loopback is refused: requests are not authenticated yet.
+    #[arg(long, default_value = "127.0.0.1:9000", env = "REKINDLE_LISTEN")]
+    pub listen: SocketAddr,
+    /// Directory for the database and the code of functions; made when missing.
+    #[arg(long, default_value = "rekindle-data", env = "REKINDLE_DATA")]
+    pub data: PathBuf,
+    /// How long an instance that has nothing to do is kept.
+    #[arg(long, default_value = "60s")]
+    pub keep_idle: crate::Span,
+    /// Most instances at once on this machine.
+    #[arg(long, default_value_t = 64)]
+    pub instances: u32,
+}
+
+/// `rekindle bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// syscall, start or invoke.
+    pub name: String,
+    /// Rounds per measurement; more is steadier.
+    #[arg(long)]
+    pub rounds: Option<u32>,
+    /// How to print.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
+    pub format: Format,
+}
+
+/// `rekindle sandbox`.
+#[derive(Args, Clone, Debug)]
+pub struct SandboxArgs {
+    /// Number of the inherited socket to the node.
+    #[arg(long, required_unless_present = "probe")]
+    pub fd: Option<i32>,
+    /// Print which layers of the jail are in force, to standard error.
+    #[arg(long)]
+    pub verbose: bool,
+    /// Enter the jail, print its layers as JSON and leave.
+    #[arg(long, conflicts_with = "fd")]
+    pub probe: bool,
+}

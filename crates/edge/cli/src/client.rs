@@ -1,0 +1,249 @@
+//! Requests to the HTTP API of a `rekindle serve`.
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Uri};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+
+use crate::failure::{ExitCode, Failure};
+
+/// Longest answer that is read; the longest response of a function is 6 MiB.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// What stays as it is in a path segment.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~')
+    .remove(b'$');
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The address is none.
+    #[error("`{0}` is no address of a server")]
+    Endpoint(String),
+    /// Nobody answers there, or the connection broke.
+    #[error("cannot reach {endpoint}")]
+    Unreachable {
+        /// The server's address.
+        endpoint: String,
+        /// Why.
+        source: hyper_util::client::legacy::Error,
+    },
+    /// The answer broke off or was too long.
+    #[error("the answer broke off: {0}")]
+    Broken(String),
+    /// The server refused: status, error type, message.
+    #[error("{kind}: {message}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// `x-amzn-ErrorType`.
+        kind: String,
+        /// Text for people.
+        message: String,
+    },
+    /// The answer is not what the API promises.
+    #[error("the answer makes no sense: {0}")]
+    Nonsense(String),
+}
+
+impl ClientError {
+    /// Whether the server said that there is no such function.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(self, ClientError::Refused { status: 404, .. })
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        match &error {
+            ClientError::Unreachable { .. } => Failure::from_error(ExitCode::Unreachable, &error)
+                .next("start a server with `rekindle serve`, or name one with --endpoint"),
+            ClientError::Refused { status: 404, .. } => {
+                Failure::from_error(ExitCode::Failed, &error)
+                    .next("`rekindle list` shows the functions there are")
+            }
+            _ => Failure::from_error(ExitCode::Failed, &error),
+        }
+    }
+}
+
+/// A successful answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON.
+    ///
+    /// # Errors
+    /// [`ClientError::Nonsense`].
+    pub fn json(&self) -> Result<Value, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|error| ClientError::Nonsense(error.to_string()))
+    }
+
+    /// A header as text; empty when it is missing.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+}
+
+/// A client of one server; keeps its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    endpoint: String,
+    http: HttpClient<HttpConnector, Full<Bytes>>,
+}
+
+impl Client {
+    /// A client of the server at `endpoint`, for example `http://127.0.0.1:9000`.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`].
+    pub fn new(endpoint: &str) -> Result<Client, ClientError> {
+        let endpoint = endpoint.trim_end_matches('/');
+        let endpoint = if endpoint.contains("://") {
+            endpoint.to_owned()
+        } else {
+            format!("http://{endpoint}")
+        };
+        let uri: Uri = endpoint
+            .parse()
+            .map_err(|_| ClientError::Endpoint(endpoint.clone()))?;
+        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+            return Err(ClientError::Endpoint(endpoint));
+        }
+        Ok(Client {
+            endpoint,
+            http: HttpClient::builder(TokioExecutor::new()).build_http(),
+        })
+    }
+
+    /// Where the server is.
+    #[must_use]
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Makes a request; any status from 400 on is [`ClientError::Refused`].
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, ClientError> {
+        let response = self.open(method, path, headers, body.into()).await?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_ANSWER)
+            .collect()
+            .await
+            .map_err(|error| ClientError::Broken(error.to_string()))?
+            .to_bytes();
+        let answer = Answer {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+        };
+        if answer.status >= 400 {
+            return Err(refusal(&answer));
+        }
+        Ok(answer)
+    }
+
+    /// Makes a request whose answer is read piece by piece.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&'static str, String)],
+        body: Bytes,
+    ) -> Result<hyper::Response<hyper::body::Incoming>, ClientError> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.endpoint));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Nonsense(error.to_string()))?;
+        self.http
+            .request(request)
+            .await
+            .map_err(|source| ClientError::Unreachable {
+                endpoint: self.endpoint.clone(),
+                source,
+            })
+    }
+}
+
+fn refusal(answer: &Answer) -> ClientError {
+    let body = answer.json().unwrap_or_default();
+    let text = |key: &str| body.get(key).and_then(Value::as_str).map(str::to_owned);
+    let kind = Some(answer.header("x-amzn-errortype"))
+        .filter(|kind| !kind.is_empty())
+        .map(|kind| kind.split(':').next().unwrap_or(kind).to_owned())
+        .or_else(|| text("__type"))
+        .unwrap_or_else(|| format!("status {}", answer.status));
+    let message = text("message")
+        .or_else(|| text("Message"))
+        .unwrap_or_else(|| String::from_utf8_lossy(&answer.body).into_owned());
+    ClientError::Refused {
+        status: answer.status,
+        kind,
+        message,
+    }
+}
+
+/// A name as one segment of a path.
+#[must_use]
+pub(crate) fn segment(name: &str) -> String {
+    utf8_percent_encode(name, SEGMENT).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn endpoints_are_http_addresses() {
+        assert_eq!(
+            Client::new("127.0.0.1:9000/").unwrap().endpoint(),
+            "http://127.0.0.1:9000"
+        );
+        for bad in ["https://x", "http://", "ftp://a", "a b"] {
+            assert!(Client::new(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn names_stay_one_segment() {
+        assert_eq!(segment("a/../b c"), "a%2F..%2Fb%20c");
+        assert_eq!(segment("hello-1:$LATEST"), "hello-1%3A$LATEST");
+    }
+}

@@ -1,0 +1,281 @@
+//! `rekindle demo`: two functions, cold and warm, and what their starts consist of.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use clap::Args;
+use serde::Serialize;
+
+use crate::client::Client;
+use crate::failure::{ExitCode, Failure};
+use crate::functions::{self, Invocation};
+use crate::output::{Format, Table};
+use crate::{EnvVar, Span};
+
+/// How often each function is called warm.
+const WARM_CALLS: usize = 20;
+
+/// How often the native start is measured.
+const NATIVE_STARTS: usize = 5;
+
+/// How long the server may take to answer first.
+const SERVER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Arguments of `rekindle demo`.
+#[derive(Args, Clone, Debug)]
+pub struct DemoArgs {
+    /// Directory with hello-python and hello-node.
+    #[arg(long, default_value = "examples")]
+    pub examples: PathBuf,
+    /// How to print.
+    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
+    pub format: Format,
+}
+
+struct Example {
+    name: &'static str,
+    runtime: &'static str,
+    handler: &'static str,
+    /// The same interpreter started natively with an empty program.
+    native: &'static [&'static str],
+}
+
+const EXAMPLES: [Example; 2] = [
+    Example {
+        name: "hello-python",
+        runtime: "python3.11",
+        handler: "app.handler",
+        native: &["/usr/bin/python3", "-c", "pass"],
+    },
+    Example {
+        name: "hello-node",
+        runtime: "nodejs20.x",
+        handler: "index.handler",
+        native: &["/usr/bin/node", "-e", "0"],
+    },
+];
+
+/// What was measured of one function, in milliseconds.
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    function: String,
+    answer: String,
+    cold_round_trip_ms: f64,
+    stages_ms: Vec<(String, f64)>,
+    warm_p50_ms: f64,
+    native_start_ms: Option<f64>,
+}
+
+/// A server of its own; ends with this value.
+struct Server {
+    child: Child,
+    data: PathBuf,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // An orderly end first, so that its sandboxes end too.
+        let _ = Command::new("kill")
+            .arg(self.child.id().to_string())
+            .status();
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < deadline {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.data);
+    }
+}
+
+/// Runs the demonstration.
+///
+/// # Errors
+/// When any step of it fails.
+pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
+    let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::Failed, error);
+    let started = Instant::now();
+    let data = std::env::temp_dir().join(format!("rekindle-demo-{}", std::process::id()));
+    std::fs::create_dir(&data).map_err(|error| fail(&error))?;
+    let address = free_address().map_err(|error| fail(&error))?;
+    progress(args, started, &format!("serving at http://{address}"));
+    let _server = serve(address, data).map_err(|error| fail(&error))?;
+    let client = Client::new(&format!("http://{address}"))?;
+    wait_for(&client).await?;
+    let mut rows = Vec::new();
+    for example in &EXAMPLES {
+        progress(args, started, &format!("deploying {}", example.name));
+        deploy(args, example, &client).await?;
+        progress(args, started, &format!("calling {}", example.name));
+        rows.push(measure(example, &client).await?);
+    }
+    print(args, &rows).map_err(|error| fail(&error))
+}
+
+fn progress(args: &DemoArgs, started: Instant, step: &str) {
+    if args.format == Format::Text {
+        eprintln!("[{:>6.2} s] {step}", started.elapsed().as_secs_f64());
+    }
+}
+
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+fn serve(address: SocketAddr, data: PathBuf) -> io::Result<Server> {
+    let log = std::fs::File::create(data.join("serve.log"))?;
+    let child = Command::new("/proc/self/exe")
+        .args(["serve", "--listen", &address.to_string(), "--data"])
+        .arg(data.join("data"))
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    Ok(Server { child, data })
+}
+
+async fn wait_for(client: &Client) -> Result<(), Failure> {
+    let deadline = Instant::now() + SERVER_WITHIN;
+    loop {
+        let path = "/2015-03-31/functions/";
+        match client.request(http::Method::GET, path, &[], "").await {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > deadline => return Err(error.into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
+    }
+}
+
+async fn deploy(args: &DemoArgs, example: &Example, client: &Client) -> Result<(), Failure> {
+    functions::upload(
+        client,
+        &functions::DeployArgs {
+            code: args.examples.join(example.name),
+            name: Some(example.name.to_owned()),
+            runtime: Some(example.runtime.to_owned()),
+            handler: Some(example.handler.to_owned()),
+            memory: Some(256),
+            timeout: Some(Span(Duration::from_secs(30))),
+            env: vec![EnvVar("GREETING".into(), "hello".into())],
+            common: functions::Common {
+                endpoint: client.endpoint().to_owned(),
+                format: args.format,
+            },
+        },
+    )
+    .await
+    .map(drop)
+}
+
+async fn measure(example: &Example, client: &Client) -> Result<Row, Failure> {
+    let event = || Bytes::from_static(br#"{"name": "Rekindle"}"#);
+    let cold = checked(
+        example,
+        functions::call(client, example.name, event()).await?,
+    )?;
+    let mut warm = Vec::new();
+    for _ in 0..WARM_CALLS {
+        let call = checked(
+            example,
+            functions::call(client, example.name, event()).await?,
+        )?;
+        warm.push(call.round_trip);
+    }
+    warm.sort();
+    Ok(Row {
+        function: example.name.to_owned(),
+        answer: String::from_utf8_lossy(&cold.body).into_owned(),
+        cold_round_trip_ms: milliseconds(cold.round_trip),
+        stages_ms: cold
+            .stages
+            .iter()
+            .map(|(name, time)| (name.clone(), milliseconds(*time)))
+            .collect(),
+        warm_p50_ms: milliseconds(warm[warm.len() / 2]),
+        native_start_ms: native_start(example.native),
+    })
+}
+
+fn checked(example: &Example, call: Invocation) -> Result<Invocation, Failure> {
+    if call.error.is_empty() {
+        return Ok(call);
+    }
+    Err(Failure::new(
+        ExitCode::Function,
+        format!(
+            "{} failed: {}\n{}",
+            example.name,
+            String::from_utf8_lossy(&call.body),
+            String::from_utf8_lossy(&call.log)
+        ),
+    ))
+}
+
+fn native_start(command: &[&str]) -> Option<f64> {
+    let (program, arguments) = command.split_first()?;
+    if !Path::new(program).exists() {
+        return None;
+    }
+    let mut times = Vec::new();
+    for _ in 0..NATIVE_STARTS {
+        let started = Instant::now();
+        let status = Command::new(program).args(arguments).status().ok()?;
+        if !status.success() {
+            return None;
+        }
+        times.push(started.elapsed());
+    }
+    times.sort();
+    Some(milliseconds(times[times.len() / 2]))
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn print(args: &DemoArgs, rows: &[Row]) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if args.format == Format::Json {
+        serde_json::to_writer_pretty(&mut out, rows)?;
+        return writeln!(out);
+    }
+    let mut head = vec![""];
+    head.extend(rows.iter().map(|row| row.function.as_str()));
+    let mut table = Table::new(&head);
+    let figure = |value: Option<f64>| value.map_or("-".to_owned(), |v| format!("{v:.2} ms"));
+    let mut line = |name: &str, value: &dyn Fn(&Row) -> Option<f64>| {
+        let mut cells = vec![name.to_owned()];
+        cells.extend(rows.iter().map(|row| figure(value(row))));
+        table.row(cells);
+    };
+    let mut stages: Vec<&str> = Vec::new();
+    for (name, _) in rows.iter().flat_map(|row| &row.stages_ms) {
+        if !stages.contains(&name.as_str()) {
+            stages.push(name);
+        }
+    }
+    for stage in stages {
+        let of_stage = |row: &Row| {
+            row.stages_ms
+                .iter()
+                .find(|(name, _)| name == stage)
+                .map(|(_, time)| *time)
+        };
+        line(&format!("  {}", stage.replace('_', " ")), &of_stage);
+    }
+    line("cold, round trip", &|row| Some(row.cold_round_trip_ms));
+    line("warm, round trip p50", &|row| Some(row.warm_p50_ms));
+    line("native interpreter start", &|row| row.native_start_ms);
+    for row in rows {
+        writeln!(out, "{} answered {}", row.function, row.answer)?;
+    }
+    writeln!(out, "\n{table}")?;
+    out.flush()
+}

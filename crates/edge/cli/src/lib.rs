@@ -1,0 +1,25 @@
+//! What people type: arguments, output for people and for programs, exit codes.
+//!
+//! Commands that talk to a server ([`functions`]) know only its HTTP address; [`run`] knows
+//! only the messages of a sandbox process. Nothing here links the kernel.
+#![forbid(unsafe_code)]
+
+mod args;
+mod client;
+pub mod demo;
+pub mod doctor;
+mod failure;
+pub mod functions;
+pub mod init;
+mod measure;
+mod output;
+mod package;
+pub mod run;
+mod values;
+
+pub use args::{BenchArgs, Cli, Command, SandboxArgs, ServeArgs};
+pub use client::{Client, ClientError};
+pub use failure::{ExitCode, Failure};
+pub use measure::{Bytes, Span};
+pub use output::{Format, Table};
+pub use values::{EnvVar, MountArg, RootFsArg};

@@ -1,0 +1,35 @@
+//! Why a sandbox could not be built.
+
+use proto_sandbox::FailureKind;
+
+/// A failure with who is at fault and a text for a person.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Failure {
+    /// Who is at fault.
+    pub kind: FailureKind,
+    /// For a person.
+    pub message: String,
+}
+
+impl Failure {
+    /// The host lacks something.
+    pub(crate) fn host(what: &str, error: &dyn std::error::Error) -> Failure {
+        Failure::with_causes(FailureKind::Host, what, error)
+    }
+
+    /// The root file system cannot be put together.
+    pub(crate) fn rootfs(what: &str, error: &dyn std::error::Error) -> Failure {
+        Failure::with_causes(FailureKind::RootFs, what, error)
+    }
+
+    fn with_causes(kind: FailureKind, what: &str, error: &dyn std::error::Error) -> Failure {
+        let mut message = format!("{what}: {error}");
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message.push_str(&format!(": {error}"));
+            cause = error.source();
+        }
+        Failure { kind, message }
+    }
+}
