@@ -27,7 +27,10 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
 /// Enters the jail as a sandbox would and says which layers hold.
 fn probe() -> Result<u8, Failure> {
     let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::NoSandbox, error);
-    let layers = Open::enter().seal(&[], &[]).map_err(|error| fail(&error))?;
+    let mut jail = Open::enter();
+    jail.restrict_files(&[], &[])
+        .map_err(|error| fail(&error))?;
+    let layers = jail.seal().map_err(|error| fail(&error))?;
     let text = serde_json::to_string(&layers.rows()).map_err(|error| fail(&error))?;
     writeln!(std::io::stdout(), "{text}").map_err(|error| fail(&error))?;
     Ok(0)

@@ -63,13 +63,20 @@ impl ProcessPlatform {
     /// # Errors
     /// When the host refuses user notification, ptrace or another thread.
     pub fn new() -> Result<ProcessPlatform, PlatformError> {
+        ProcessPlatform::with_proc(ProcDir::open().map_err(refused("open /proc"))?)
+    }
+
+    /// As [`new`](ProcessPlatform::new), where `/proc` is no longer in sight but was opened before.
+    ///
+    /// # Errors
+    /// As [`new`](ProcessPlatform::new).
+    pub fn with_proc(proc: ProcDir) -> Result<ProcessPlatform, PlatformError> {
         keeper::start().map_err(refused("start the keeper"))?;
         let arena = Arena::new()
             .map(Arc::new)
             .map_err(refused("map the command pages"))?;
         let template =
             keeper::make_template(arena.clone()).map_err(refused("make the first stub"))?;
-        let proc = ProcDir::open().map_err(refused("open /proc"))?;
         let shared = Arc::new(Shared {
             arena,
             template,

@@ -58,6 +58,8 @@ pub enum JailError {
 pub struct Open {
     namespaces: Layer,
     own_mounts: bool,
+    empty_root: Layer,
+    landlock: Layer,
 }
 
 impl Open {
@@ -76,6 +78,8 @@ impl Open {
             Err(error) => Open {
                 namespaces: Layer::missing(error),
                 own_mounts: false,
+                empty_root: Layer::missing("not applied"),
+                landlock: Layer::missing("not applied"),
             },
         }
     }
@@ -107,20 +111,24 @@ impl Open {
         Open {
             namespaces: Layer::in_force(names.join(" ")),
             own_mounts: true,
+            empty_root: Layer::missing("not applied"),
+            landlock: Layer::missing("not applied"),
         }
     }
 
-    /// Closes the jail for good, for all threads. From here on the process opens nothing but files beneath
-    /// the given directories.
+    /// Leaves the host's file tree behind. From here on this process, and every thread and process it starts, opens nothing but files
+    /// beneath the given directories. Call it with one thread, before the first stub is made: Landlock
+    /// lets a process trace only those of its own domain.
     ///
     /// # Errors
-    /// When a layer that every host has cannot be applied.
-    pub fn seal(
-        self,
+    /// When privileges could not be given up.
+    pub fn restrict_files(
+        &mut self,
         read_only: &[BorrowedFd<'_>],
         writable: &[BorrowedFd<'_>],
-    ) -> Result<Layers, JailError> {
-        let empty_root = if self.own_mounts {
+    ) -> Result<(), JailError> {
+        // Landlock forbids changes of mounts.
+        self.empty_root = if self.own_mounts {
             match namespace::enter_empty_root() {
                 Ok(()) => Layer::in_force(""),
                 Err(error) => Layer::missing(error),
@@ -128,17 +136,26 @@ impl Open {
         } else {
             Layer::missing("no own mount namespace")
         };
+        privilege::set_no_new_privs().map_err(JailError::Privileges)?;
+        self.landlock = files::restrict(read_only, writable);
+        Ok(())
+    }
+
+    /// Closes the jail for good, for all threads.
+    ///
+    /// # Errors
+    /// When a layer that every host has cannot be applied.
+    pub fn seal(self) -> Result<Layers, JailError> {
         let rlimits = limit_resources();
         privilege::set_no_new_privs().map_err(JailError::Privileges)?;
-        let landlock = files::restrict(read_only, writable);
         privilege::drop_capabilities().map_err(JailError::Privileges)?;
         let list = program::with_own_pid(&PROGRAM, std::process::id());
         filter::install(&list, Scope::Process).map_err(JailError::Seccomp)?;
         Ok(Layers {
             seccomp: Layer::in_force(format!("{} host calls", crate::ALLOWED.len())),
-            landlock,
+            landlock: self.landlock,
             namespaces: self.namespaces,
-            empty_root,
+            empty_root: self.empty_root,
             privileges: Layer::in_force("no capabilities, no new ones"),
             rlimits,
         })

@@ -1,12 +1,13 @@
 //! The life of a sandbox process, as its parent sees it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use host_sys::proc::ProcDir;
 use kernel_core::CpuFacts;
 use kernel_core::task::ExitStatus as GuestExit;
 use platform_process::ProcessPlatform;
@@ -80,6 +81,18 @@ struct Stages<'a> {
 }
 
 impl Stages<'_> {
+    /// Reports two stages that were interleaved: the second took `part` of the time since the last.
+    fn split(&mut self, first: StageName, second: StageName, part: Duration) {
+        let now = Instant::now();
+        let whole = now.duration_since(self.last);
+        self.last = now;
+        for (name, time) in [(first, whole.saturating_sub(part)), (second, part)] {
+            let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+            self.outbox
+                .send(&FromSandbox::Stage { name, nanoseconds }, &[]);
+        }
+    }
+
     fn done(&mut self, name: StageName) {
         let now = Instant::now();
         let nanoseconds =
@@ -92,27 +105,34 @@ impl Stages<'_> {
 
 fn boot(
     spec: &StartSpec,
-    jail: Open,
+    mut jail: Open,
     report: Report,
     outbox: &Arc<Outbox>,
     began: Instant,
 ) -> Result<Instance, Failure> {
+    let facts = host_facts().map_err(|e| Failure::host("cannot read what the host offers", &e))?;
+    let own = OwnMemory::open().map_err(|e| Failure::host("cannot open /proc/self/statm", &e))?;
+    let proc = ProcDir::open().map_err(|e| Failure::host("cannot open /proc", &e))?;
+    let tree_began = Instant::now();
+    let tree = rootfs::build(spec)?;
+    let mut tree_time = tree_began.elapsed();
+    let readable: Vec<_> = tree.readable.iter().map(|f| f.as_fd()).collect();
+    jail.restrict_files(&readable, &[])
+        .map_err(|e| Failure::host("cannot close the jail", &e))?;
+    // Before any other thread: the first stub is forked from this process.
+    let platform = ProcessPlatform::with_proc(proc)
+        .map_err(|e| Failure::host("cannot start the process platform", &e))?;
+    let assembly = Instant::now();
+    let system = assemble(spec, Arc::new(platform), &facts, &tree)?;
+    tree_time += assembly.elapsed();
+    let layers = jail
+        .seal()
+        .map_err(|e| Failure::host("cannot close the jail", &e))?;
     let mut stages = Stages {
         outbox,
         last: began,
     };
-    let facts = host_facts().map_err(|e| Failure::host("cannot read what the host offers", &e))?;
-    // Before any other thread: the first stub is forked from this process.
-    let platform = ProcessPlatform::new()
-        .map_err(|e| Failure::host("cannot start the process platform", &e))?;
-    let own = OwnMemory::open().map_err(|e| Failure::host("cannot open /proc/self/statm", &e))?;
-    stages.done(StageName::Sandbox);
-    let tree = rootfs::build(spec)?;
-    let system = assemble(spec, Arc::new(platform), &facts, &tree)?;
-    stages.done(StageName::RootFs);
-    let layers = jail
-        .seal(&[], &[])
-        .map_err(|e| Failure::host("cannot close the jail", &e))?;
+    stages.split(StageName::Sandbox, StageName::RootFs, tree_time);
     if report == Report::Layers {
         eprintln!("rekindle: jail: {layers}");
     }

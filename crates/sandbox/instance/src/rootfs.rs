@@ -1,5 +1,6 @@
 //! The guest's file tree from its specification.
 
+use std::fs::File;
 use std::path::Path as HostPath;
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -22,7 +23,14 @@ pub(crate) struct Tree {
     pub(crate) mounts: Arc<MountTable>,
     kernel: Arc<OnceLock<Weak<System>>>,
     shm: Budget,
+    /// Host directories that the jail must leave readable.
+    pub(crate) readable: Vec<File>,
 }
+
+/// What the host view shows; names that the machine does not have are left out.
+const HOST_TOPS: [&str; 9] = [
+    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/etc",
+];
 
 /// Everything below `/` but `/proc`, `/sys` and `/dev/pts`, which need the kernel.
 pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
@@ -37,13 +45,19 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
     };
     let mut layers: Vec<Arc<dyn Inode>> = Vec::new();
     let mut host = false;
+    // Memory figures of stubs come from the jail's own /proc.
+    let mut readable = vec![open_directory("/proc".as_ref())?];
     for layer in &spec.rootfs.layers {
         let fs = match layer {
             Layer::Host => {
                 host = true;
+                readable.extend(HOST_TOPS.iter().filter_map(|top| File::open(top).ok()));
                 host_view::host_layer()
             }
-            Layer::Directory(path) => ImageFs::whole(path),
+            Layer::Directory(path) => {
+                readable.push(open_directory(path)?);
+                ImageFs::whole(path)
+            }
         };
         layers.push(
             fs.map_err(|e| Failure::rootfs("cannot open a layer", &e))?
@@ -82,16 +96,21 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
         inodes: 1024,
     });
     let dev = dev::dev_fs(devices, &vfs.drivers, Arc::new(entropy)).map_err(failed)?;
-    let tree = Tree {
+    let mut tree = Tree {
         mounts,
         kernel,
         shm: budget,
+        readable,
     };
     tree.put(dev, "devtmpfs", "/dev").map_err(failed)?;
     for mount in &spec.rootfs.mounts {
         tree.mount(mount)?;
     }
     Ok(tree)
+}
+
+fn open_directory(path: &HostPath) -> Result<File, Failure> {
+    File::open(path).map_err(|e| Failure::rootfs(&format!("cannot open {}", path.display()), &e))
 }
 
 impl Tree {
@@ -131,7 +150,7 @@ impl Tree {
         At::cwd(&fs, &root).find(path.as_bytes(), LastLink::Follow)
     }
 
-    fn mount(&self, mount: &Mount) -> Result<(), Failure> {
+    fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
         let text = format!(
             "cannot mount {} at {}",
             mount.source.display(),
@@ -141,6 +160,7 @@ impl Tree {
         self.make_directories(&mount.target).map_err(failed)?;
         let image =
             ImageFs::whole(HostPath::new(&mount.source)).map_err(|e| Failure::rootfs(&text, &e))?;
+        self.readable.push(open_directory(&mount.source)?);
         let place = self.find(&mount.target).map_err(failed)?;
         let source = mount.source.to_string_lossy();
         let (fs, flags): (Arc<dyn FileSystem>, _) = match mount.access {
