@@ -94,7 +94,10 @@ mod tests {
         let first = package(directory.path()).unwrap();
         assert_eq!(first, package(directory.path()).unwrap());
         let mut archive = zip::ZipArchive::new(Cursor::new(first)).unwrap();
-        let mut names: Vec<String> = archive.file_names().map(str::to_owned).collect();
+        let mut names: Vec<String> = archive
+            .file_names()
+            .map(|name| name.unwrap().into_owned())
+            .collect();
         names.sort();
         assert_eq!(names, ["app.py", "lib/b.py"]);
         assert_eq!(archive.by_name("app.py").unwrap().size(), 6);

@@ -118,12 +118,7 @@ impl Tree {
     pub(crate) fn attach(&self, system: &Arc<System>) -> Result<(), Failure> {
         let failed = |e: Errno| Failure::rootfs("cannot mount the kernel's own file systems", &e);
         let _ = self.kernel.set(Arc::downgrade(system));
-        self.put(
-            Arc::clone(&system.objects.devpts) as Arc<dyn FileSystem>,
-            "devpts",
-            "/dev/pts",
-        )
-        .map_err(failed)?;
+        system.mount_own().map_err(failed)?;
         let shm = RootAttr {
             mode: 0o1777,
             uid: 0,
