@@ -1,0 +1,226 @@
+//! Serves the Lambda Runtime API on an address inside the sandbox: the state machine of
+//! `sandbox-runtime` behind a listener of the sandbox's own network.
+//!
+//! It has no thread. A guest that sends runs the server inside its own system call, by the
+//! notification that its bytes cause; the answer is in its buffer when the call returns.
+//! Whoever delivers an event runs it too. Two at once do not wait for each other: the second
+//! leaves a note and the first goes round again.
+//!
+//! # Locks
+//! `ApiServer::state` is taken before the locks of the network and is never waited for by a
+//! notification. The sink is called with it held, so that events keep their order; a sink
+//! must not call back and must not stop the guest itself (the guest's thread may be the
+//! one that runs it): it hands that to a thread of its own.
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use base_abi::Errno;
+use kernel_net::NetStack;
+use kernel_net::endpoint::{Listener, Stream};
+use kernel_vfs::{Events, Notify, Registration};
+use parking_lot::Mutex;
+use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u16 = 64;
+/// Bytes read from a connection at once.
+const READ_SIZE: usize = 64 * 1024;
+
+/// Receives what the guest's runtime does, in order.
+pub type Sink = Box<dyn Fn(RuntimeEvent) + Send + Sync>;
+
+/// The Runtime API of one sandbox; it ends when dropped.
+pub struct ApiServer {
+    listener: Listener,
+    sink: Sink,
+    state: Mutex<State>,
+    /// Something happened that the one who runs the server may not have seen.
+    again: AtomicBool,
+    myself: Weak<ApiServer>,
+}
+
+struct State {
+    runtime: Runtime,
+    connections: BTreeMap<ConnectionId, Connection>,
+    buffer: Box<[u8]>,
+    _listening: Vec<Registration>,
+}
+
+struct Connection {
+    stream: Stream,
+    /// Read, and not taken by the state machine yet.
+    held: Vec<u8>,
+    ended: bool,
+    _registrations: Vec<Registration>,
+}
+
+impl ApiServer {
+    /// Listens at `address` of the sandbox.
+    ///
+    /// # Errors
+    /// `EADDRNOTAVAIL` when the address is not the sandbox's, `EADDRINUSE`, `ENFILE`.
+    pub fn start(
+        stack: &Arc<NetStack>,
+        address: SocketAddr,
+        limits: Limits,
+        sink: Sink,
+    ) -> Result<Arc<Self>, Errno> {
+        let listener = Listener::bind(stack, address, BACKLOG)?;
+        let state = Mutex::new(State {
+            runtime: Runtime::new(limits),
+            connections: BTreeMap::new(),
+            buffer: vec![0; READ_SIZE].into_boxed_slice(),
+            _listening: Vec::new(),
+        });
+        let server = Arc::new_cyclic(|myself| Self {
+            listener,
+            sink,
+            state,
+            again: AtomicBool::new(false),
+            myself: Weak::clone(myself),
+        });
+        let target: Arc<dyn Notify> = Arc::clone(&server) as Arc<dyn Notify>;
+        let (listening, _) = server.listener.watch(target, Events::IN);
+        server.state.lock()._listening = listening;
+        server.run();
+        Ok(server)
+    }
+
+    /// Hands an event to the guest's runtime, now or when it asks for one.
+    ///
+    /// # Errors
+    /// [`Busy`] while it works on another.
+    pub fn deliver(&self, event: Event) -> Result<(), Busy> {
+        self.state.lock().runtime.deliver(event)?;
+        self.run();
+        Ok(())
+    }
+
+    /// Does whatever can be done now.
+    fn run(&self) {
+        loop {
+            self.again.store(true, Ordering::SeqCst);
+            let Some(mut state) = self.state.try_lock() else {
+                // Whoever holds it looks at `again` after letting go.
+                return;
+            };
+            while self.again.swap(false, Ordering::SeqCst) {
+                self.turn(&mut state);
+            }
+            drop(state);
+            if !self.again.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    fn turn(&self, state: &mut State) {
+        self.accept(state);
+        let State {
+            runtime,
+            connections,
+            buffer,
+            ..
+        } = state;
+        for (id, connection) in connections.iter_mut() {
+            while connection.write(*id, runtime) | connection.read(*id, runtime, buffer) {}
+        }
+        // Events handed over meanwhile may be output of connections that were looked at before.
+        connections.retain(|id, connection| {
+            connection.write(*id, runtime);
+            let finished = runtime.is_finished(*id);
+            if finished {
+                runtime.close(*id);
+            }
+            !finished
+        });
+        while let Some(event) = runtime.next_event() {
+            (self.sink)(event);
+        }
+    }
+
+    fn accept(&self, state: &mut State) {
+        let Some(target) = self.myself.upgrade() else {
+            return;
+        };
+        while let Ok(stream) = self.listener.accept() {
+            // One too many is dropped, which resets it.
+            let Some(id) = state.runtime.open() else {
+                continue;
+            };
+            let target: Arc<dyn Notify> = Arc::clone(&target) as Arc<dyn Notify>;
+            let interest = Events::IN | Events::OUT | Events::RDHUP;
+            let (registrations, _) = stream.watch(target, interest);
+            let connection = Connection {
+                stream,
+                held: Vec::new(),
+                ended: false,
+                _registrations: registrations,
+            };
+            state.connections.insert(id, connection);
+        }
+    }
+}
+
+impl Notify for ApiServer {
+    fn notify(&self, _: Events) {
+        self.run();
+    }
+}
+
+impl Connection {
+    /// Sends what fits; whether anything did.
+    fn write(&mut self, id: ConnectionId, runtime: &mut Runtime) -> bool {
+        let output = runtime.output(id);
+        if output.is_empty() {
+            return false;
+        }
+        match self.stream.write(output) {
+            Ok(count) => {
+                runtime.consume_output(id, count);
+                count > 0
+            }
+            Err(Errno::EAGAIN | Errno::ENOBUFS) => false,
+            Err(error) => {
+                tracing::debug!(?error, "a runtime hung up");
+                runtime.close(id);
+                self.ended = true;
+                false
+            }
+        }
+    }
+
+    /// Takes what has come; whether anything has.
+    fn read(&mut self, id: ConnectionId, runtime: &mut Runtime, buffer: &mut [u8]) -> bool {
+        if !self.held.is_empty() {
+            let taken = runtime.input(id, &self.held);
+            self.held.drain(..taken);
+            return taken > 0;
+        }
+        if self.ended {
+            return false;
+        }
+        match self.stream.read(buffer) {
+            Ok(0) => {
+                self.ended = true;
+                runtime.end_of_input(id);
+                true
+            }
+            Ok(count) => {
+                let taken = runtime.input(id, &buffer[..count]);
+                self.held.extend_from_slice(&buffer[taken..count]);
+                true
+            }
+            Err(Errno::EAGAIN) => false,
+            Err(_) => {
+                self.ended = true;
+                runtime.close(id);
+                false
+            }
+        }
+    }
+}

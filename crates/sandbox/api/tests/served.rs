@@ -1,0 +1,203 @@
+//! A guest's sockets against the served Runtime API.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use base_abi::{Errno, net};
+use kernel_net::{Address, Caller, MsgFlags, NetStack, Outgoing, Socket, StackConfig};
+use proto_sandbox::EventHead;
+use sandbox_api::ApiServer;
+use sandbox_runtime::{Event, Limits, RuntimeEvent};
+
+const NEXT: &[u8] = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n";
+
+struct Served {
+    stack: Arc<NetStack>,
+    server: Arc<ApiServer>,
+    address: SocketAddr,
+    events: Arc<Mutex<Vec<RuntimeEvent>>>,
+}
+
+fn serve() -> Served {
+    let address: SocketAddr = proto_sandbox::RUNTIME_API_ADDRESS.parse().unwrap();
+    let config = StackConfig {
+        addresses: vec![address.ip()],
+        ..StackConfig::default()
+    };
+    let stack = NetStack::new(config);
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&events);
+    let sink = Box::new(move |event| seen.lock().unwrap().push(event));
+    let server = ApiServer::start(&stack, address, Limits::default(), sink).unwrap();
+    Served {
+        stack,
+        server,
+        address,
+        events,
+    }
+}
+
+impl Served {
+    fn connect(&self) -> Arc<dyn Socket> {
+        let caller = Caller::kernel();
+        let socket = self
+            .stack
+            .socket(&caller, net::AF_INET, net::SOCK_STREAM, 0)
+            .unwrap();
+        let SocketAddr::V4(address) = self.address else {
+            panic!()
+        };
+        let address = Address::V4(address);
+        match socket.connect(&caller, &address) {
+            Ok(()) | Err(Errno::EINPROGRESS) => socket,
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    fn events(&self) -> Vec<RuntimeEvent> {
+        std::mem::take(&mut self.events.lock().unwrap())
+    }
+
+    fn deliver(&self, payload: &[u8]) {
+        let head = EventHead {
+            request_id: "r".into(),
+            ..EventHead::default()
+        };
+        self.server
+            .deliver(Event {
+                head,
+                payload: payload.to_vec(),
+            })
+            .unwrap();
+    }
+}
+
+/// Sends all of it, taking room as it comes.
+fn send(socket: &Arc<dyn Socket>, mut data: &[u8]) {
+    while !data.is_empty() {
+        let count = socket
+            .send(&Caller::kernel(), Outgoing::bytes(data))
+            .unwrap();
+        data = &data[count..];
+    }
+}
+
+fn receive(socket: &Arc<dyn Socket>) -> Vec<u8> {
+    let mut all = Vec::new();
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(got) = socket.recv(&mut buffer, MsgFlags::empty()) {
+        if got.copied == 0 {
+            break;
+        }
+        all.extend_from_slice(&buffer[..got.copied]);
+    }
+    all
+}
+
+#[test]
+fn events_go_round_inside_the_calls_that_cause_them() {
+    let served = serve();
+    let socket = served.connect();
+    send(&socket, NEXT);
+    assert_eq!(
+        served.events(),
+        [RuntimeEvent::Connected, RuntimeEvent::Ready]
+    );
+    for round in 0..3 {
+        served.deliver(b"{}");
+        assert!(
+            String::from_utf8(receive(&socket))
+                .unwrap()
+                .ends_with("\r\n\r\n{}"),
+            "{round}"
+        );
+        send(&socket, b"POST /2018-06-01/runtime/invocation/r/response HTTP/1.1\r\nContent-Length: 2\r\n\r\n42");
+        assert!(receive(&socket).starts_with(b"HTTP/1.1 202 "));
+        assert!(
+            matches!(&served.events()[..], [RuntimeEvent::Response { payload, .. }] if payload == b"42")
+        );
+        send(&socket, NEXT);
+        assert_eq!(served.events(), [RuntimeEvent::Idle]);
+    }
+}
+
+#[test]
+fn events_and_answers_larger_than_any_buffer_pass() {
+    let served = serve();
+    let socket = served.connect();
+    let large = vec![b'x'; 6_000_000];
+    served.deliver(&large);
+    send(&socket, NEXT);
+    let got = receive(&socket);
+    assert!(
+        got.ends_with(&large[..]) && got.len() < large.len() + 1000,
+        "{}",
+        got.len()
+    );
+    let head = format!(
+        "POST /2018-06-01/runtime/invocation/r/response HTTP/1.1\r\nContent-Length: {}\r\n\r\n",
+        large.len()
+    );
+    send(&socket, head.as_bytes());
+    send(&socket, &large);
+    assert!(
+        served.events().iter().any(
+            |event| matches!(event, RuntimeEvent::Response { payload, .. } if *payload == large)
+        )
+    );
+}
+
+#[test]
+fn a_runtime_that_hangs_up_is_noticed() {
+    let served = serve();
+    let socket = served.connect();
+    send(&socket, NEXT);
+    served.deliver(b"{}");
+    send(
+        &socket,
+        b"POST /2018-06-01/runtime/invocation/r/response HTTP/1.1\r\nContent-Length: 9\r\n\r\n42",
+    );
+    served.events();
+    socket.close();
+    assert!(matches!(&served.events()[..], [RuntimeEvent::Error { .. }]));
+    let socket = served.connect();
+    send(&socket, NEXT);
+    assert_eq!(served.events(), [RuntimeEvent::Idle]);
+}
+
+#[test]
+fn connections_beyond_the_limit_are_refused_and_closed_ones_make_room() {
+    let served = serve();
+    let mut sockets: Vec<_> = (0..Limits::default().connections)
+        .map(|_| served.connect())
+        .collect();
+    let refused = served.connect();
+    assert!(!matches!(
+        refused.recv(&mut [0; 8], MsgFlags::empty()),
+        Err(Errno::EAGAIN)
+    ));
+    sockets.pop().unwrap().close();
+    let socket = served.connect();
+    send(&socket, b"GET /ping HTTP/1.1\r\n\r\n");
+    assert!(receive(&socket).ends_with(b"pong"));
+}
+
+#[test]
+fn guests_that_send_from_many_threads_are_all_answered() {
+    let served = serve();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let socket = served.connect();
+                for _ in 0..200 {
+                    send(&socket, b"GET /ping HTTP/1.1\r\n\r\n");
+                    let mut got = Vec::new();
+                    while !got.ends_with(b"pong") {
+                        got.extend(receive(&socket));
+                        std::thread::yield_now();
+                    }
+                }
+            });
+        }
+    });
+}
