@@ -25,6 +25,23 @@ fn hex(addr: SocketAddr, domain: u32) -> String {
 }
 
 impl NetStack {
+    /// A table of `/proc/net` by its file name.
+    #[must_use]
+    pub fn proc_table(&self, name: &str) -> Option<String> {
+        Some(match name {
+            "tcp" => self.proc_tcp(),
+            "tcp6" => self.proc_tcp6(),
+            "udp" => self.proc_udp(),
+            "udp6" => self.proc_udp6(),
+            "unix" => self.proc_unix(),
+            "sockstat" => self.proc_sockstat(),
+            "dev" => self.proc_dev(),
+            "route" => self.proc_route(),
+            "if_inet6" => self.proc_if_inet6(),
+            _ => return None,
+        })
+    }
+
     /// `/proc/net/tcp`.
     #[must_use]
     pub fn proc_tcp(&self) -> String {

@@ -27,6 +27,7 @@ pub(crate) struct Ledger {
     /// Descriptions of dropped messages, to be closed where no lock is held and not recursively.
     graveyard: Mutex<Vec<Arc<Description>>>,
     digging: AtomicBool,
+    sweep_wanted: AtomicBool,
 }
 
 #[derive(Default)]
@@ -63,6 +64,7 @@ impl Ledger {
             state: Mutex::default(),
             graveyard: Mutex::default(),
             digging: AtomicBool::new(false),
+            sweep_wanted: AtomicBool::new(false),
         })
     }
 
@@ -90,12 +92,6 @@ impl Ledger {
         })
     }
 
-    /// Descriptors in flight.
-    #[cfg(test)]
-    pub(crate) fn in_flight(&self) -> usize {
-        self.state.lock().total
-    }
-
     fn land(&self, descriptions: &[Arc<Description>]) {
         let mut state = self.state.lock();
         state.total -= descriptions.len();
@@ -112,7 +108,9 @@ impl Ledger {
     /// Closes what dropped messages held. Called with no lock held; nested calls return at once, so
     /// that a chain of sockets queued in one another does not recurse.
     pub(crate) fn bury(&self) {
-        while !self.graveyard.lock().is_empty() {
+        let work =
+            || self.sweep_wanted.load(Ordering::Acquire) || !self.graveyard.lock().is_empty();
+        while work() {
             if self.digging.swap(true, Ordering::Acquire) {
                 return;
             }
@@ -121,12 +119,21 @@ impl Ledger {
                 let Some(next) = next else { break };
                 drop(next);
             }
+            if self.sweep_wanted.swap(false, Ordering::AcqRel) {
+                self.sweep();
+            }
             self.digging.store(false, Ordering::Release);
         }
     }
 
-    /// Finds sockets that only their own messages keep alive, and empties their queues.
+    /// Looks for sockets that only their own messages keep alive, because one was closed. Of many
+    /// closed in a row one look is enough.
     pub(crate) fn collect(&self) {
+        self.sweep_wanted.store(true, Ordering::Release);
+        self.bury();
+    }
+
+    fn sweep(&self) {
         let (held, garbage) = {
             let state = self.state.lock();
             if state.sockets.is_empty() {
@@ -136,7 +143,6 @@ impl Ledger {
         };
         drop(garbage);
         drop(held);
-        self.bury();
     }
 }
 

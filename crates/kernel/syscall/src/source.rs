@@ -48,6 +48,10 @@ impl Source for System {
         let terminal = self.objects.jobs.terminal_of(session)?;
         Some(device::make(PTS, terminal.index()?))
     }
+
+    fn net_table(&self, name: &str) -> Option<String> {
+        self.net.proc_table(name)
+    }
 }
 
 impl System {

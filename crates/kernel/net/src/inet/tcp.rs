@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) error: Option<Errno>,
     /// A connect(2) was begun whose outcome nobody was told yet (`SS_CONNECTING`).
     pub(super) untold: bool,
+    /// shutdown(2) of the reading half while there was no connection: only poll(2) shows it.
+    pub(super) idle_shut: bool,
 }
 
 /// ```text
@@ -106,6 +108,7 @@ impl TcpSocket {
                 bound: None,
                 error: None,
                 untold: false,
+                idle_shut: false,
             }),
         });
         stack.register_tcp(&socket);
@@ -281,11 +284,14 @@ impl Socket for TcpSocket {
                 Phase::Listening(_) if how.reads() => {}
                 Phase::Listening(_) => return Ok(()),
                 Phase::Connecting(_) => state.untold = false,
-                _ => return Err(Errno::ENOTCONN),
+                _ => {
+                    state.idle_shut |= how.reads();
+                    return Err(Errno::ENOTCONN);
+                }
             }
             std::mem::replace(&mut state.phase, Phase::Idle)
         };
-        self.give_up(phase, Ending::Abort);
+        let _ = self.give_up(phase, Ending::Abort);
         self.base.queue.wake(Wake::END);
         Ok(())
     }
@@ -388,14 +394,14 @@ impl Socket for TcpSocket {
             (phase, state.lease.take())
         };
         drop(lease);
-        self.give_up(phase, ending);
+        let _ = self.give_up(phase, ending);
     }
 }
 
 /// A socket without a connection: closed in both directions after a failed attempt.
 fn idle_events(state: &State) -> Events {
     let mut events = Events::HUP | Events::WRITABLE;
-    if state.untold {
+    if state.untold || state.idle_shut {
         events |= Events::READABLE | Events::RDHUP;
     }
     if state.error.is_some() {

@@ -177,6 +177,7 @@ impl TcpSocket {
             bound: None,
             error: None,
             untold: false,
+            idle_shut: false,
         };
         Ok(child)
     }
@@ -311,24 +312,27 @@ impl TcpSocket {
             }
             let phase = std::mem::replace(&mut state.phase, Phase::Idle);
             state.untold = false;
+            state.idle_shut = false;
             if let (Phase::Listening(_), Some(lease)) = (&phase, &state.lease) {
                 lease.stop_listening();
             }
             forget_connection(&mut state, &self.ip.lock());
             phase
         };
-        self.give_up(phase, Ending::Abort);
+        if self.give_up(phase, Ending::Abort) {
+            self.state.lock().error = Some(Errno::ECONNRESET);
+        }
         self.base.queue.wake(Wake::END);
     }
 
-    /// Ends what the socket was doing, after it left `phase`.
-    pub(super) fn give_up(&self, phase: Phase, ending: Ending) {
+    /// Ends what the socket was doing, after it left `phase`; says whether that cut something short.
+    pub(super) fn give_up(&self, phase: Phase, ending: Ending) -> bool {
         match phase {
-            Phase::Linked(linked) => {
-                linked
-                    .end
-                    .act(|me, peer, wake| rules::close((me, peer, wake), ending));
-            }
+            Phase::Linked(linked) => linked.end.act(|me, peer, wake| {
+                let open = rules::state(me) != crate::option::TcpState::Close;
+                rules::close((me, peer, wake), ending);
+                open
+            }),
             Phase::Listening(listener) => {
                 if let Some(lease) = &self.state.lock().lease {
                     lease.stop_listening();
@@ -344,8 +348,10 @@ impl TcpSocket {
                         client.fail(Errno::ECONNREFUSED);
                     }
                 }
+                false
             }
-            Phase::Idle | Phase::Connecting(_) | Phase::Closed => {}
+            Phase::Connecting(_) => true,
+            Phase::Idle | Phase::Closed => false,
         }
     }
 }

@@ -69,6 +69,14 @@ pub(super) fn send((me, peer, wake): Ends<'_>, data: &[u8], flags: MsgFlags) -> 
         wake.mine |= Wake::END;
         return Ok(data.len());
     }
+    if peer.send_shut && peer.receive_shut {
+        // Data for a side that shut both directions resets the connection on both sides.
+        reset(peer);
+        reset(me);
+        wake.mine |= Wake::END;
+        wake.peer |= Wake::END;
+        return Ok(data.len());
+    }
     let room = capacity(me, peer).saturating_sub(peer.incoming.used());
     let fits = data.get(..data.len().min(room)).unwrap_or_default();
     let whole = fits.len() == data.len();

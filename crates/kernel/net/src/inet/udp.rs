@@ -410,11 +410,11 @@ impl Socket for UdpSocket {
     fn shutdown(&self, how: Shutdown) -> Result<()> {
         {
             let mut state = self.state.lock();
-            if state.remote.is_none() {
-                return Err(Errno::ENOTCONN);
-            }
             state.receive_shut |= how.reads();
             state.send_shut |= how.writes();
+            if state.remote.is_none() {
+                return Err(Errno::ENOTCONN); // But it is shut.
+            }
         }
         self.base.queue.wake(Wake::END);
         Ok(())

@@ -394,7 +394,6 @@ impl Socket for UnixDatagram {
         drop(peer);
         self.space.wake(Events::WRITABLE | Events::WRBAND);
         self.base.stack.ledger.collect();
-        self.base.stack.ledger.bury();
     }
 
     fn visit_rights(&self, see: &mut dyn FnMut(&Arc<Description>)) {

@@ -26,6 +26,8 @@ pub(crate) struct UnixSocket {
     name: NameCell,
     lease: Mutex<Option<NameLease>>,
     state: Mutex<State>,
+    /// What shutdown(2) closed (reading, writing) while there was no connection.
+    idle_shut: Mutex<(bool, bool)>,
     /// Those who wait for room in the accept queue.
     space: WaitQueue,
 }
@@ -84,6 +86,7 @@ impl UnixSocket {
             name,
             lease: Mutex::new(None),
             state: Mutex::new(State::Idle),
+            idle_shut: Mutex::default(),
             space: WaitQueue::new(),
         });
         stack.register_unix(&(Arc::clone(&socket) as Arc<dyn Socket>));
@@ -308,7 +311,7 @@ impl Socket for UnixSocket {
                     backlog,
                     ready: VecDeque::new(),
                     credentials: caller.credentials,
-                    shut: false,
+                    shut: self.idle_shut.lock().0,
                 });
             }
             State::Listening(listening) => {
@@ -413,6 +416,11 @@ impl Socket for UnixSocket {
         {
             listening.shut = true;
         }
+        {
+            let mut shut = self.idle_shut.lock();
+            shut.0 |= how.reads();
+            shut.1 |= how.writes();
+        }
         match self.connected() {
             Some(connected) => connected
                 .end
@@ -463,12 +471,14 @@ impl Socket for UnixSocket {
         table.add(&self.base.queue);
         let end = match &*self.state.lock() {
             State::Connected(connected) => connected.end.clone(),
-            State::Listening(l) if l.shut => {
-                return Events::READABLE | Events::RDHUP | Events::HUP;
+            State::Listening(l) => {
+                let ready = !l.ready.is_empty();
+                return self.unconnected_events(ready);
             }
-            State::Listening(l) if l.ready.is_empty() => return Events::empty(),
-            State::Listening(_) => return Events::READABLE,
-            _ => return Events::HUP | Events::WRITABLE | Events::WRBAND,
+            _ => {
+                let writable = Events::WRITABLE | Events::WRBAND;
+                return self.unconnected_events(false) | Events::HUP | writable;
+            }
         };
         end.act(|me, peer, _| rules::events(me, peer))
     }
@@ -514,7 +524,6 @@ impl Socket for UnixSocket {
             _ => {}
         }
         self.base.stack.ledger.collect();
-        self.base.stack.ledger.bury();
     }
 
     fn visit_rights(&self, see: &mut dyn FnMut(&Arc<Description>)) {
@@ -535,6 +544,21 @@ impl Socket for UnixSocket {
 }
 
 impl UnixSocket {
+    fn unconnected_events(&self, ready: bool) -> Events {
+        let (reading, writing) = *self.idle_shut.lock();
+        let mut events = Events::empty();
+        if ready || reading {
+            events |= Events::READABLE;
+        }
+        if reading {
+            events |= Events::RDHUP;
+        }
+        if reading && writing {
+            events |= Events::HUP;
+        }
+        events
+    }
+
     /// The ends whose receive queues this socket keeps alive: its own, or those waiting for accept(2).
     fn queues_of_rights(&self) -> Vec<LinkEnd> {
         let queued: Vec<Arc<UnixSocket>> = match &*self.state.lock() {
