@@ -28,6 +28,11 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// `ENOENT` when what it describes is gone.
     fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()>;
+
+    /// Whether a name may stand for something else later; one that never does can be mounted on.
+    fn volatile(&self) -> bool {
+        true
+    }
 }
 
 /// A file whose text is made when it is read from the start.
@@ -188,6 +193,10 @@ impl Directory for Fixed {
         }
         Ok(())
     }
+
+    fn volatile(&self) -> bool {
+        false
+    }
 }
 
 /// A file system made of [`Node`]s.
@@ -319,7 +328,10 @@ impl Inode for SyntheticInode {
     }
 
     fn volatile(&self) -> bool {
-        true
+        match &self.node.body {
+            Body::Directory(directory) => directory.volatile(),
+            _ => true,
+        }
     }
 
     fn create(&self, _: &[u8], _: NewNode<'_>, _: u32, _: &Credentials) -> Result<Arc<dyn Inode>> {

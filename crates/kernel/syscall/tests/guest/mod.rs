@@ -1,0 +1,99 @@
+//! A whole sandbox without its jail: the machine's own programs on the process platform.
+
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
+
+use kernel_core::task::{ExitStatus, Rlimits};
+use kernel_core::{Config, Kernel};
+use kernel_files::console::{HostSide, Stream};
+use kernel_fs::host_view::{self, Identity};
+use kernel_fs::{Budget, BudgetLimits, TmpFs, dev};
+use kernel_syscall::{Init, System, start_init};
+use kernel_vfs::{
+    AccessMode, At, Credentials, Description, FdFlags, FdTable, FileSystem, FsContext, LastLink,
+    MountFlags, MountTable, StatusFlags, Vfs,
+};
+use platform_process::ProcessPlatform;
+
+const BUDGET: BudgetLimits = BudgetLimits {
+    bytes: 64 << 20,
+    inodes: 10_000,
+};
+
+/// What a program printed and how it ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub output: String,
+    pub errors: String,
+    pub status: Option<ExitStatus>,
+}
+
+/// Runs a program of the machine with this standard input.
+pub fn run(argv: &[&str], input: &str) -> Outcome {
+    let platform = ProcessPlatform::new().expect("platform");
+    let identity = Identity {
+        hostname: String::from("guest"),
+        uid: 0,
+        gid: 0,
+    };
+    let host = host_view::host_layer().expect("host layer");
+    let own = host_view::host_essentials(&identity).expect("essentials");
+    let root = TmpFs::over(&[host.root(), own.root()], Budget::new(BUDGET)).expect("root");
+    let vfs = Arc::new(Vfs::default());
+    let mounts = MountTable::new(Arc::clone(&vfs), root, "rootfs", MountFlags::empty()).unwrap();
+    let kernel: Arc<OnceLock<Weak<System>>> = Arc::default();
+    let random = Arc::clone(&kernel);
+    let entropy = move |buffer: &mut [u8]| {
+        if let Some(system) = random.get().and_then(Weak::upgrade) {
+            system.kernel.rng.fill(buffer);
+        }
+    };
+    let devices = dev::dev_fs(Budget::new(BUDGET), &vfs.drivers, Arc::new(entropy)).unwrap();
+    let view = FsContext::new(Arc::clone(&mounts));
+    let who = Credentials {
+        privileged: true,
+        ..Credentials::default()
+    };
+    let place = At::cwd(&view, &who).find(b"/dev", LastLink::Follow).unwrap();
+    mounts.mount(devices, "dev", &place, MountFlags::empty()).unwrap();
+    let config = Config {
+        cpus: 2,
+        ..Config::default()
+    };
+    let tracer: Option<kernel_syscall::Tracer> = std::env::var_os("GUEST_STRACE")
+        .map(|_| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
+    let core = Kernel::new(config, Arc::new(platform), [7; 32]);
+    let system = Arc::new(System::new(core, Arc::clone(&mounts), tracer));
+    let _ = kernel.set(Arc::downgrade(&system));
+    system.mount_own().expect("own file systems");
+    let (console, streams) = HostSide::streams(1 << 20, [1, 2, 3]);
+    let files = Arc::new(FdTable::new());
+    let accesses = [AccessMode::Read, AccessMode::Write, AccessMode::Write];
+    for (file, access) in streams.into_iter().zip(accesses) {
+        let description = Description::anonymous(file, access, StatusFlags::empty());
+        files.insert(description, FdFlags::empty(), 16).unwrap();
+    }
+    console.push_input(input.as_bytes());
+    console.set_closed(Stream::Input);
+    let bytes = |text: &&str| text.as_bytes().to_vec();
+    let init = Init {
+        program: argv[0].as_bytes().to_vec(),
+        argv: argv.iter().map(bytes).collect(),
+        envp: vec![b"PATH=/usr/bin:/bin".to_vec(), b"HOME=/root".to_vec()],
+        cwd: b"/tmp".to_vec(),
+        uid: 0,
+        gid: 0,
+        limits: Rlimits::default(),
+    };
+    start_init(&system, init, files).expect("start");
+    let status = system.kernel.wait_ended(Some(Instant::now() + Duration::from_secs(60)));
+    if status.is_none() {
+        system.kernel.kill_all();
+    }
+    let text = |stream| String::from_utf8_lossy(&console.take_output(stream, 1 << 20)).into_owned();
+    Outcome {
+        output: text(Stream::Output),
+        errors: text(Stream::Error),
+        status,
+    }
+}
