@@ -9,34 +9,43 @@
 //! wake-up with the same arguments and the same [`Restart`](kernel_core::task::Restart).
 #![forbid(unsafe_code)]
 
+mod attributes;
 mod call;
 mod clock;
 mod clone;
+mod copying;
 mod cpu_time;
 mod current;
 mod deliver;
-mod descriptors;
+mod dirents;
 mod epoll;
 mod event_files;
 mod exec;
 mod exit;
+mod fds;
 mod futex;
 mod ids;
 mod inotify;
 mod ioctl;
+mod locks;
 mod memory;
 mod messages;
 mod misc;
+mod names;
 mod objects;
+mod open;
 mod paths;
 mod pidfd;
 mod poll;
 mod run;
+mod rw;
 mod sigcalls;
 mod sockaddr;
 mod socket_io;
 mod sockets;
 mod source;
+mod stat;
+mod storage;
 mod strace;
 mod system;
 mod table;
@@ -44,6 +53,7 @@ mod time;
 mod timer;
 mod timer_calls;
 mod wait;
+mod xattr;
 
 /// What uname(2) calls our build.
 pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC rekindle";

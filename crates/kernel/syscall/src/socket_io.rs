@@ -12,7 +12,7 @@ use kernel_net::{Address, Incoming, MsgFlags, Outgoing, Socket, Ucred};
 use kernel_vfs::{Description, Events, PollTable};
 
 use crate::call::{Stop, Sys, SysResult};
-use crate::descriptors::raise_sigpipe;
+use crate::rw::raise_sigpipe;
 use crate::sockaddr::as_caller;
 
 /// Bytes of a stream moved at a time.

@@ -91,27 +91,37 @@ impl Entry {
 
 /// The families, one file each.
 const FAMILIES: &[&[Entry]] = &[
+    crate::attributes::ENTRIES,
     crate::clone::ENTRIES,
+    crate::copying::ENTRIES,
+    crate::dirents::ENTRIES,
     crate::epoll::ENTRIES,
     crate::event_files::ENTRIES,
-    crate::descriptors::ENTRIES,
     crate::exec::ENTRIES,
     crate::exit::ENTRIES,
+    crate::fds::ENTRIES,
     crate::futex::ENTRIES,
     crate::ids::ENTRIES,
     crate::inotify::ENTRIES,
     crate::ioctl::ENTRIES,
+    crate::locks::ENTRIES,
     crate::memory::ENTRIES,
     crate::messages::ENTRIES,
     crate::misc::ENTRIES,
+    crate::names::ENTRIES,
+    crate::open::ENTRIES,
     crate::paths::ENTRIES,
     crate::pidfd::ENTRIES,
     crate::poll::ENTRIES,
+    crate::rw::ENTRIES,
     crate::sigcalls::ENTRIES,
     crate::sockets::ENTRIES,
+    crate::stat::ENTRIES,
+    crate::storage::ENTRIES,
     crate::time::ENTRIES,
     crate::timer_calls::ENTRIES,
     crate::wait::ENTRIES,
+    crate::xattr::ENTRIES,
 ];
 
 /// One past the highest number looked up.

@@ -1,0 +1,172 @@
+//! Descriptors themselves: close(2), dup(2), fcntl(2).
+
+use std::sync::Arc;
+
+use base_abi::Errno;
+use base_abi::general as g;
+use kernel_files::MemFd;
+use kernel_files::pipe::{Pipe, PipeEnd};
+use kernel_vfs::{Description, FdFlags, StatusFlags};
+
+use crate::call::{Args, Stop, Sys, SysResult};
+use crate::locks::record_lock;
+use crate::table::Entry;
+
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry::full(3, "close", "d", close),
+    Entry::full(436, "close_range", "uux", close_range),
+    Entry::full(32, "dup", "d", dup),
+    Entry::full(33, "dup2", "dd", dup2),
+    Entry::full(292, "dup3", "ddx", dup3),
+    Entry::partial(72, "fcntl", "ddx", fcntl, "no leases, no F_SETSIG"),
+];
+
+/// A descriptor as a return value.
+pub(crate) fn fd_value(fd: i32) -> u64 {
+    u64::from(fd.cast_unsigned())
+}
+
+fn close(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    sys.files().close(args.i32(0))?;
+    Ok(0)
+}
+
+fn close_range(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    const UNSHARE: u32 = 2;
+    const CLOEXEC: u32 = 4;
+    let (first, last, flags) = (args.u32(0), args.u32(1), args.u32(2));
+    if flags & !(UNSHARE | CLOEXEC) != 0 || first > last {
+        return Err(Errno::EINVAL.into());
+    }
+    if flags & UNSHARE != 0 {
+        let copy = sys.files().fork();
+        sys.task.replace_files(Arc::new(copy));
+    }
+    if flags & CLOEXEC != 0 {
+        sys.files().set_cloexec_range(first, last);
+    } else {
+        sys.files().close_range(first, last);
+    }
+    Ok(0)
+}
+
+fn dup(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let files = sys.files();
+    let description = files.get(args.i32(0))?;
+    Ok(fd_value(files.insert(
+        description,
+        FdFlags::empty(),
+        sys.nofile(),
+    )?))
+}
+
+fn dup2(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    if args.i32(0) == args.i32(1) {
+        sys.files().get(args.i32(0))?;
+        return Ok(fd_value(args.i32(1)));
+    }
+    dup_to(sys, args.i32(0), args.i32(1), FdFlags::empty())
+}
+
+fn dup3(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    if args.u32(2) & !g::O_CLOEXEC != 0 || args.i32(0) == args.i32(1) {
+        return Err(Errno::EINVAL.into());
+    }
+    let flags = if args.u32(2) == 0 {
+        FdFlags::empty()
+    } else {
+        FdFlags::CLOEXEC
+    };
+    dup_to(sys, args.i32(0), args.i32(1), flags)
+}
+
+fn dup_to(sys: &Sys<'_>, from: i32, to: i32, flags: FdFlags) -> SysResult {
+    let files = sys.files();
+    let description = files.get(from)?;
+    files.insert_at(to, description, flags, sys.nofile())?;
+    Ok(fd_value(to))
+}
+
+fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let files = sys.files();
+    let (fd, command, arg) = (args.i32(0), args.u32(1), args.u64(2));
+    let (description, flags) = files.get_with_flags(fd)?;
+    let limit = sys.nofile();
+    let path_only = description.access() == kernel_vfs::AccessMode::Path;
+    match command {
+        g::F_DUPFD | g::F_DUPFD_CLOEXEC => {
+            let lowest = i32::try_from(arg)
+                .ok()
+                .filter(|n| u64::try_from(*n).is_ok_and(|n| n < limit));
+            let close = if command == g::F_DUPFD {
+                FdFlags::empty()
+            } else {
+                FdFlags::CLOEXEC
+            };
+            Ok(fd_value(files.insert_from(
+                description,
+                close,
+                lowest.ok_or(Errno::EINVAL)?,
+                limit,
+            )?))
+        }
+        g::F_GETFD => Ok(u64::from(flags.bits())),
+        g::F_SETFD => {
+            files.set_flags(fd, FdFlags::from_bits_truncate(args.u32(2)))?;
+            Ok(0)
+        }
+        g::F_GETFL => {
+            let access = match description.access() {
+                kernel_vfs::AccessMode::Read | kernel_vfs::AccessMode::Path => 0,
+                kernel_vfs::AccessMode::Write => 1,
+                kernel_vfs::AccessMode::ReadWrite => 2,
+            };
+            Ok(u64::from(description.flags().bits() | access))
+        }
+        _ if path_only => Err(Errno::EBADF.into()),
+        g::F_SETFL => {
+            let settable = StatusFlags::APPEND
+                | StatusFlags::NONBLOCK
+                | StatusFlags::ASYNC
+                | StatusFlags::DIRECT
+                | StatusFlags::NOATIME;
+            let new = StatusFlags::from_bits_truncate(args.u32(2)) & settable;
+            description.set_flags((description.flags() - settable) | new);
+            Ok(0)
+        }
+        g::F_GETLK | g::F_SETLK | g::F_SETLKW => {
+            record_lock(sys, &files, &description, command, arg)
+        }
+        g::F_OFD_GETLK | g::F_OFD_SETLK | g::F_OFD_SETLKW => {
+            record_lock(sys, &files, &description, command, arg)
+        }
+        // Nobody owns a descriptor's signals: O_ASYNC sends none.
+        g::F_GETOWN | g::F_SETOWN | g::F_SETOWN_EX | g::F_GETSIG | g::F_SETSIG => Ok(0),
+        g::F_SETPIPE_SZ => {
+            let pipe = pipe_of(&description).ok_or(Errno::EBADF)?;
+            Ok(pipe.set_capacity(u64::from(args.u32(2)))? as u64)
+        }
+        g::F_GETPIPE_SZ => {
+            let pipe = pipe_of(&description).ok_or(Errno::EBADF)?;
+            Ok(pipe.capacity() as u64)
+        }
+        g::F_ADD_SEALS => {
+            memfd_of(&description)?.add_seals(args.u32(2))?;
+            Ok(0)
+        }
+        g::F_GET_SEALS => Ok(u64::from(memfd_of(&description)?.seals()?)),
+        g::F_GETLEASE => Ok(u64::from(g::F_UNLCK)),
+        g::F_SETLEASE => Err(Errno::EAGAIN.into()),
+        _ => Err(Errno::EINVAL.into()),
+    }
+}
+
+fn memfd_of(description: &Description) -> Result<&MemFd, Errno> {
+    description.downcast::<MemFd>().ok_or(Errno::EINVAL)
+}
+
+pub(crate) fn pipe_of(description: &Description) -> Option<Arc<Pipe>> {
+    description
+        .downcast::<PipeEnd>()
+        .map(|end| Arc::clone(end.pipe()))
+}

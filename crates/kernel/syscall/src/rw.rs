@@ -1,0 +1,356 @@
+//! Reading, writing, seeking: read(2), write(2), readv(2), pread(2), lseek(2).
+
+use base_abi::Errno;
+use base_abi::structs::Iovec;
+use kernel_core::signal::{Signal, siginfo};
+use kernel_core::task::{OnSignal, Resource};
+use kernel_net::SocketFile;
+use kernel_vfs::{Description, Events, UserMemory, Whence};
+
+use crate::call::{Args, Stop, Sys, SysResult};
+use crate::table::Entry;
+
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry::full(0, "read", "dpu", read),
+    Entry::full(1, "write", "dpu", write),
+    Entry::full(17, "pread64", "dpud", pread64),
+    Entry::full(18, "pwrite64", "dpud", pwrite64),
+    Entry::full(19, "readv", "dpd", readv),
+    Entry::full(20, "writev", "dpd", writev),
+    Entry::full(295, "preadv", "dpdd", preadv),
+    Entry::full(296, "pwritev", "dpdd", pwritev),
+    Entry::full(327, "preadv2", "dpddxx", preadv),
+    Entry::full(328, "pwritev2", "dpddxx", pwritev),
+    Entry::full(8, "lseek", "ddd", lseek),
+];
+
+/// Most bytes moved at a time: bounds the kernel's own memory.
+pub(crate) const CHUNK: usize = 256 << 10;
+
+/// Linux's own bound of one transfer.
+pub(crate) const TRANSFER_MAX: usize = 0x7fff_f000;
+
+fn read(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    if let Ok(socket) = SocketFile::of(&description) {
+        let part = Iovec {
+            base: args.u64(1),
+            len: args.u64(2),
+        };
+        return crate::socket_io::read(sys, &description, socket, &[part]);
+    }
+    read_into(sys, &description, args.u64(1), args.usize(2), None)
+}
+
+fn pread64(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    let offset = u64::try_from(args.i64(3)).map_err(|_| Errno::EINVAL)?;
+    read_into(sys, &description, args.u64(1), args.usize(2), Some(offset))
+}
+
+/// Reads chunk by chunk; only the first may wait, later ones end the transfer.
+fn read_into(
+    sys: &mut Sys<'_>,
+    description: &Description,
+    addr: u64,
+    len: usize,
+    at: Option<u64>,
+) -> SysResult {
+    let len = len.min(TRANSFER_MAX);
+    let mut stack = [0u8; 4096];
+    let mut heap = if len > stack.len() {
+        vec![0u8; len.min(CHUNK)]
+    } else {
+        Vec::new()
+    };
+    let mut done = 0usize;
+    loop {
+        let room: &mut [u8] = if heap.is_empty() {
+            &mut stack
+        } else {
+            &mut heap
+        };
+        let want = (len - done).min(room.len());
+        let buffer = &mut room[..want];
+        let offset = at.map(|o| o.saturating_add(done as u64));
+        let mut attempt = |_: &mut Sys<'_>| match offset {
+            Some(offset) => description.read_at(offset, buffer),
+            None => description.read(buffer),
+        };
+        let got = if done == 0 {
+            sys.blocking(
+                description,
+                Events::READABLE,
+                OnSignal::Restart,
+                &mut attempt,
+            )
+        } else {
+            attempt(sys).map_err(Stop::Errno)
+        };
+        let n = match got {
+            Ok(n) => n,
+            Err(_) if done > 0 => return Ok(done as u64),
+            Err(stop) => return Err(stop),
+        };
+        if let Err(errno) = sys
+            .mm()
+            .write_bytes(addr.wrapping_add(done as u64), &room[..n])
+        {
+            return if done > 0 {
+                Ok(done as u64)
+            } else {
+                Err(errno.into())
+            };
+        }
+        done += n;
+        // A short count ends it: streams give what they have.
+        if n < want || done >= len || !description.file().seekable() {
+            return Ok(done as u64);
+        }
+    }
+}
+
+fn write(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    let (addr, len) = (args.u64(1), args.usize(2));
+    if let Ok(socket) = SocketFile::of(&description) {
+        let part = Iovec {
+            base: addr,
+            len: args.u64(2),
+        };
+        return crate::socket_io::write(sys, &description, socket, &[part]);
+    }
+    write_from(sys, &description, len, None, |sys, done, buffer| {
+        sys.mm().read_bytes(addr.wrapping_add(done as u64), buffer)
+    })
+}
+
+fn pwrite64(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    let offset = u64::try_from(args.i64(3)).map_err(|_| Errno::EINVAL)?;
+    let (addr, len) = (args.u64(1), args.usize(2));
+    write_from(sys, &description, len, Some(offset), |sys, done, buffer| {
+        sys.mm().read_bytes(addr.wrapping_add(done as u64), buffer)
+    })
+}
+
+/// Writes chunk by chunk. A blocking descriptor takes all before the call returns; what went
+/// already is remembered over sleeps.
+fn write_from(
+    sys: &mut Sys<'_>,
+    description: &Description,
+    len: usize,
+    at: Option<u64>,
+    mut fetch: impl FnMut(&mut Sys<'_>, usize, &mut [u8]) -> Result<(), Errno>,
+) -> SysResult {
+    let len = len.min(TRANSFER_MAX);
+    let mut done = usize::try_from(sys.restart.progress)
+        .unwrap_or(usize::MAX)
+        .min(len);
+    let mut stack = [0u8; 4096];
+    let mut heap = if len > stack.len() {
+        vec![0u8; len.min(CHUNK)]
+    } else {
+        Vec::new()
+    };
+    loop {
+        let room: &mut [u8] = if heap.is_empty() {
+            &mut stack
+        } else {
+            &mut heap
+        };
+        let want = (len - done).min(room.len());
+        let chunk = &mut room[..want];
+        if let Err(errno) = fetch(sys, done, chunk) {
+            return if done > 0 {
+                Ok(done as u64)
+            } else {
+                Err(errno.into())
+            };
+        }
+        if let Err(errno) = within_file_limit(sys, description, at.map(|o| o + done as u64)) {
+            return if done > 0 {
+                Ok(done as u64)
+            } else {
+                Err(errno.into())
+            };
+        }
+        let offset = at.map(|o| o.saturating_add(done as u64));
+        let written =
+            sys.blocking(
+                description,
+                Events::WRITABLE,
+                OnSignal::Restart,
+                |_| match offset {
+                    Some(offset) => description.write_at(offset, chunk),
+                    None => description.write(chunk),
+                },
+            );
+        match written {
+            Ok(n) => {
+                done += n;
+                sys.restart.progress = done as u64;
+                if done >= len || n == 0 {
+                    return Ok(done as u64);
+                }
+                if n < want && description.nonblocking() {
+                    return Ok(done as u64);
+                }
+            }
+            Err(Stop::Block(mut blocked)) => {
+                if done > 0 {
+                    blocked.on_signal = OnSignal::Partial;
+                }
+                return Err(Stop::Block(blocked));
+            }
+            Err(_) if done > 0 => return Ok(done as u64),
+            Err(Stop::Errno(Errno::EPIPE)) => {
+                raise_sigpipe(sys);
+                return Err(Errno::EPIPE.into());
+            }
+            Err(stop) => return Err(stop),
+        }
+    }
+}
+
+/// `RLIMIT_FSIZE` (setrlimit(2)): `SIGXFSZ` and `EFBIG` for a write that begins beyond it.
+fn within_file_limit(
+    sys: &Sys<'_>,
+    description: &Description,
+    at: Option<u64>,
+) -> Result<(), Errno> {
+    let limit = sys.process().limit(Resource::Fsize);
+    if limit == u64::MAX || !description.file().seekable() {
+        return Ok(());
+    }
+    let start = at.unwrap_or_else(|| description.offset());
+    if start < limit {
+        return Ok(());
+    }
+    let _ = sys
+        .kernel()
+        .send_to_task(sys.task, Signal::XFSZ, siginfo::kernel());
+    Err(Errno::EFBIG)
+}
+
+/// A write into nothing (pipe(7)).
+pub(crate) fn raise_sigpipe(sys: &Sys<'_>) {
+    let info = siginfo::user(0, sys.task.pid(), sys.process().creds().uid);
+    let _ = sys.kernel().send_to_task(sys.task, Signal::PIPE, info);
+}
+
+fn readv(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    read_vector(sys, args, None)
+}
+
+fn preadv(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    read_vector(sys, args, vector_offset(sys, args)?)
+}
+
+/// preadv2 and pwritev2 take -1 for "the file offset".
+fn vector_offset(sys: &Sys<'_>, args: Args) -> Result<Option<u64>, Errno> {
+    let v2 = matches!(sys.nr, 327 | 328);
+    if v2 && args.u32(5) & !0x1f != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    match args.i64(3) {
+        -1 if v2 => Ok(None),
+        offset => u64::try_from(offset).map(Some).map_err(|_| Errno::EINVAL),
+    }
+}
+
+pub(crate) fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
+    let parts = sys.mm().read_iovecs(args.u64(1), count)?;
+    if let (Ok(socket), None) = (SocketFile::of(&description), at) {
+        return crate::socket_io::read(sys, &description, socket, &parts);
+    }
+    let mut done = 0u64;
+    for part in parts.iter().filter(|p| p.len > 0) {
+        let len = usize::try_from(part.len).unwrap_or(usize::MAX);
+        let offset = at.map(|o| o.saturating_add(done));
+        // Later parts must not wait: what was read counts.
+        let got = if done == 0 {
+            read_into(sys, &description, part.base, len, offset)
+        } else if description.file().seekable()
+            || description
+                .file()
+                .poll(&mut kernel_vfs::PollTable::look())
+                .intersects(Events::IN)
+        {
+            read_into(sys, &description, part.base, len, offset)
+        } else {
+            break;
+        };
+        match got {
+            Ok(n) => {
+                done += n;
+                if n < part.len {
+                    break;
+                }
+            }
+            Err(_) if done > 0 => break,
+            Err(stop) => return Err(stop),
+        }
+    }
+    Ok(done)
+}
+
+fn writev(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    write_vector(sys, args, None)
+}
+
+fn pwritev(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let at = vector_offset(sys, args)?;
+    write_vector(sys, args, at)
+}
+
+pub(crate) fn write_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
+    let parts = sys.mm().read_iovecs(args.u64(1), count)?;
+    if let (Ok(socket), None) = (SocketFile::of(&description), at) {
+        return crate::socket_io::write(sys, &description, socket, &parts);
+    }
+    let total: u64 = parts.iter().map(|p| p.len).sum();
+    let len = usize::try_from(total).unwrap_or(usize::MAX);
+    write_from(sys, &description, len, at, |sys, done, buffer| {
+        let mut skip = done as u64;
+        let mut filled = 0usize;
+        for part in &parts {
+            if skip >= part.len {
+                skip -= part.len;
+                continue;
+            }
+            let n = usize::try_from(part.len - skip)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len() - filled);
+            sys.mm().read_bytes(
+                part.base.wrapping_add(skip),
+                &mut buffer[filled..filled + n],
+            )?;
+            filled += n;
+            skip = 0;
+            if filled == buffer.len() {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn lseek(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let whence = match args.u32(2) {
+        0 => Whence::Set,
+        1 => Whence::Current,
+        2 => Whence::End,
+        3 => Whence::Data,
+        4 => Whence::Hole,
+        _ => return Err(Errno::EINVAL.into()),
+    };
+    Ok(sys
+        .files()
+        .get_file(args.i32(0))?
+        .seek(args.i64(1), whence)?)
+}

@@ -1,0 +1,96 @@
+//! Lengths and storage of files: truncate(2), fallocate(2), fsync(2).
+
+use base_abi::Errno;
+use kernel_core::signal::{Signal, siginfo};
+use kernel_core::task::Resource;
+use kernel_vfs::FileType;
+
+use crate::call::{Args, Stop, Sys, SysResult};
+use crate::paths::AT_FDCWD;
+use crate::table::Entry;
+
+pub(crate) const ENTRIES: &[Entry] = &[
+    Entry::full(76, "truncate", "su", truncate),
+    Entry::full(77, "ftruncate", "du", ftruncate),
+    Entry::full(285, "fallocate", "dxuu", fallocate),
+    Entry::full(74, "fsync", "d", fsync),
+    Entry::full(75, "fdatasync", "d", fsync),
+    Entry::full(162, "sync", "", |_, _| Ok(0)),
+    Entry::full(306, "syncfs", "d", fsync),
+    Entry::full(277, "sync_file_range", "duux", fsync),
+    Entry::full(221, "fadvise64", "duud", |s, a| {
+        s.files().get_file(a.i32(0)).map(|_| 0).map_err(Stop::Errno)
+    }),
+    Entry::full(187, "readahead", "duu", |s, a| {
+        s.files().get_file(a.i32(0)).map(|_| 0).map_err(Stop::Errno)
+    }),
+];
+
+fn truncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let len = u64::try_from(args.i64(1)).map_err(|_| Errno::EINVAL)?;
+    let place = sys.place(AT_FDCWD, args.u64(0), 0)?;
+    within_size_limit(sys, len)?;
+    place.truncate(&sys.process().creds().for_files(), len)?;
+    Ok(0)
+}
+
+fn ftruncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let len = u64::try_from(args.i64(1)).map_err(|_| Errno::EINVAL)?;
+    let description = sys.files().get_file(args.i32(0))?;
+    if !description.access().writable() {
+        return Err(Errno::EINVAL.into());
+    }
+    within_size_limit(sys, len)?;
+    description.truncate(len)?;
+    Ok(0)
+}
+
+/// `RLIMIT_FSIZE` for a new length: `SIGXFSZ` and `EFBIG`.
+pub(crate) fn within_size_limit(sys: &Sys<'_>, len: u64) -> Result<(), Errno> {
+    if len <= sys.process().limit(Resource::Fsize) {
+        return Ok(());
+    }
+    let _ = sys
+        .kernel()
+        .send_to_task(sys.task, Signal::XFSZ, siginfo::kernel());
+    Err(Errno::EFBIG)
+}
+
+fn fallocate(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    let offset = u64::try_from(args.i64(2)).map_err(|_| Errno::EINVAL)?;
+    let len = u64::try_from(args.i64(3))
+        .ok()
+        .filter(|n| *n > 0)
+        .ok_or(Errno::EINVAL)?;
+    if !description.access().writable() {
+        return Err(Errno::EBADF.into());
+    }
+    if !description.file().seekable() {
+        return Err(Errno::ESPIPE.into());
+    }
+    if offset
+        .checked_add(len)
+        .is_none_or(|end| i64::try_from(end).is_err())
+    {
+        return Err(Errno::EFBIG.into());
+    }
+    description.allocate(args.u32(1), offset, len)?;
+    Ok(0)
+}
+
+fn fsync(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
+    let stat = description.file().stat()?;
+    let stored = matches!(
+        FileType::from_mode(stat.mode),
+        Some(FileType::Regular | FileType::Directory | FileType::BlockDevice)
+    );
+    // syncfs(2) takes any descriptor of the file system.
+    const SYNCFS: u64 = 306;
+    if !stored && sys.nr != SYNCFS {
+        return Err(Errno::EINVAL.into());
+    }
+    description.file().sync()?;
+    Ok(0)
+}
