@@ -77,8 +77,8 @@ impl Layout {
             min,
             max,
             stack_top,
-            mmap_base: mmap_base.max(min),
-            pie_base,
+            mmap_base: base_abi::page::page_floor(mmap_base).max(min),
+            pie_base: base_abi::page::page_floor(pie_base),
             brk_gap,
             rng,
         }

@@ -106,38 +106,37 @@ impl Mm {
         Ok(())
     }
 
-    /// Moves `part` to `at`, growing it to the new length.
+    /// Moves `part` to `at`, growing it to the new length. `MREMAP_DONTUNMAP` leaves a fresh mapping
+    /// where it was; if the platform has no room for that one, the move stays done and the call fails.
     fn relocate(&self, state: &mut State, part: Vma, at: u64, r: &Remap) -> Result<()> {
         state.may_add(3)?;
-        let keep = r.flags & MREMAP_DONTUNMAP != 0;
-        let mut ops = vec![MapOp::Move {
+        let op = MapOp::Move {
             from: part.start,
             old_len: part.len(),
             to: at,
             new_len: r.new_len,
-        }];
-        let grown = if keep {
-            r.new_len
-        } else {
-            r.new_len - part.len()
         };
-        let charge = accounted(&part, grown);
-        if keep {
-            ops.push(map_op(&part));
-        }
         let moved = Vma {
             start: at,
             end: at + r.new_len,
             ..part.clone()
         };
-        self.commit(state, charge, &ops, None, |tree| {
-            tree.remove(part.start, part.end);
+        let charge = accounted(&part, r.new_len - part.len());
+        let (start, end) = (part.start, part.end);
+        self.commit(state, charge, &[op], None, |tree| {
+            tree.remove(start, end);
             tree.insert(moved);
-            if keep {
-                let mut left = part;
-                left.flags.remove(VmaFlags::LOCKED);
-                tree.insert(left);
-            }
+            Vec::new()
+        })?;
+        if r.flags & MREMAP_DONTUNMAP == 0 {
+            return Ok(());
+        }
+        let mut left = part;
+        left.flags.remove(VmaFlags::LOCKED);
+        let charge = accounted(&left, left.len());
+        let op = map_op(&left);
+        self.commit(state, charge, &[op], Some((start, end)), |tree| {
+            tree.insert(left);
             Vec::new()
         })?;
         Ok(())
