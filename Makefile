@@ -18,3 +18,7 @@ lint:
 		echo 'unsafe outside crates/host and crates/platform'; exit 1; fi
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 		else echo 'cargo-deny is not installed: licences not checked'; fi
+
+demo:
+	cargo build --release -p rekindle
+	target/release/rekindle demo

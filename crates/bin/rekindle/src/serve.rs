@@ -1,14 +1,64 @@
 //! `rekindle serve`: gateway, registry and node in one process.
 
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use control_registry::Registry;
 use edge_cli::{ExitCode, Failure, ServeArgs};
+use edge_gateway::{Config, Gateway};
+use node_agent::{Agent, AgentConfig};
+use proto_node::Invoker;
+use tracing_subscriber::EnvFilter;
+
+/// How long instances get to end at shutdown.
+const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(&error))?
+        .block_on(run(args))
+}
+
+fn failed(error: &dyn std::error::Error) -> Failure {
+    Failure::from_error(ExitCode::Failed, error)
+}
+
+async fn run(args: &ServeArgs) -> Result<(), Failure> {
     if !args.listen.ip().is_loopback() {
-        return Err(Failure::new(
-            ExitCode::Usage,
-            format!("{} is not a loopback address", args.listen),
-        )
-        .next("requests are not authenticated yet: listen at 127.0.0.1 and put a proxy in front"));
+        let text = format!("{} is not a loopback address", args.listen);
+        return Err(Failure::new(ExitCode::Usage, text)
+            .next("requests are not authenticated without keys: listen at 127.0.0.1 and put a proxy in front"));
     }
-    Err(Failure::new(ExitCode::Failed, "this build has no server"))
+    let registry = Registry::open(control_registry::Config::new(&args.data)).await;
+    let registry = Arc::new(registry.map_err(|error| failed(&error))?);
+    let mut config = AgentConfig::new(args.data.join("node")).map_err(|error| failed(&error))?;
+    config.pool.limits.idle = args.keep_idle.0;
+    config.pool.limits.instances = args.instances as usize;
+    let agent: Arc<dyn Invoker> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
+    let settings = Config { listen: args.listen, ..Config::default() };
+    let gateway = Gateway::bind(settings, registry, Arc::clone(&agent)).await;
+    let gateway = gateway.map_err(|error| {
+        failed(&error).next("is another server there? choose another address with --listen")
+    })?;
+    let mut out = std::io::stdout();
+    // Nobody reads it when started as a service.
+    let _ = writeln!(out, "rekindle: serving the Lambda API at http://{}", gateway.address());
+    gateway.run(stop()).await;
+    agent.shutdown(Instant::now() + GRACE).await;
+    Ok(())
+}
+
+/// Resolves at SIGINT or SIGTERM.
+async fn stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = term.recv() => {}
+    }
 }

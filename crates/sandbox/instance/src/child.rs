@@ -17,6 +17,7 @@ use proto_sandbox::{
 };
 use sandbox_confine::jail::Open;
 
+use crate::function::Function;
 use crate::instance::{HostFacts, assemble};
 use crate::memory::OwnMemory;
 use crate::outbox::Outbox;
@@ -58,7 +59,7 @@ pub fn run(socket: OwnedFd, report: Report) -> io::Result<()> {
         Err(error) => return Err(io::Error::other(error)),
     };
     match boot(&spec, jail, report, &outbox, began) {
-        Ok(instance) => serve(instance, &spec, socket, &outbox),
+        Ok((instance, function)) => serve(instance, function.as_ref(), socket, &outbox),
         Err(failure) => refuse(&outbox, failure),
     }
     Ok(())
@@ -109,7 +110,7 @@ fn boot(
     report: Report,
     outbox: &Arc<Outbox>,
     began: Instant,
-) -> Result<Instance, Failure> {
+) -> Result<(Instance, Option<Function>), Failure> {
     let facts = host_facts().map_err(|e| Failure::host("cannot read what the host offers", &e))?;
     let own = OwnMemory::open().map_err(|e| Failure::host("cannot open /proc/self/statm", &e))?;
     let proc = ProcDir::open().map_err(|e| Failure::host("cannot open /proc", &e))?;
@@ -136,9 +137,14 @@ fn boot(
     if report == Report::Layers {
         eprintln!("rekindle: jail: {layers}");
     }
-    let instance = Instance::start(spec, system, own, outbox)?;
+    let (instance, files) = Instance::prepare(spec, system, own, outbox)?;
+    let function = match &spec.function {
+        Some(function) => Some(Function::start(function, &instance, outbox)?),
+        None => None,
+    };
+    instance.start(spec, files)?;
     stages.done(StageName::Exec);
-    Ok(instance)
+    Ok((instance, function))
 }
 
 fn host_facts() -> io::Result<HostFacts> {
@@ -173,14 +179,19 @@ enum Ending {
 }
 
 /// Obeys the parent until the guest has ended.
-fn serve(mut instance: Instance, spec: &StartSpec, socket: UnixStream, outbox: &Arc<Outbox>) {
+fn serve(
+    mut instance: Instance,
+    function: Option<&Function>,
+    socket: UnixStream,
+    outbox: &Arc<Outbox>,
+) {
     let ending = std::sync::Mutex::new(Ending::Itself);
     let shared = &instance;
     std::thread::scope(|scope| {
         let reader = &socket;
         let ending = &ending;
         scope.spawn(move || {
-            obey(shared, reader, ending);
+            obey(shared, function, reader, ending);
         });
         shared.wait(None);
         // Ends the reading thread; the writing half stays open.
@@ -188,7 +199,7 @@ fn serve(mut instance: Instance, spec: &StartSpec, socket: UnixStream, outbox: &
     });
     let status = instance.wait(None).unwrap_or(GuestExit::Code(0));
     instance.streams.drain();
-    instance.streams.flush(outbox, spec.program.stdio);
+    instance.streams.flusher(outbox).flush();
     instance.memory.stop.store(true, Ordering::Relaxed);
     let stopped = ending.into_inner().is_ok_and(|e| e == Ending::Stopped);
     let reason = if instance.memory.exceeded.load(Ordering::SeqCst) {
@@ -213,7 +224,12 @@ fn serve(mut instance: Instance, spec: &StartSpec, socket: UnixStream, outbox: &
     );
 }
 
-fn obey(instance: &Instance, mut socket: &UnixStream, ending: &std::sync::Mutex<Ending>) {
+fn obey(
+    instance: &Instance,
+    function: Option<&Function>,
+    mut socket: &UnixStream,
+    ending: &std::sync::Mutex<Ending>,
+) {
     loop {
         let message = match read_message::<ToSandbox>(&mut socket) {
             Ok(Some(message)) => message,
@@ -224,9 +240,11 @@ fn obey(instance: &Instance, mut socket: &UnixStream, ending: &std::sync::Mutex<
             }
         };
         match message.head {
-            ToSandbox::Start(_) | ToSandbox::Event(_) => {
-                tracing::warn!("a message that makes no sense here was ignored");
-            }
+            ToSandbox::Start(_) => tracing::warn!("a second Start was ignored"),
+            ToSandbox::Event(head) => match function {
+                Some(function) => function.deliver(instance, head, message.payload),
+                None => tracing::warn!("an event for what is no function was ignored"),
+            },
             ToSandbox::Freeze => instance.freeze(),
             ToSandbox::Thaw => instance.thaw(),
             ToSandbox::Signal { signal } => instance.signal(signal),

@@ -1,7 +1,6 @@
 //! A kernel with its platform, file tree and streams.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use kernel_core::signal::{Signal, si_code, siginfo};
@@ -59,24 +58,31 @@ pub(crate) fn assemble(
 }
 
 impl Instance {
-    /// Starts the first program.
-    pub(crate) fn start(
+    /// Streams and the memory watch over a kernel without tasks.
+    pub(crate) fn prepare(
         spec: &StartSpec,
         system: Arc<System>,
         own: OwnMemory,
         outbox: &Arc<Outbox>,
-    ) -> Result<Instance, Failure> {
+    ) -> Result<(Instance, Arc<FdTable>), Failure> {
         let files = Arc::new(FdTable::new());
         let host = |e: std::io::Error| Failure::host("cannot start a thread", &e);
         let streams = Streams::open(spec.program.stdio, &files, outbox).map_err(host)?;
         let memory =
             MemoryWatch::start(own, Arc::clone(&system), spec.limits.memory_bytes).map_err(host)?;
-        start_init(&system, init_of(spec)?, files).map_err(program_failure)?;
-        Ok(Instance {
-            system,
-            streams,
-            memory,
-        })
+        Ok((
+            Instance {
+                system,
+                streams,
+                memory,
+            },
+            files,
+        ))
+    }
+
+    /// Starts the first program.
+    pub(crate) fn start(&self, spec: &StartSpec, files: Arc<FdTable>) -> Result<(), Failure> {
+        start_init(&self.system, init_of(spec)?, files).map_err(program_failure)
     }
 
     /// Sends a signal from outside to the first process.
@@ -121,12 +127,6 @@ impl Instance {
     /// Waits for the end of all guest processes.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Option<ExitStatus> {
         self.system.kernel.wait_ended(deadline)
-    }
-
-    /// Highest memory use so far, in bytes.
-    pub(crate) fn max_memory(&self) -> u64 {
-        self.memory.look(&self.system);
-        self.memory.highest.load(Ordering::Relaxed)
     }
 }
 

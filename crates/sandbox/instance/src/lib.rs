@@ -12,6 +12,7 @@
 
 pub mod child;
 mod failure;
+mod function;
 mod instance;
 mod memory;
 mod outbox;

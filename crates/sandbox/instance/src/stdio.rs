@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use kernel_core::park::Parker;
 use kernel_files::console::{HostSide, Stream};
 use kernel_vfs::{AccessMode, Description, Events, FdFlags, FdTable, Notify, StatusFlags};
+use parking_lot::Mutex;
 use proto_sandbox::{FromSandbox, LogStream, Stdio};
 
 use crate::outbox::Outbox;
@@ -17,9 +18,14 @@ const BUFFER: usize = 64 << 10;
 /// Numbers of the three stream files.
 const INODES: [u64; 3] = [1, 2, 3];
 
+/// Takes bytes out and sends them on as one step, so that what is flushed never overtakes what was taken before.
+type Order = Arc<Mutex<()>>;
+
 /// The host's ends and the thread that empties them.
 pub(crate) struct Streams {
     host: Arc<HostSide>,
+    order: Order,
+    stdio: Stdio,
     parker: Arc<Parker>,
     closing: Arc<AtomicBool>,
     output: Option<JoinHandle<()>>,
@@ -46,7 +52,9 @@ impl Streams {
         }
         let parker = Arc::new(Parker::default());
         let closing = Arc::new(AtomicBool::new(false));
+        let order = Order::default();
         let pump = Pump {
+            order: Arc::clone(&order),
             host: Arc::clone(&host),
             parker: Arc::clone(&parker),
             closing: Arc::clone(&closing),
@@ -91,6 +99,8 @@ impl Streams {
         };
         Ok(Streams {
             host,
+            order,
+            stdio,
             parker,
             closing,
             output: Some(output),
@@ -114,15 +124,36 @@ impl Streams {
         }
     }
 
-    /// Waits until what was written up to now is on its way to the parent: log lines precede the answer.
-    pub(crate) fn flush(&self, outbox: &Outbox, stdio: Stdio) {
+    /// What sends everything written up to now on its way: log lines precede the answer.
+    pub(crate) fn flusher(&self, outbox: &Arc<Outbox>) -> Flusher {
+        Flusher {
+            order: Arc::clone(&self.order),
+            host: Arc::clone(&self.host),
+            stdio: self.stdio,
+            outbox: Arc::clone(outbox),
+        }
+    }
+}
+
+/// Empties the guest's output on demand.
+pub(crate) struct Flusher {
+    order: Order,
+    host: Arc<HostSide>,
+    stdio: Stdio,
+    outbox: Arc<Outbox>,
+}
+
+impl Flusher {
+    /// Sends what the guest has written so far.
+    pub(crate) fn flush(&self) {
         for stream in [Stream::Output, Stream::Error] {
-            move_out(&self.host, stream, stdio, outbox);
+            while move_out(&self.order, &self.host, stream, self.stdio, &self.outbox) {}
         }
     }
 }
 
 struct Pump {
+    order: Order,
     host: Arc<HostSide>,
     parker: Arc<Parker>,
     closing: Arc<AtomicBool>,
@@ -138,7 +169,7 @@ impl Pump {
             let last = self.closing.load(Ordering::SeqCst);
             let mut moved = false;
             for stream in [Stream::Output, Stream::Error] {
-                moved |= move_out(&self.host, stream, self.stdio, &self.outbox);
+                moved |= move_out(&self.order, &self.host, stream, self.stdio, &self.outbox);
             }
             if moved {
                 continue;
@@ -152,7 +183,8 @@ impl Pump {
 }
 
 /// Moves what one stream holds; true if there was anything.
-fn move_out(host: &HostSide, stream: Stream, stdio: Stdio, outbox: &Outbox) -> bool {
+fn move_out(order: &Order, host: &HostSide, stream: Stream, stdio: Stdio, outbox: &Outbox) -> bool {
+    let _ordered = order.lock();
     let data = host.take_output(stream, BUFFER);
     if data.is_empty() {
         return false;

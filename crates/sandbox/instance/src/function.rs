@@ -1,0 +1,178 @@
+//! A sandbox that is a Lambda function: the Runtime API inside, turns outside.
+//!
+//! The API's sink runs in guest threads, which must not freeze themselves: it sends answers
+//! at once and leaves freezing to the thread of turns.
+
+use std::net::SocketAddr;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use kernel_syscall::System;
+use proto_sandbox::{EventHead, FailureKind, FromSandbox, FunctionSpec, StageName};
+use sandbox_api::ApiServer;
+use sandbox_runtime::{Event, Limits, RuntimeEvent};
+
+use crate::instance::Instance;
+use crate::outbox::Outbox;
+use crate::stdio::Flusher;
+use crate::{Failure, memory::MemoryWatch};
+
+/// How long a freeze may take before the instance counts as broken.
+const FREEZE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What the thread of turns is told.
+enum Turn {
+    Connected(Instant),
+    Ready(Instant),
+    Idle,
+}
+
+/// The Runtime API of this sandbox.
+pub(crate) struct Function {
+    api: Arc<ApiServer>,
+}
+
+impl Function {
+    /// Listens for the runtime. Call it before the runtime starts.
+    pub(crate) fn start(
+        spec: &FunctionSpec,
+        instance: &Instance,
+        outbox: &Arc<Outbox>,
+    ) -> Result<Function, Failure> {
+        let wrong = |message: String| Failure {
+            kind: FailureKind::Spec,
+            message,
+        };
+        let listen = &spec.runtime_api.listen;
+        let address: SocketAddr = listen
+            .parse()
+            .map_err(|_| wrong(format!("{listen} is no address for the Runtime API")))?;
+        let limits = Limits {
+            body_bytes: spec.runtime_api.max_response_bytes,
+            ..Limits::default()
+        };
+        let (tell, turns) = sync_channel(16);
+        let watcher = Turns {
+            system: Arc::downgrade(&instance.system),
+            memory: Arc::clone(&instance.memory),
+            outbox: Arc::clone(outbox),
+            flusher: instance.streams.flusher(outbox),
+            began: Instant::now(),
+        };
+        std::thread::Builder::new()
+            .name("turns".into())
+            .spawn(move || watcher.run(turns))
+            .map_err(|e| Failure::host("cannot start a thread", &e))?;
+        let sink = Sink {
+            tell,
+            outbox: Arc::clone(outbox),
+            flusher: instance.streams.flusher(outbox),
+        };
+        let api = ApiServer::start(
+            &instance.system.net,
+            address,
+            limits,
+            Box::new(move |event| sink.take(event)),
+        )
+        .map_err(|e| wrong(format!("cannot serve the Runtime API at {listen}: {e}")))?;
+        Ok(Function { api })
+    }
+
+    /// Thaws the guest and hands it an event.
+    pub(crate) fn deliver(&self, instance: &Instance, head: EventHead, payload: Vec<u8>) {
+        instance.thaw();
+        if self.api.deliver(Event { head, payload }).is_err() {
+            tracing::warn!("an event came while another was worked on; it was dropped");
+        }
+    }
+}
+
+/// Where the API tells what the runtime does.
+struct Sink {
+    tell: SyncSender<Turn>,
+    outbox: Arc<Outbox>,
+    flusher: Flusher,
+}
+
+impl Sink {
+    fn take(&self, event: RuntimeEvent) {
+        let turn = match &event {
+            RuntimeEvent::Connected => Some(Turn::Connected(Instant::now())),
+            RuntimeEvent::Ready => Some(Turn::Ready(Instant::now())),
+            RuntimeEvent::Idle => Some(Turn::Idle),
+            _ => None,
+        };
+        match turn {
+            // A full channel means that a guest makes turns faster than they can be counted: it waits here.
+            Some(turn) => {
+                let _ = self.tell.send(turn);
+            }
+            None => {
+                self.flusher.flush();
+                if let Some((message, payload)) = event.into_message() {
+                    self.outbox.send(&message, &payload);
+                }
+            }
+        }
+    }
+}
+
+/// Freezes the guest between its turns and reports.
+struct Turns {
+    system: Weak<System>,
+    memory: Arc<MemoryWatch>,
+    outbox: Arc<Outbox>,
+    flusher: Flusher,
+    began: Instant,
+}
+
+impl Turns {
+    fn run(mut self, turns: Receiver<Turn>) {
+        for turn in turns {
+            match turn {
+                Turn::Connected(at) => self.stage(StageName::RuntimeInit, at),
+                Turn::Ready(at) => {
+                    self.freeze();
+                    self.stage(StageName::FunctionInit, at);
+                    self.outbox.send(&FromSandbox::Ready, &[]);
+                }
+                Turn::Idle => {
+                    self.freeze();
+                    self.outbox.send(
+                        &FromSandbox::Usage {
+                            max_memory_bytes: self.memory(),
+                        },
+                        &[],
+                    );
+                }
+            }
+        }
+    }
+
+    fn stage(&mut self, name: StageName, at: Instant) {
+        let nanoseconds =
+            u64::try_from(at.duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
+        self.began = at;
+        self.outbox
+            .send(&FromSandbox::Stage { name, nanoseconds }, &[]);
+    }
+
+    fn freeze(&self) {
+        if let Some(system) = self.system.upgrade()
+            && let Err(error) = system.kernel.freeze(FREEZE_LIMIT)
+        {
+            tracing::warn!(%error, "the guest could not be frozen");
+        }
+        self.flusher.flush();
+    }
+
+    fn memory(&self) -> u64 {
+        if let Some(system) = self.system.upgrade() {
+            self.memory.look(&system);
+        }
+        self.memory
+            .highest
+            .load(std::sync::atomic::Ordering::Relaxed)
+    }
+}
