@@ -16,7 +16,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -40,14 +43,21 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     config.pool.limits.idle = args.keep_idle.0;
     config.pool.limits.instances = args.instances as usize;
     let agent: Arc<dyn Invoker> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
-    let settings = Config { listen: args.listen, ..Config::default() };
+    let settings = Config {
+        listen: args.listen,
+        ..Config::default()
+    };
     let gateway = Gateway::bind(settings, registry, Arc::clone(&agent)).await;
     let gateway = gateway.map_err(|error| {
         failed(&error).next("is another server there? choose another address with --listen")
     })?;
     let mut out = std::io::stdout();
     // Nobody reads it when started as a service.
-    let _ = writeln!(out, "rekindle: serving the Lambda API at http://{}", gateway.address());
+    let _ = writeln!(
+        out,
+        "rekindle: serving the Lambda API at http://{}",
+        gateway.address()
+    );
     gateway.run(stop()).await;
     agent.shutdown(Instant::now() + GRACE).await;
     Ok(())
@@ -56,7 +66,9 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
 /// Resolves at SIGINT or SIGTERM.
 async fn stop() {
     use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else { return };
+    let Ok(mut term) = signal(SignalKind::terminate()) else {
+        return;
+    };
     tokio::select! {
         _ = tokio::signal::ctrl_c() => {}
         _ = term.recv() => {}

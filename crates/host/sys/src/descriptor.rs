@@ -17,17 +17,34 @@ pub fn inherit(fd: BorrowedFd<'_>) -> io::Result<()> {
 }
 
 /// Takes over the descriptor with this number, which the parent left open, and closes it at the next
-/// execve. Call it once per number, at the start of `main`.
+/// execve. Call it once per number, at the start of `main`. A standard descriptor is copied, and
+/// `/dev/null` takes its place.
 ///
 /// # Errors
-/// `EBADF` when it is not open, or is one of the standard descriptors.
+/// `EBADF` when it is not open.
 pub fn adopt(number: i32) -> io::Result<OwnedFd> {
     if number <= 2 {
-        return Err(io::Error::from_raw_os_error(libc::EBADF));
+        return adopt_standard(number);
     }
     // SAFETY: needed because fcntl(2) is a foreign function; any number may be asked about.
     check(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) }.into())?;
     // SAFETY: the descriptor is open, and by this function's contract nobody else owns it: it came through
     // execve and no code of this program opened it.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn adopt_standard(number: i32) -> io::Result<OwnedFd> {
+    // SAFETY: needed because fcntl(2) is a foreign function; any number may be asked about.
+    let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };
+    check(copy.into())?;
+    // SAFETY: the descriptor was just made and nobody else knows it.
+    let copy = unsafe { OwnedFd::from_raw_fd(copy) };
+    let null = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    // SAFETY: needed because dup2(2) is a foreign function; both are open, and the standard library does not own
+    // the standard descriptors but uses them by number, which stays valid.
+    check(unsafe { libc::dup2(null.as_raw_fd(), number) }.into())?;
+    Ok(copy)
 }
