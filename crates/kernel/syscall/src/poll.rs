@@ -158,7 +158,7 @@ const CONDITIONS: [Events; 3] = [
 fn select_files(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let highest = usize::try_from(args.i32(0)).map_err(|_| Errno::EINVAL)?;
     let files = sys.files();
-    let highest = highest.min(files.capacity().next_multiple_of(64));
+    let highest = highest.min(usize::try_from(sys.nofile()).unwrap_or(usize::MAX));
     let words = highest.div_ceil(64);
     let mm = sys.mm();
     let addrs = [args.u64(1), args.u64(2), args.u64(3)];

@@ -22,14 +22,23 @@ const BUDGET: BudgetLimits = BudgetLimits {
 
 /// What a program printed and how it ended.
 #[derive(Debug)]
-pub struct Outcome {
-    pub output: String,
-    pub errors: String,
-    pub status: Option<ExitStatus>,
+pub(crate) struct Outcome {
+    pub(crate) output: String,
+    pub(crate) errors: String,
+    pub(crate) status: Option<ExitStatus>,
+}
+
+impl Outcome {
+    /// The output of a program that ended well.
+    pub(crate) fn expect_success(self) -> String {
+        let well = self.status == Some(ExitStatus::Code(0));
+        assert!(well, "{:?}\n{}\n{}", self.status, self.output, self.errors);
+        self.output
+    }
 }
 
 /// Runs a program of the machine with this standard input.
-pub fn run(argv: &[&str], input: &str) -> Outcome {
+pub(crate) fn run(argv: &[&str], input: &str) -> Outcome {
     let platform = ProcessPlatform::new().expect("platform");
     let identity = Identity {
         hostname: String::from("guest"),
@@ -54,8 +63,12 @@ pub fn run(argv: &[&str], input: &str) -> Outcome {
         privileged: true,
         ..Credentials::default()
     };
-    let place = At::cwd(&view, &who).find(b"/dev", LastLink::Follow).unwrap();
-    mounts.mount(devices, "dev", &place, MountFlags::empty()).unwrap();
+    let place = At::cwd(&view, &who)
+        .find(b"/dev", LastLink::Follow)
+        .unwrap();
+    mounts
+        .mount(devices, "dev", &place, MountFlags::empty())
+        .unwrap();
     let config = Config {
         cpus: 2,
         ..Config::default()
@@ -86,7 +99,9 @@ pub fn run(argv: &[&str], input: &str) -> Outcome {
         limits: Rlimits::default(),
     };
     start_init(&system, init, files).expect("start");
-    let status = system.kernel.wait_ended(Some(Instant::now() + Duration::from_secs(60)));
+    let status = system
+        .kernel
+        .wait_ended(Some(Instant::now() + Duration::from_secs(60)));
     if status.is_none() {
         system.kernel.kill_all();
     }
