@@ -63,9 +63,7 @@ fn pipe(sys: &mut Sys<'_>, out: u64, flags: u32) -> SysResult {
         Description::anonymous(writer, AccessMode::Write, status),
     ];
     let files = sys.files();
-    let fds: [i32; 2] = files
-        .insert_pair(ends, fd_flags(flags), sys.nofile())?
-        .into();
+    let fds = files.insert_pair(ends, fd_flags(flags), sys.nofile())?;
     if let Err(error) = sys.mm().write_obj(out, &fds) {
         for fd in fds {
             let _ = files.close(fd);

@@ -16,7 +16,7 @@ fn a_process_sees_itself() {
         "cat /proc/self/cmdline; grep -c PATH=/usr/bin /proc/self/environ; readlink /proc/self/exe /proc/self/cwd",
     );
     assert!(
-        text.starts_with("cat\0/proc/self/cmdline\01\n"),
+        text.starts_with("cat\0/proc/self/cmdline\x001\n"),
         "{text:?}"
     );
     assert!(text.contains("readlink\n/tmp\n"), "{text}");
