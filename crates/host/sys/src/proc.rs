@@ -3,11 +3,22 @@
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use crate::check as check_libc;
+use crate::call::{check, syscall6};
 use crate::process::Pid;
+
+/// `struct open_how` (openat2(2)).
+#[repr(C)]
+struct OpenHow {
+    flags: u64,
+    mode: u64,
+    resolve: u64,
+}
+
+const RESOLVE_NO_SYMLINKS: u64 = 4;
+const RESOLVE_BENEATH: u64 = 8;
 
 /// `/proc`, opened once so that later look-ups need no path from the root.
 #[derive(Debug)]
@@ -34,17 +45,24 @@ impl ProcDir {
     /// `ENOENT` when the process is gone; what openat(2) says.
     pub fn private_bytes(&self, pid: Pid) -> io::Result<u64> {
         let path = CString::new(format!("{pid}/statm"))?;
-        // SAFETY: needed because openat is a C function; `path` is a C string that outlives the call.
-        let fd = unsafe {
-            libc::openat(
-                self.0.as_raw_fd(),
-                path.as_ptr(),
-                libc::O_RDONLY | libc::O_CLOEXEC,
-            )
+        let how = OpenHow {
+            flags: (libc::O_RDONLY | libc::O_CLOEXEC) as u64,
+            mode: 0,
+            resolve: RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS,
         };
-        check_libc(fd.into())?;
+        let args = [
+            self.0.as_raw_fd() as u64,
+            path.as_ptr() as u64,
+            (&raw const how) as u64,
+            std::mem::size_of::<OpenHow>() as u64,
+            0,
+            0,
+        ];
+        // SAFETY: needed because the C library has no wrapper; `path` is a C string and `how` a struct open_how of the
+        // given size, and both outlive the call.
+        let fd = check(unsafe { syscall6(libc::SYS_openat2, args) })?;
         // SAFETY: needed to take ownership of the descriptor just returned.
-        let mut file = unsafe { File::from_raw_fd(fd) };
+        let mut file = unsafe { File::from_raw_fd(fd as i32) };
         let mut text = [0u8; 256];
         let n = file.read(&mut text)?;
         let text = String::from_utf8_lossy(text.get(..n).unwrap_or(&[])).into_owned();
@@ -53,5 +71,11 @@ impl ProcDir {
             .map(|f| f.parse::<u64>().unwrap_or(0));
         let (resident, shared) = (fields.nth(1).unwrap_or(0), fields.next().unwrap_or(0));
         Ok(resident.saturating_sub(shared).saturating_mul(4096))
+    }
+}
+
+impl AsFd for ProcDir {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }

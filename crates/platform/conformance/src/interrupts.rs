@@ -191,6 +191,11 @@ pub fn no_interruption_is_lost(platform: &dyn Platform) {
 /// Faults of several contexts at a time all reach their owners.
 pub fn faults_of_many_threads_arrive(platform: &dyn Platform) {
     let guest = Guest::new(platform);
+    // One that was interrupted before it ever ran must not count as one that runs, nor its end as an end.
+    let mut fresh = guest.context(code::report(), |_| {});
+    fresh.interrupter().interrupt();
+    assert_eq!(fresh.run(), Event::Interrupted);
+    drop(fresh);
     std::thread::scope(|scope| {
         for id in 0..8u64 {
             let guest = &guest;

@@ -78,6 +78,8 @@ pub(crate) struct GuestThread {
     host_xstate: Vec<u8>,
     /// Length that `state.xstate` has whenever it is shown.
     xstate_size: usize,
+    /// It counts as its owner's: undone once.
+    bound: bool,
     /// The host already reaped it.
     reaped: bool,
 }
@@ -109,6 +111,7 @@ impl GuestThread {
             changed: true,
             host_xstate: Vec::new(),
             xstate_size,
+            bound: false,
             reaped: false,
         }
     }
@@ -123,6 +126,7 @@ impl GuestThread {
         }
         self.owner = thread_id();
         bell::bind();
+        self.bound = true;
         self.seat.enter();
         self.halt()?;
         self.raw = ptrace::registers(self.tid).map_err(|_| self.lost())?;
@@ -420,10 +424,12 @@ fn fault_kind(info: &SignalInfo) -> Option<FaultKind> {
 
 impl Context for GuestThread {
     fn run(&mut self) -> Event {
-        if self.owner == 0 {
-            self.owner = thread_id();
-        }
-        self.seat.begin(self.owner);
+        let owner = if self.owner == 0 {
+            thread_id()
+        } else {
+            self.owner
+        };
+        self.seat.begin(owner);
         let event = if self.mode != Mode::Gone && self.seat.take_interruption() {
             // The suspended call, if there is one, stays as it is.
             Event::Interrupted
@@ -491,7 +497,7 @@ impl Drop for GuestThread {
                 self.stub.kill();
             }
         }
-        if self.owner != 0 {
+        if self.bound {
             self.seat.leave();
             if on_owner {
                 bell::unbind();

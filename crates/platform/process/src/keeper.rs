@@ -253,6 +253,9 @@ impl Keeper {
         };
         let pidfd = PidFd::open(pid)?;
         self.await_trap(pid, family)?;
+        // The template needed them for its namespaces. This thread goes on for as long as the process, which may give
+        // up its rights thread by thread.
+        host_sys::privilege::drop_capabilities()?;
         self.base = Some(ptrace::registers(pid)?);
         let mut area = vec![0u8; 64 * 1024];
         let xstate_size = ptrace::extended_state(pid, &mut area)?;

@@ -55,10 +55,12 @@ pub struct ProcessPlatform {
 }
 
 impl ProcessPlatform {
-    /// Forks the template stub from this process. Call it while the process is still small, and before it is confined:
-    /// nothing is forked from this process later. Changes of user or user namespace must come before it as well.
+    /// Forks the template stub from this process. Call it while the process is still small. Installs a `SIGCHLD` handler
+    /// for the whole process, which calls the one that was there.
     ///
-    /// Installs a `SIGCHLD` handler for the whole process, which calls the one that was there.
+    /// Order of confinement: changes of user or namespaces, and **Landlock**, must come before it, on the same thread: Landlock
+    /// forbids a restricted thread to trace or read a process outside its own domain. A seccomp filter and the
+    /// loss of capabilities come after it: nothing is forked from this process later.
     ///
     /// # Errors
     /// When the host refuses user notification, ptrace or another thread.
