@@ -86,6 +86,10 @@ pub struct Outgoing<'a> {
     pub rights: Vec<Arc<Description>>,
     /// `SCM_CREDENTIALS`, already checked against the caller's.
     pub credentials: Option<Ucred>,
+    /// `IP_TTL` or `IPV6_HOPLIMIT` of this message.
+    pub hops: Option<u8>,
+    /// `IP_TOS` or `IPV6_TCLASS` of this message.
+    pub class: Option<u8>,
 }
 
 impl<'a> Outgoing<'a> {

@@ -348,6 +348,32 @@ fn corked_datagrams_become_one() {
 }
 
 #[test]
+fn hop_limits_and_classes_of_one_message() {
+    let stack = stack();
+    let server = bound(make(&stack, abi::AF_INET6, abi::SOCK_DGRAM), "[::1]:53");
+    set(&server, abi::SOL_IPV6, abi::IPV6_RECVHOPLIMIT, 1).expect("set");
+    set(&server, abi::SOL_IPV6, abi::IPV6_RECVTCLASS, 1).expect("set");
+    let client = make(&stack, abi::AF_INET6, abi::SOCK_DGRAM);
+    set(&client, abi::SOL_IPV6, abi::IPV6_UNICAST_HOPS, 9).expect("set");
+    for (hops, want) in [(None, 9), (Some(2), 2)] {
+        let to = Some(address("[::1]:53"));
+        let message = Outgoing {
+            to,
+            hops,
+            class: Some(3),
+            ..Outgoing::bytes(b"x")
+        };
+        client.send(&Caller::kernel(), message).expect("sent");
+        let got = server
+            .recv(&mut [0; 9], MsgFlags::empty())
+            .expect("received");
+        assert!(
+            matches!(got.control[..], [Control::HopLimit(h), Control::TrafficClass(3)] if h == want)
+        );
+    }
+}
+
+#[test]
 fn low_ports_are_for_the_privileged() {
     let stack = stack();
     let caller = Caller {

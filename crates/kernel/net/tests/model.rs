@@ -201,6 +201,14 @@ impl Host {
         self.slots[slot].as_ref().ok_or(rustix::io::Errno::BADF)
     }
 
+    /// Without Nagle's algorithm, which holds small segments back for a while.
+    fn prompt(&self, fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+        if self.kind == Kind::Tcp {
+            sockopt::set_tcp_nodelay(&fd, true)?;
+        }
+        Ok(fd)
+    }
+
     fn name(&self, slot: &str) -> SocketAddrUnix {
         let name = format!(
             "kernel-net-model-{}-{}-{slot}",
@@ -241,7 +249,8 @@ impl Host {
                     Kind::UnixDatagram => (AddressFamily::UNIX, SocketType::DGRAM),
                 };
                 let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-                self.slots[s] = Some(net::socket_with(family, kind, flags, None)?);
+                let made = net::socket_with(family, kind, flags, None)?;
+                self.slots[s] = Some(self.prompt(made)?);
             }
             Op::Bind(s) => match self.kind {
                 Kind::Tcp | Kind::Udp => {
@@ -259,7 +268,7 @@ impl Host {
             Op::Accept(s, into) => {
                 let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
                 let accepted = net::accept_with(self.at(s)?, flags)?;
-                self.slots[into] = Some(accepted);
+                self.slots[into] = Some(self.prompt(accepted)?);
             }
             Op::Connect(s, to) => {
                 let fd = self.at(s)?;
@@ -300,7 +309,9 @@ impl Host {
                 let raw = error.err().map_or(0, |e| e.raw_os_error());
                 return Ok(usize::try_from(raw).expect("positive"));
             }
-            Op::HasPeer(s) => drop(net::getpeername(self.at(s)?)?),
+            Op::HasPeer(s) => {
+                net::getpeername(self.at(s)?)?;
+            }
             Op::Poll(s) => {
                 let asked = PollFlags::from_bits_retain(0x23df);
                 let mut fds = [PollFd::new(self.at(s)?, asked)];
@@ -823,7 +834,7 @@ fn any_op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_life_of_a_connection(kind in prop::sample::select(&STREAMS[..]), ops in prop::collection::vec(any_op(), 0..16)) {

@@ -159,12 +159,29 @@ fn read_control(
             }
             (net::SOL_SOCKET, net::SCM_RIGHTS | net::SCM_CREDENTIALS) => {}
             (net::SOL_SOCKET, _) => return Err(Errno::EINVAL),
+            (net::SOL_IP, net::IP_TTL) => sending.hops = byte(control.data)?.filter(|n| *n > 0),
+            (net::SOL_IPV6, net::IPV6_HOPLIMIT) => sending.hops = byte(control.data)?,
+            (net::SOL_IP, net::IP_TOS) if control.data.len() == 1 => {
+                sending.class = control.data.first().copied();
+            }
+            (net::SOL_IP, net::IP_TOS) | (net::SOL_IPV6, net::IPV6_TCLASS) => {
+                sending.class = byte(control.data)?;
+            }
             // Segmentation must be done or refused; hints about routes may be ignored.
             (net::SOL_UDP, _) => return Err(Errno::EINVAL),
             _ => {}
         }
     }
     Ok(())
+}
+
+/// An `int` that is a byte, or -1 for the socket's own value.
+fn byte(data: &[u8]) -> Result<Option<u8>, Errno> {
+    let four = data.try_into().map_err(|_| Errno::EINVAL)?;
+    match i32::from_ne_bytes(four) {
+        -1 => Ok(None),
+        n => u8::try_from(n).map(Some).map_err(|_| Errno::EINVAL),
+    }
 }
 
 /// Who one may claim to be (unix(7), `SCM_CREDENTIALS`).

@@ -133,6 +133,8 @@ pub(crate) struct Sending {
     pub(crate) to: Option<Address>,
     pub(crate) rights: Vec<Arc<Description>>,
     pub(crate) credentials: Option<Ucred>,
+    pub(crate) hops: Option<u8>,
+    pub(crate) class: Option<u8>,
 }
 
 fn is_stream(socket: &Arc<dyn Socket>) -> bool {
@@ -228,6 +230,8 @@ fn send_chunk(
                 Vec::new()
             },
             credentials: sending.credentials,
+            hops: sending.hops,
+            class: sending.class,
         };
         as_caller(sys, |caller| socket.send(caller, message))
     })

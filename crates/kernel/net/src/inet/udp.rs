@@ -372,7 +372,7 @@ impl Socket for UdpSocket {
         }
         let local = self.ensure_bound()?;
         if let Some(data) = self.uncork(&message)? {
-            self.send_to(local, remote, &data)?;
+            self.send_to(local, remote, &data, (message.hops, message.class))?;
         }
         Ok(message.data.len())
     }
@@ -507,7 +507,7 @@ impl UdpSocket {
         };
         let Some(remote) = remote else { return Ok(()) };
         let local = self.ensure_bound()?;
-        self.send_to(local, remote, &data)
+        self.send_to(local, remote, &data, (None, None))
     }
 }
 

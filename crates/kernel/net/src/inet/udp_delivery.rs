@@ -10,8 +10,14 @@ use super::udp::Datagram;
 use crate::{NetStack, Result};
 
 impl UdpSocket {
-    /// Sends from this socket.
-    pub(super) fn send_to(&self, local: SocketAddr, to: SocketAddr, data: &[u8]) -> Result<()> {
+    /// Sends from this socket; `hops` and `class` are the message's own, if it has any.
+    pub(super) fn send_to(
+        &self,
+        local: SocketAddr,
+        to: SocketAddr,
+        data: &[u8],
+        (hops, class): (Option<u8>, Option<u8>),
+    ) -> Result<()> {
         let stack = &self.base.stack;
         let config = stack.config();
         if config.local.is_broadcast(to.ip()) && !self.base.options.lock().broadcast {
@@ -20,17 +26,12 @@ impl UdpSocket {
         let from = self.source_for(local, to.ip())?;
         let datagram = {
             let ip = self.ip.lock();
-            let class = ip.traffic_class.to_le_bytes();
             Datagram {
                 data: data.into(),
                 from,
                 to,
-                tos: if to.is_ipv4() {
-                    ip.tos
-                } else {
-                    class.first().copied().unwrap_or(0)
-                },
-                ttl: ip.ttl(),
+                tos: class.unwrap_or(ip.class_towards(to.ip())),
+                ttl: hops.map_or(ip.hops_towards(to.ip()), i32::from),
                 arrived: stack.now(),
             }
         };

@@ -117,9 +117,8 @@ fn reply(base: &SocketBase, port: u32, header: Header, payload: &[u8], dump: boo
         RTM_GETROUTE if dump => {
             let all = interface::addresses(base).into_iter();
             let wanted = all.filter(|(ip, _)| family == 0 || family == family_of(*ip));
-            Ok(wanted
-                .map(|(ip, prefix)| route(start(RTM_NEWROUTE), ip, prefix, ip))
-                .collect())
+            let message = |(ip, prefix)| route(start(RTM_NEWROUTE), network(ip), prefix, ip);
+            Ok(wanted.map(message).collect())
         }
         RTM_GETROUTE => {
             let to = destination(payload)?;
@@ -148,6 +147,14 @@ fn family_of(ip: IpAddr) -> u32 {
         net::AF_INET
     } else {
         net::AF_INET6
+    }
+}
+
+/// The destination of an address's route: all of 127.0.0.0/8 is local.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(v4) if v4.is_loopback() => IpAddr::from([127, 0, 0, 0]),
+        ip => ip,
     }
 }
 

@@ -78,9 +78,27 @@ impl Default for IpOptions {
 }
 
 impl IpOptions {
-    /// Time to live of what this socket sends.
-    pub(crate) fn ttl(&self) -> i32 {
+    fn ttl(&self) -> i32 {
         if self.ttl < 0 { 64 } else { self.ttl }
+    }
+
+    /// Time to live of what this socket sends to an address.
+    pub(crate) fn hops_towards(&self, to: IpAddr) -> i32 {
+        match to {
+            IpAddr::V4(to) if to.is_multicast() => self.multicast_ttl,
+            IpAddr::V6(to) if to.is_multicast() => self.multicast_hops,
+            IpAddr::V4(_) => self.ttl(),
+            IpAddr::V6(_) if self.unicast_hops < 0 => 64,
+            IpAddr::V6(_) => self.unicast_hops,
+        }
+    }
+
+    /// Type of service, or traffic class, of what this socket sends to an address.
+    pub(crate) fn class_towards(&self, to: IpAddr) -> u8 {
+        match to {
+            IpAddr::V4(_) => self.tos,
+            IpAddr::V6(_) => u8::try_from(self.traffic_class).unwrap_or(0),
+        }
     }
 
     /// Whether an address that is not local may be bound (`IP_FREEBIND`).
