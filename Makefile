@@ -22,3 +22,7 @@ lint:
 demo:
 	cargo build --release -p rekindle
 	target/release/rekindle demo
+
+docs:
+	UPDATE_DOCS=1 cargo test -q -p kernel-syscall --test compat_page
+	UPDATE_DOCS=1 cargo test -q -p proto-lambda --test support_page

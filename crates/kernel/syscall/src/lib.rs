@@ -13,6 +13,7 @@ mod attributes;
 mod call;
 mod clock;
 mod clone;
+mod compat;
 mod copying;
 mod cpu_time;
 mod current;
@@ -61,6 +62,7 @@ pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC rekindle";
 pub const RELEASE: &str = "6.12.0-rekindle";
 
 pub use call::{Args, Stop, Sys, SysResult};
+pub use compat::compat_page;
 pub use exec::{Init, StartError, start_init};
 pub use objects::Objects;
 pub use run::spawn;

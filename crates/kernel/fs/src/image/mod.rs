@@ -11,10 +11,10 @@ mod open_file;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use host_sys::dir::Dir;
-use kernel_vfs::{FileSystem, FsStat, Inode};
+use kernel_vfs::{FileSystem, FileType, FsStat, Inode};
 use parking_lot::Mutex;
 
 pub use filter::Filter;
@@ -68,6 +68,8 @@ struct Shared {
     exposure: Exposure,
     /// Host devices met, whose index keeps inode numbers of different ones apart.
     devices: Mutex<Vec<(u32, u32)>>,
+    /// The root's own listing where only some names are shown: a jail need not let the root be read.
+    root_listing: OnceLock<Vec<(Vec<u8>, u64, FileType)>>,
     me: Weak<ImageFs>,
 }
 
@@ -102,18 +104,24 @@ impl ImageFs {
         };
         let dir = Dir::open(path).map_err(failed)?;
         let stat = dir.stat().map_err(failed)?;
-        Ok(Arc::new_cyclic(|me| {
+        let some = matches!(filter, Filter::Only(_));
+        let fs = Arc::new_cyclic(|me| {
             let shared = Arc::new(Shared {
                 root: Arc::new(dir),
                 dev: crate::next_dev(),
                 ownership,
                 exposure,
                 devices: Mutex::default(),
+                root_listing: OnceLock::new(),
                 me: Weak::clone(me),
             });
             let root = ImageInode::root(&shared, stat, filter);
             ImageFs { shared, root }
-        }))
+        });
+        if some && let Ok(listing) = fs.root.list() {
+            let _ = fs.shared.root_listing.set(listing);
+        }
+        Ok(fs)
     }
 
     /// The whole tree below a host directory, as the host has it.
