@@ -45,12 +45,12 @@ impl FifoDriver {
         })
     }
 
-    /// Registers for what the calling thread's open waits for.
-    pub fn poll(&self, table: &mut PollTable) {
+    /// Registers for what the calling thread's open waits for; true when it need not wait any more.
+    #[must_use]
+    pub fn poll(&self, table: &mut PollTable) -> bool {
         let state = self.state.lock();
-        if let Some(waiting) = state.waiting.get(&std::thread::current().id()) {
-            waiting.opening.poll(table);
-        }
+        let waiting = state.waiting.get(&std::thread::current().id());
+        waiting.is_none_or(|waiting| waiting.opening.poll(table))
     }
 
     /// Forgets the calling thread's open: it was interrupted.
@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(fifos.open(&node, O_RDONLY).err(), Some(Errno::EAGAIN));
         let waiter = Counter::new();
         let mut table = PollTable::waiting(waiter.clone(), Events::all());
-        fifos.poll(&mut table);
+        assert!(!fifos.poll(&mut table));
         let _kept = table.into_registrations();
         assert_eq!(fifos.open(&node, O_RDONLY).err(), Some(Errno::EAGAIN));
         let other = (Arc::clone(&fifos), Arc::clone(&node));

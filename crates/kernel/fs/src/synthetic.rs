@@ -372,6 +372,7 @@ impl Inode for SyntheticInode {
                     parent: self.parent,
                     body: self.node.body.clone(),
                     text: Mutex::default(),
+                    names: Mutex::default(),
                 }))
             }
         }
@@ -384,7 +385,13 @@ struct SyntheticFile {
     parent: u64,
     body: Body,
     text: Mutex<Option<Vec<u8>>>,
+    /// The names as they were when listing began: a listing in parts skips nothing although
+    /// entries go meanwhile, as when a process closes what `/proc/self/fd` shows.
+    names: Mutex<Option<Vec<ListedName>>>,
 }
+
+/// A name with its number and type.
+type ListedName = (Vec<u8>, u64, FileType);
 
 impl File for SyntheticFile {
     fn inode(&self) -> Option<&Arc<dyn Inode>> {
@@ -428,13 +435,15 @@ impl File for SyntheticFile {
         let Body::Directory(directory) = &self.body else {
             return Err(Errno::ENOTDIR);
         };
-        let mut names = vec![
-            (b".".to_vec(), self.ino, FileType::Directory),
-            (b"..".to_vec(), self.parent, FileType::Directory),
-        ];
-        directory.list(&mut |name, kind| {
-            names.push((name.to_vec(), child_ino(self.ino, name), kind));
-        })?;
+        let kept = if from == 0 {
+            None
+        } else {
+            self.names.lock().take()
+        };
+        let names = match kept {
+            Some(names) => names,
+            None => self.listing(directory.as_ref())?,
+        };
         for ((name, ino, file_type), next) in names.iter().zip(1u64..) {
             let entry = DirEntry {
                 name,
@@ -443,9 +452,23 @@ impl File for SyntheticFile {
                 next,
             };
             if next > from && !emit(entry) {
-                return Ok(());
+                break;
             }
         }
+        *self.names.lock() = Some(names);
         Ok(())
+    }
+}
+
+impl SyntheticFile {
+    fn listing(&self, directory: &dyn Directory) -> Result<Vec<ListedName>> {
+        let mut names = vec![
+            (b".".to_vec(), self.ino, FileType::Directory),
+            (b"..".to_vec(), self.parent, FileType::Directory),
+        ];
+        directory.list(&mut |name, kind| {
+            names.push((name.to_vec(), child_ino(self.ino, name), kind));
+        })?;
+        Ok(names)
     }
 }

@@ -130,6 +130,9 @@ fn open_at(
 /// Opening a fifo waits for its other end (fifo(7)); the driver keeps this thread's half-open end.
 fn wait_for_fifo(sys: &mut Sys<'_>) -> SysResult {
     let mut table = sys.waiting_table(kernel_vfs::Events::all());
-    sys.system.objects.fifos.poll(&mut table);
+    if sys.system.objects.fifos.poll(&mut table) {
+        // The other end came in between: do not sleep, ask again.
+        sys.task.parker.unpark();
+    }
     Err(sys.block(table, kernel_core::task::OnSignal::Restart))
 }

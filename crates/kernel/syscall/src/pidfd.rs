@@ -82,8 +82,27 @@ pub(crate) fn install(
 /// `EBADF` for what is no process descriptor, `ESRCH` for one that was reaped.
 pub(crate) fn pid_of(sys: &Sys<'_>, fd: i32) -> Result<Pid, Errno> {
     let description = sys.files().get(fd)?;
-    let pidfd = description.downcast::<PidFd>().ok_or(Errno::EBADF)?;
-    pidfd.process().pid().ok_or(Errno::ESRCH)
+    match description.downcast::<PidFd>() {
+        Some(pidfd) => pidfd.process().pid().ok_or(Errno::ESRCH),
+        None => directory_of(&description).ok_or(Errno::EBADF),
+    }
+}
+
+/// The process whose directory of `/proc` this is: pidfd_send_signal(2) takes those too.
+fn directory_of(description: &Description) -> Option<Pid> {
+    let place = description.location()?;
+    let root = place.mount().root();
+    let top = place
+        .dentry()
+        .parent()
+        .is_some_and(|p| Arc::ptr_eq(&p, root));
+    if !top || place.mount().fs().name() != "proc" {
+        return None;
+    }
+    std::str::from_utf8(&place.dentry().name())
+        .ok()?
+        .parse()
+        .ok()
 }
 
 fn pidfd_open(sys: &mut Sys<'_>, args: Args) -> SysResult {

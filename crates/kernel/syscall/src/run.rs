@@ -258,6 +258,7 @@ impl Runner {
         if let Some(waiter) = restart.futex.take() {
             self.system.kernel.futexes.cancel(&waiter);
         }
+        self.system.objects.fifos.abandon();
     }
 
     /// Parks while the process is stopped by job control; true if it was.
