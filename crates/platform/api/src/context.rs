@@ -64,6 +64,9 @@ pub enum Event {
 /// (fast: registers stay where they are) or asks for [`state`](Context::state) and changes it
 /// (signal frames, `rt_sigreturn`, `execve`). Doing both is fine: a return
 /// value that was set shows in `state().regs.rax`.
+///
+/// Dropping it ends the guest thread and leaves the address space to the others. Drop it on the thread that ran it: elsewhere
+/// a platform may be unable to stop the guest, and ends the whole address space instead.
 pub trait Context: Send {
     /// Runs guest code until something happens. The first call binds the context to the calling thread.
     fn run(&mut self) -> Event;

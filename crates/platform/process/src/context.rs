@@ -430,7 +430,10 @@ impl Context for GuestThread {
             self.owner
         };
         self.seat.begin(owner);
-        let event = if self.mode != Mode::Gone && self.seat.take_interruption() {
+        let event = if self.mode != Mode::Gone
+            && self.seat.is_interrupted()
+            && self.seat.take_interruption()
+        {
             // The suspended call, if there is one, stays as it is.
             Event::Interrupted
         } else {

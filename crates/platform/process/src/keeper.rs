@@ -376,6 +376,23 @@ impl Keeper {
         program: u64,
     ) -> io::Result<(Pid, Listener)> {
         let tid = self.clone(family, THREAD_FLAGS)?;
+        let filtered = self.install(tid, family, pidfd, start, program);
+        if filtered.is_err() {
+            // A thread without its filter must not stay, and the spawner may be anywhere.
+            let _ = pidfd.kill();
+        }
+        Ok((tid, filtered?))
+    }
+
+    /// Lets a new thread install its filter, and takes the listener over.
+    fn install(
+        &self,
+        tid: Pid,
+        family: Family,
+        pidfd: &PidFd,
+        start: u64,
+        program: u64,
+    ) -> io::Result<Listener> {
         self.await_stop(tid, family)?;
         let args = [
             SECCOMP_SET_MODE_FILTER,
@@ -393,7 +410,7 @@ impl Keeper {
         // The breakpoint unblocked its signal.
         ptrace::block_signals(tid)?;
         self.await_trap(family.spawner, family)?;
-        Ok((tid, listener))
+        Ok(listener)
     }
 
     fn thread(&self, of: Family) -> io::Result<Parked> {
