@@ -9,6 +9,7 @@ mod tcp_connect;
 mod tcp_rules;
 mod udp;
 mod udp_delivery;
+mod udp_receive;
 
 pub(crate) use local::LocalAddresses;
 pub use outbound::{NoOutbound, Outbound, OutboundRequest};

@@ -4,26 +4,24 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Weak};
 
-use base_abi::structs::Timespec;
 use base_abi::{Errno, net};
 use kernel_vfs::{Events, PollTable};
 use parking_lot::Mutex;
 
 use super::ports::{PortLease, Scope, Sharing};
+use super::udp_receive::Datagram;
 use crate::limits::Budget;
 use crate::link::Wake;
-use crate::option::{DEFAULT_BUFFER, IpOptions, SocketOptions, Timestamping, give};
+use crate::option::{DEFAULT_BUFFER, IpOptions, SocketOptions, give};
 use crate::{
-    Address, Caller, Control, Incoming, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket,
-    SocketBase, Ucred,
+    Address, Caller, Incoming, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket, SocketBase,
+    Ucred,
 };
 
 /// `UDP_CORK` (udp(7)).
 const UDP_CORK: u32 = 1;
 /// Largest payload of a datagram.
 const MAX_PAYLOAD: usize = 65_507;
-/// What a datagram costs beside its bytes.
-const OVERHEAD: usize = 512;
 
 /// A UDP socket.
 pub(crate) struct UdpSocket {
@@ -35,37 +33,20 @@ pub(crate) struct UdpSocket {
 
 #[derive(Default)]
 pub(super) struct State {
-    lease: Option<PortLease<UdpSocket>>,
+    pub(super) lease: Option<PortLease<UdpSocket>>,
     local: Option<SocketAddr>,
     /// What bind(2) asked for.
     bound: Option<SocketAddr>,
     pub(super) remote: Option<SocketAddr>,
-    queue: VecDeque<Datagram>,
-    queued: usize,
-    dropped: u64,
+    pub(super) queue: VecDeque<Datagram>,
+    pub(super) queued: usize,
+    pub(super) dropped: u64,
     receive_shut: bool,
     send_shut: bool,
     pub(super) error: Option<Errno>,
     /// Bytes kept back by `MSG_MORE`, and where they go.
     corked: Vec<u8>,
     cork: bool,
-}
-
-/// A received datagram.
-#[derive(Clone)]
-pub(super) struct Datagram {
-    pub(super) data: Arc<[u8]>,
-    pub(super) from: SocketAddr,
-    pub(super) to: SocketAddr,
-    pub(super) tos: u8,
-    pub(super) ttl: i32,
-    pub(super) arrived: Timespec,
-}
-
-impl Datagram {
-    fn cost(&self) -> usize {
-        self.data.len() + OVERHEAD
-    }
 }
 
 impl UdpSocket {
@@ -96,7 +77,7 @@ impl UdpSocket {
         }
     }
 
-    fn budget(&self) -> &Arc<Budget> {
+    pub(super) fn budget(&self) -> &Arc<Budget> {
         &self.base.stack.budget
     }
 
@@ -164,24 +145,6 @@ impl UdpSocket {
         }
     }
 
-    /// Takes a datagram, or drops it for want of room as UDP does.
-    pub(super) fn enqueue(&self, datagram: Datagram) {
-        let room = self.base.options.lock().receive_buffer;
-        {
-            let mut state = self.state.lock();
-            let cost = datagram.cost();
-            let fits = state.queued < room && state.lease.is_some();
-            if !fits || self.budget().take_bytes(cost).is_err() {
-                state.dropped += 1;
-                return;
-            }
-            state.queued += cost;
-            state.queue.push_back(datagram);
-        }
-        self.base.queue.wake(Events::READABLE);
-    }
-
-    /// An ICMP error came back for something this socket sent to `to`.
     pub(super) fn unreachable(&self, to: SocketAddr) {
         let reports = self.ip.lock().report_errors;
         {
@@ -209,68 +172,6 @@ impl UdpSocket {
             return Ok(None);
         }
         Ok(Some(std::mem::take(&mut state.corked).into()))
-    }
-
-    fn deliver(&self, datagram: &Datagram, buf: &mut [u8], flags: MsgFlags) -> Incoming {
-        let length = datagram.data.len();
-        let copied = length.min(buf.len());
-        if let (Some(to), Some(from)) = (buf.get_mut(..copied), datagram.data.get(..copied)) {
-            to.copy_from_slice(from);
-        }
-        let mut incoming = Incoming {
-            copied,
-            length: if flags.contains(MsgFlags::TRUNC) {
-                length
-            } else {
-                copied
-            },
-            from: Some(Address::for_family(self.base.domain, datagram.from)),
-            ..Incoming::default()
-        };
-        if copied < length {
-            incoming.flags |= MsgFlags::TRUNC;
-        }
-        incoming.control = self.controls(datagram);
-        incoming
-    }
-
-    fn controls(&self, datagram: &Datagram) -> Vec<Control> {
-        let ip = self.ip.lock();
-        let mut controls = Vec::new();
-        match self.base.options.lock().timestamping {
-            Timestamping::Off => {}
-            Timestamping::Micro => controls.push(Control::Timestamp(datagram.arrived)),
-            Timestamping::Nano => controls.push(Control::TimestampNs(datagram.arrived)),
-        }
-        let v6_socket = self.base.domain == net::AF_INET6;
-        match datagram.to.ip() {
-            IpAddr::V4(to) if ip.packet_info => controls.push(Control::PacketInfo(to)),
-            IpAddr::V4(to) if v6_socket && ip.packet_info6 => {
-                controls.push(Control::PacketInfo6(to.to_ipv6_mapped()));
-            }
-            IpAddr::V6(to) if ip.packet_info6 => controls.push(Control::PacketInfo6(to)),
-            _ => {}
-        }
-        if datagram.to.is_ipv4() {
-            if ip.receive_ttl {
-                controls.push(Control::Ttl(datagram.ttl));
-            }
-            if ip.receive_tos {
-                controls.push(Control::Tos(datagram.tos));
-            }
-        } else {
-            if ip.receive_hops {
-                controls.push(Control::HopLimit(datagram.ttl));
-            }
-            if ip.receive_class {
-                controls.push(Control::TrafficClass(i32::from(datagram.tos)));
-            }
-        }
-        if ip.receive_original {
-            let to = Address::for_family(self.base.domain, datagram.to);
-            controls.push(Control::OriginalDestination(to));
-        }
-        controls
     }
 }
 

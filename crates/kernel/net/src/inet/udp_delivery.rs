@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base_abi::Errno;
 
 use super::UdpSocket;
-use super::udp::Datagram;
+use super::udp_receive::Datagram;
 use crate::{NetStack, Result};
 
 impl UdpSocket {

@@ -4,6 +4,7 @@ mod datagram;
 mod names;
 mod packet;
 mod stream;
+mod stream_connect;
 mod stream_rules;
 
 use crate::option::DEFAULT_BUFFER;

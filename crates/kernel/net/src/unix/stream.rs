@@ -8,10 +8,11 @@ use kernel_vfs::{Description, Events, PollTable, WaitQueue};
 use parking_lot::Mutex;
 
 use super::names::{NameLease, Target};
+use super::stream_connect::{hang_up, join};
 use super::stream_rules::{self as rules, Accepted, Taken};
 use super::{NameCell, post_rights, sender, unix_name};
 use crate::limits::MAX_BACKLOG;
-use crate::link::{EndConfig, Link, LinkEnd, Side};
+use crate::link::LinkEnd;
 use crate::option::SocketOptions;
 use crate::rights::Rights;
 use crate::{
@@ -21,11 +22,11 @@ use crate::{
 
 /// A unix socket that connects.
 pub(crate) struct UnixSocket {
-    base: SocketBase,
+    pub(super) base: SocketBase,
     me: Weak<UnixSocket>,
-    name: NameCell,
+    pub(super) name: NameCell,
     lease: Mutex<Option<NameLease>>,
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// What shutdown(2) closed (reading, writing) while there was no connection.
     idle_shut: Mutex<(bool, bool)>,
     /// Those who wait for room in the accept queue.
@@ -36,7 +37,7 @@ pub(crate) struct UnixSocket {
 /// Idle ──listen──> Listening ─┐
 ///  └──connect──> Connecting ──> Connected ──> Closed
 /// ```
-enum State {
+pub(super) enum State {
     Idle,
     Connecting,
     Listening(Listening),
@@ -44,25 +45,25 @@ enum State {
     Closed,
 }
 
-struct Listening {
-    backlog: usize,
-    ready: VecDeque<Arc<UnixSocket>>,
-    credentials: Ucred,
-    shut: bool,
+pub(super) struct Listening {
+    pub(super) backlog: usize,
+    pub(super) ready: VecDeque<Arc<UnixSocket>>,
+    pub(super) credentials: Ucred,
+    pub(super) shut: bool,
 }
 
 impl Listening {
     /// Linux takes one more than the backlog (`unix_recvq_full`).
-    fn full(&self) -> bool {
+    pub(super) fn full(&self) -> bool {
         self.ready.len() > self.backlog
     }
 }
 
 #[derive(Clone)]
-struct Connected {
-    end: LinkEnd,
-    peer_name: NameCell,
-    peer_credentials: Ucred,
+pub(super) struct Connected {
+    pub(super) end: LinkEnd,
+    pub(super) peer_name: NameCell,
+    pub(super) peer_credentials: Ucred,
 }
 
 impl UnixSocket {
@@ -72,7 +73,7 @@ impl UnixSocket {
         UnixSocket::with_options(stack, kind, creator, options, NameCell::default())
     }
 
-    fn with_options(
+    pub(super) fn with_options(
         stack: &Arc<NetStack>,
         kind: u32,
         creator: Ucred,
@@ -116,102 +117,6 @@ impl UnixSocket {
         self.base.kind == net::SOCK_STREAM
     }
 
-    fn listener(&self, caller: &Caller<'_>, address: &Address) -> Result<Arc<UnixSocket>> {
-        let names = &self.base.stack.unix_names;
-        match names.find(caller, self.base.kind, unix_name(address)?)? {
-            Target::Connection(socket) => {
-                let socket = socket.upgrade().ok_or(Errno::ECONNREFUSED)?;
-                if socket.base.kind == self.base.kind {
-                    Ok(socket)
-                } else {
-                    Err(Errno::EPROTOTYPE)
-                }
-            }
-            Target::Datagram(_) => Err(Errno::EPROTOTYPE),
-        }
-    }
-
-    /// Whether a connection would be queued now.
-    fn accepting(&self) -> Result<()> {
-        match &*self.state.lock() {
-            State::Listening(l) if l.shut => Err(Errno::ECONNREFUSED),
-            State::Listening(l) if l.full() => Err(Errno::EAGAIN),
-            State::Listening(_) => Ok(()),
-            _ => Err(Errno::ECONNREFUSED),
-        }
-    }
-
-    fn start_connecting(&self) -> Result<()> {
-        let mut state = self.state.lock();
-        match &*state {
-            State::Idle => {
-                *state = State::Connecting;
-                Ok(())
-            }
-            State::Connected(_) => Err(Errno::EISCONN),
-            _ => Err(Errno::EINVAL),
-        }
-    }
-
-    /// Joins this socket to a fresh one in the listener's accept queue.
-    fn finish_connecting(&self, caller: &Caller<'_>, listener: &UnixSocket) -> Result<()> {
-        let options = listener.base.options();
-        let kind = self.base.kind;
-        let accepted = UnixSocket::with_options(
-            &self.base.stack,
-            kind,
-            listener.base.creator,
-            options,
-            Arc::clone(&listener.name),
-        )?;
-        {
-            let mut state = listener.state.lock();
-            let State::Listening(listening) = &mut *state else {
-                return Err(Errno::ECONNREFUSED);
-            };
-            if listening.shut {
-                return Err(Errno::ECONNREFUSED);
-            }
-            if listening.full() {
-                return Err(Errno::EAGAIN);
-            }
-            let seen = [listening.credentials, caller.credentials];
-            let link = new_link(self, &accepted);
-            *accepted.state.lock() = State::Connected(Connected {
-                end: LinkEnd {
-                    link: Arc::clone(&link),
-                    side: Side::Server,
-                },
-                peer_name: Arc::clone(&self.name),
-                peer_credentials: seen[1],
-            });
-            let mine = Connected {
-                end: LinkEnd {
-                    link,
-                    side: Side::Client,
-                },
-                peer_name: Arc::clone(&listener.name),
-                peer_credentials: seen[0],
-            };
-            listening.ready.push_back(accepted);
-            drop(state);
-            self.settle(mine);
-        }
-        listener.base.queue.wake(Events::READABLE);
-        Ok(())
-    }
-
-    /// Takes the connection, unless the socket was closed meanwhile.
-    fn settle(&self, connected: Connected) {
-        let mut state = self.state.lock();
-        if matches!(*state, State::Connecting) {
-            *state = State::Connected(connected);
-            return;
-        }
-        drop(state);
-        drop(hang_up(&connected.end, Accepted::Yes));
-    }
-
     fn deliver(&self, taken: Taken, peer: &Connected) -> Incoming {
         let mut incoming = Incoming {
             copied: taken.copied,
@@ -237,46 +142,6 @@ impl UnixSocket {
         }
         incoming
     }
-}
-
-fn config(socket: &UnixSocket) -> EndConfig {
-    let options = socket.base.options.lock();
-    EndConfig {
-        send_buffer: options.send_buffer,
-        receive_buffer: options.receive_buffer,
-        low_water: options.low_water,
-        oob_in_line: false,
-    }
-}
-
-fn new_link(client: &UnixSocket, server: &UnixSocket) -> Arc<Link> {
-    let queues = [client.base.queue.clone(), server.base.queue.clone()];
-    Link::new(
-        &client.base.stack.budget,
-        [config(client), config(server)],
-        queues,
-    )
-}
-
-/// Joins two fresh sockets; `seen` are the credentials that the first and the second see.
-fn join(first: &UnixSocket, second: &UnixSocket, seen: [Ucred; 2]) {
-    let link = new_link(first, second);
-    let ends = [(first, second, Side::Client), (second, first, Side::Server)];
-    for ((me, peer, side), peer_credentials) in ends.into_iter().zip(seen) {
-        *me.state.lock() = State::Connected(Connected {
-            end: LinkEnd {
-                link: Arc::clone(&link),
-                side,
-            },
-            peer_name: Arc::clone(&peer.name),
-            peer_credentials,
-        });
-    }
-}
-
-#[must_use]
-fn hang_up(end: &LinkEnd, accepted: Accepted) -> Vec<Rights> {
-    end.act(|me, peer, wake| rules::close((me, peer, wake), accepted))
 }
 
 impl Socket for UnixSocket {
