@@ -16,6 +16,7 @@
 //! | 16 + clock | what to add to the monotonic time for each clock id below 12 |
 
 use core::arch::global_asm;
+use std::sync::OnceLock;
 
 /// Bytes from the start of the data page to the start of the code: a page, and the head of the image.
 pub const DATA_DISTANCE: usize = 4096 + HEAD_LEN;
@@ -218,21 +219,25 @@ pub fn functions() -> [Function; 5] {
 }
 
 /// Whether the time stamp counter runs at one rate on all processors, whatever sleeps: CPUID says so
-/// and Linux itself keeps time with it.
+/// and Linux itself keeps time with it. The answer is kept: ask once while `/sys` can be read.
 #[must_use]
 pub fn counter_is_steady() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| counter_is_invariant() && host_keeps_time_with_counter())
+}
+
+fn counter_is_invariant() -> bool {
     const INVARIANT: u32 = 1 << 8;
-    let cpuid = |leaf| {
-        // Safe on this architecture: every x86-64 processor has the instruction.
-        core::arch::x86_64::__cpuid(leaf)
-    };
-    let invariant =
-        cpuid(0x8000_0000).eax >= 0x8000_0007 && cpuid(0x8000_0007).edx & INVARIANT != 0;
+    // Every x86-64 processor has the instruction.
+    let leaf = core::arch::x86_64::__cpuid;
+    leaf(0x8000_0000).eax >= 0x8000_0007 && leaf(0x8000_0007).edx & INVARIANT != 0
+}
+
+fn host_keeps_time_with_counter() -> bool {
     let source = "/sys/devices/system/clocksource/clocksource0/current_clocksource";
     let source = std::fs::read_to_string(source).unwrap_or_default();
-    invariant
-        && matches!(
-            source.trim(),
-            "tsc" | "kvm-clock" | "hyperv_clocksource_tsc_page"
-        )
+    matches!(
+        source.trim(),
+        "tsc" | "kvm-clock" | "hyperv_clocksource_tsc_page"
+    )
 }

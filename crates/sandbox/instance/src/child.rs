@@ -114,6 +114,9 @@ fn boot(
     let facts = host_facts().map_err(|e| Failure::host("cannot read what the host offers", &e))?;
     let own = OwnMemory::open().map_err(|e| Failure::host("cannot open /proc/self/statm", &e))?;
     let proc = ProcDir::open().map_err(|e| Failure::host("cannot open /proc", &e))?;
+    // Asked while /sys can be read; the guest's clocks want to know later.
+    let steady = host_sys::vdso_code::counter_is_steady();
+    tracing::debug!(steady, "time stamp counter");
     let tree_began = Instant::now();
     let tree = rootfs::build(spec)?;
     let mut tree_time = tree_began.elapsed();
