@@ -8,7 +8,7 @@ use kernel_files::MemFd;
 use kernel_files::pipe::{Pipe, PipeEnd};
 use kernel_vfs::{Description, FdFlags, StatusFlags};
 
-use crate::call::{Args, Stop, Sys, SysResult};
+use crate::call::{Args, Sys, SysResult};
 use crate::locks::record_lock;
 use crate::table::Entry;
 

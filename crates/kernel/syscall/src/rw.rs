@@ -5,7 +5,7 @@ use base_abi::structs::Iovec;
 use kernel_core::signal::{Signal, siginfo};
 use kernel_core::task::{OnSignal, Resource};
 use kernel_net::SocketFile;
-use kernel_vfs::{Description, Events, UserMemory, Whence};
+use kernel_vfs::{Description, Events, PollTable, UserMemory, Whence};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::table::Entry;
@@ -271,18 +271,14 @@ pub(crate) fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> Sys
         let len = usize::try_from(part.len).unwrap_or(usize::MAX);
         let offset = at.map(|o| o.saturating_add(done));
         // Later parts must not wait: what was read counts.
-        let got = if done == 0 {
-            read_into(sys, &description, part.base, len, offset)
-        } else if description.file().seekable()
-            || description
-                .file()
-                .poll(&mut kernel_vfs::PollTable::look())
-                .intersects(Events::IN)
-        {
-            read_into(sys, &description, part.base, len, offset)
-        } else {
+        let file = description.file();
+        let ready = done == 0
+            || file.seekable()
+            || file.poll(&mut PollTable::look()).intersects(Events::IN);
+        if !ready {
             break;
-        };
+        }
+        let got = read_into(sys, &description, part.base, len, offset);
         match got {
             Ok(n) => {
                 done += n;
