@@ -467,6 +467,9 @@ fn sched_setaffinity(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn sched_getaffinity(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    if args.i32(0) < 0 {
+        return Err(Errno::ESRCH.into());
+    }
     let task = task_number(sys, args.i32(0))?;
     if args.u64(1) < 8 || args.u64(1) % 8 != 0 {
         return Err(Errno::EINVAL.into());
