@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use base_abi::Errno;
 use host_sys::process::Pid;
@@ -53,6 +53,8 @@ impl Mapper {
         slot: u32,
         inherit: Option<&Mapper>,
     ) -> Mapper {
+        // Asked for the first time while the platform is made, when the host may still be asked.
+        receivers_see_the_end();
         let files = inherit.map_or_else(
             || vec![None; FILE_FDS as usize],
             |other| other.files.clone(),
@@ -171,6 +173,10 @@ impl Mapper {
 
     fn receive(&mut self) -> Result<host_sys::seccomp::Notification, Dead> {
         loop {
+            // Before Linux 6.11 a receiver is not woken when the last thread under the filter ends; poll(2) is.
+            if !receivers_see_the_end() && self.poll(libc::POLLIN, -1) & ENDED != 0 {
+                return Err(Dead);
+            }
             match self.listener.receive() {
                 Ok(got) => {
                     self.idle = Some(got.id);
@@ -184,13 +190,25 @@ impl Mapper {
 
     /// Whether no thread is left under the mapper's filter.
     fn is_dead(&self) -> bool {
+        self.poll(0, 0) & ENDED != 0
+    }
+
+    /// What poll(2) says about the listener within `timeout` milliseconds (-1: no limit); 0 when interrupted.
+    fn poll(&self, events: i16, timeout: i32) -> i16 {
         let mut poll = libc::pollfd {
             fd: self.listener.as_raw_fd(),
-            events: 0,
+            events,
             revents: 0,
         };
         // SAFETY: needed because poll is a C function; it gets one live pollfd.
-        let ret = unsafe { libc::poll(&raw mut poll, 1, 0) };
-        ret > 0 && poll.revents & (libc::POLLHUP | libc::POLLNVAL | libc::POLLERR) != 0
+        let ret = unsafe { libc::poll(&raw mut poll, 1, timeout) };
+        if ret > 0 { poll.revents } else { 0 }
     }
+}
+
+const ENDED: i16 = libc::POLLHUP | libc::POLLNVAL | libc::POLLERR;
+
+fn receivers_see_the_end() -> bool {
+    static SEE: OnceLock<bool> = OnceLock::new();
+    *SEE.get_or_init(|| host_sys::process::kernel_version() >= (6, 11))
 }
