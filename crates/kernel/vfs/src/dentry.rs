@@ -25,7 +25,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { entries: 65_536 }
+        Limits { entries: 16_384 }
     }
 }
 
