@@ -429,3 +429,38 @@ fn failing_stats_are_remembered() {
     }
     eprintln!("{} ns each", begin.elapsed().as_nanos() / rounds);
 }
+
+#[test]
+fn names_in_use_outlive_the_forgetting_of_others() {
+    let many = BudgetLimits {
+        bytes: 1 << 20,
+        inodes: 100_000,
+    };
+    let tmp = TmpFs::new(Budget::new(many), RootAttr::default()).unwrap();
+    let table = MountTable::new(Arc::<Vfs>::default(), tmp, "none", MountFlags::empty()).unwrap();
+    let (fs, who) = (FsContext::new(table), root());
+    let at = At::cwd(&fs, &who);
+    at.mkdir(b"/d", 0o755).unwrap();
+    touch(&at, "/d/held");
+    let held = find(&at, "/d/held").unwrap();
+    for i in 0..40_000 {
+        at.mknod(
+            format!("/d/{i}").as_bytes(),
+            kernel_vfs::FileType::Regular,
+            0o644,
+            0,
+        )
+        .unwrap();
+        assert!(find(&at, &format!("/d/absent{i}")).is_err());
+    }
+    assert!(find(&at, "/d/held").unwrap().same(&held));
+    at.rename(b"/d/held", &at, b"/d/moved", RenameMode::Replace)
+        .unwrap();
+    assert_eq!(held.text(fs.root()), b"/d/moved");
+    for i in (0..40_000).step_by(1000) {
+        let path = format!("/d/{i}");
+        assert!(find(&at, &path).is_ok());
+        at.unlink(path.as_bytes()).unwrap();
+        assert_eq!(find(&at, &path).unwrap_err(), Errno::ENOENT);
+    }
+}
