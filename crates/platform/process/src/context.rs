@@ -14,15 +14,16 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use host_sys::process::{Change, Patience, Pid, thread_id, wait};
-use host_sys::ptrace::{self, RawRegisters, SignalInfo};
+use host_sys::ptrace::{self, RawRegisters};
 use host_sys::seccomp::{Listener, Notification};
-use platform_api::{Context, CpuState, Event, Fault, FaultKind, Interrupt, PlatformError, Syscall};
+use platform_api::{Context, CpuState, Event, Interrupt, PlatformError, Syscall};
 
 use crate::bell;
 use crate::blob;
-use crate::keeper::Parked;
+use crate::fault;
 use crate::registers::{from_raw, initial_xstate, into_raw};
 use crate::seat::Seat;
+use crate::spawn::Parked;
 use crate::stub::Stub;
 
 /// `ERESTARTSYS`: what a cancelled suspended call leaves in `rax` until it is restarted.
@@ -313,7 +314,10 @@ impl GuestThread {
             match wait(self.tid, patience) {
                 Ok(None) => return Found::Nothing,
                 Ok(Some(Change::Stopped { event: 0, .. })) => {
-                    if let Some(fault) = self.fault() {
+                    if let Some(fault) = ptrace::signal_info(self.tid)
+                        .ok()
+                        .and_then(|info| fault::of(&info))
+                    {
                         self.mode = Mode::Stopped;
                         return Found::Event(Event::Fault(fault));
                     }
@@ -335,35 +339,7 @@ impl GuestThread {
 
     fn has_queued_fault(&self) -> bool {
         let queued = ptrace::queued_signals(self.tid).unwrap_or_default();
-        queued.iter().any(|info| fault_kind(info).is_some())
-    }
-
-    /// The fault of a signal-delivery stop; `None` for signals that are no faults.
-    fn fault(&self) -> Option<Fault> {
-        let info = ptrace::signal_info(self.tid).ok()?;
-        let kind = fault_kind(&info)?;
-        let trap = |trapno, error_code| Fault {
-            kind,
-            code: info.code,
-            addr: info.addr,
-            trapno,
-            error_code,
-        };
-        // ptrace does not tell the trap number; what the signal implies is told (Intel SDM vol. 3, 6.15).
-        Some(match (kind, info.code) {
-            // SEGV_MAPERR, SEGV_ACCERR: page fault in user mode; whether it was a write is not known.
-            (FaultKind::Segv, 1) => trap(14, 4),
-            (FaultKind::Segv, 2) => trap(14, 5),
-            (FaultKind::Segv, _) => trap(13, 0),
-            (FaultKind::Bus, _) => trap(14, 4),
-            (FaultKind::Ill, _) => trap(6, 0),
-            // FPE_INTDIV, else x87 or SIMD.
-            (FaultKind::Fpe, 1) => trap(0, 0),
-            (FaultKind::Fpe, _) => trap(19, 0),
-            // TRAP_TRACE, TRAP_HWBKPT: debug exception; else the breakpoint instruction.
-            (FaultKind::Trap, 2 | 4) => trap(1, 0),
-            (FaultKind::Trap, _) => trap(3, 0),
-        })
+        queued.iter().any(|info| fault::of(info).is_some())
     }
 
     /// Makes the thread exit on the host, on its owner.
@@ -404,21 +380,6 @@ impl GuestThread {
             let _ = ptrace::resume(self.tid);
         }
         Ok(())
-    }
-}
-
-/// What the processor, not another process, raised.
-fn fault_kind(info: &SignalInfo) -> Option<FaultKind> {
-    if info.code <= 0 {
-        return None;
-    }
-    match info.signal {
-        libc::SIGSEGV => Some(FaultKind::Segv),
-        libc::SIGBUS => Some(FaultKind::Bus),
-        libc::SIGILL => Some(FaultKind::Ill),
-        libc::SIGFPE => Some(FaultKind::Fpe),
-        libc::SIGTRAP => Some(FaultKind::Trap),
-        _ => None,
     }
 }
 

@@ -9,43 +9,14 @@ use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
-use host_sys::process::{Change, Patience, Pid, PidFd, has_changed, wait};
-use host_sys::ptrace::{self, RawRegisters};
-use host_sys::seccomp::Listener;
+use host_sys::process::{Pid, has_changed};
 use parking_lot::Mutex;
 
 use crate::arena::Arena;
 use crate::bell::{self, KeeperNeeded};
-use crate::blob;
-use crate::layout::{ARENA_FD, COMMANDS, COMMANDS_LEN, FIRST_FILE_FD};
+use crate::family::{Family, is_buried, watch_mapper};
 use crate::seat;
-use crate::template;
-
-/// A guest thread that waits for its first registers; not traced yet.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    pub(crate) tid: Pid,
-    pub(crate) listener: Listener,
-}
-
-/// A stub fresh from its fork.
-#[derive(Debug)]
-pub(crate) struct Born {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: PidFd,
-    pub(crate) mapper: Pid,
-    pub(crate) mapper_listener: Listener,
-    pub(crate) parked: Parked,
-}
-
-/// The first stub, and what it told about the processor.
-#[derive(Debug)]
-pub(crate) struct Template {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: PidFd,
-    pub(crate) xstate_size: usize,
-    pub(crate) xcr0: u64,
-}
+use crate::spawn::{Born, Parked, Spawner, Template};
 
 /// What others ask of the keeper.
 enum Job {
@@ -64,14 +35,6 @@ enum Job {
     },
     Bury(Grave),
 }
-
-/// The threads of a stub that the keeper traces.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Family {
-    pub(crate) spawner: Pid,
-    pub(crate) mapper: Option<Pid>,
-}
-
 /// A killed stub that is to be reaped.
 pub(crate) struct Grave {
     pub(crate) family: Family,
@@ -165,20 +128,9 @@ impl Drop for Swapping {
     }
 }
 
-const THREAD_FLAGS: i32 = libc::CLONE_VM
-    | libc::CLONE_FS
-    | libc::CLONE_FILES
-    | libc::CLONE_SIGHAND
-    | libc::CLONE_THREAD
-    | libc::CLONE_SYSVSEM;
-const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
-const SECCOMP_SET_MODE_FILTER: u64 = 1;
-const SECCOMP_FILTER_FLAG_NEW_LISTENER: u64 = 8;
-
 #[derive(Default)]
 struct Keeper {
-    /// Segments and flags of user mode, from the first template.
-    base: Option<RawRegisters>,
+    spawner: Spawner,
     graves: Vec<Grave>,
 }
 
@@ -200,22 +152,22 @@ impl Keeper {
     fn serve(&mut self, job: Job) {
         // A reply nobody waits for is dropped together with what it holds.
         match job {
-            Job::Template { arena, reply } => drop(reply.send(self.template(&arena))),
-            Job::Fork { from, slot, reply } => match self.fork(from, slot) {
+            Job::Template { arena, reply } => drop(reply.send(self.spawner.template(&arena))),
+            Job::Fork { from, slot, reply } => match self.spawner.fork(from, slot) {
                 Ok(born) => {
                     let family = Family {
                         spawner: born.pid,
                         mapper: Some(born.mapper),
                     };
                     drop(reply.send(Ok(born)));
-                    self.tidy(family);
+                    self.spawner.tidy(family);
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Job::Thread { of, reply } => match self.thread(of) {
+            Job::Thread { of, reply } => match self.spawner.thread(of) {
                 Ok(parked) => {
                     drop(reply.send(Ok(parked)));
-                    self.tidy(of);
+                    self.spawner.tidy(of);
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
@@ -243,296 +195,5 @@ impl Keeper {
                 bell::ring_owner(owner);
             }
         }
-    }
-
-    fn template(&mut self, arena: &Arena) -> io::Result<Template> {
-        let pid = template::create(arena.file())?;
-        let family = Family {
-            spawner: pid,
-            mapper: None,
-        };
-        let pidfd = PidFd::open(pid)?;
-        self.await_trap(pid, family)?;
-        // The template needed them for its namespaces. This thread goes on for as long as the process, which may give
-        // up its rights thread by thread.
-        host_sys::privilege::drop_capabilities()?;
-        self.base = Some(ptrace::registers(pid)?);
-        let mut area = vec![0u8; 64 * 1024];
-        let xstate_size = ptrace::extended_state(pid, &mut area)?;
-        // The kernel notes XCR0 in the software-reserved bytes of the legacy area (`xstate_fx_sw_bytes`).
-        let xcr0 = area
-            .get(464..472)
-            .and_then(|b| b.try_into().ok())
-            .map_or(3, u64::from_le_bytes);
-        Ok(Template {
-            pid,
-            pidfd,
-            xstate_size,
-            xcr0,
-        })
-    }
-
-    /// Blocks until `tid` changes; `ESRCH` when its stub died instead, which a leader alone does not show
-    /// while other threads of it are unreaped.
-    fn await_change(&self, tid: Pid, family: Family) -> io::Result<Change> {
-        let _needed = KeeperNeeded::new();
-        loop {
-            let seen = bell::keeper_seen();
-            if let Some(change) = wait(tid, Patience::Poll)? {
-                return Ok(change);
-            }
-            if let Some(mapper) = family.mapper
-                && mapper != tid
-                && watch_mapper(mapper) == Life::Ended
-            {
-                return Err(gone());
-            }
-            bell::keeper_sleep(seen);
-        }
-    }
-
-    fn await_stop(&self, tid: Pid, family: Family) -> io::Result<i32> {
-        match self.await_change(tid, family)? {
-            Change::Stopped { event, .. } => Ok(event),
-            Change::Exited(code) => {
-                tracing::warn!(tid, code, "a stub ended itself");
-                Err(gone())
-            }
-            Change::Killed(_) => Err(gone()),
-        }
-    }
-
-    /// Waits for the breakpoint that ends each step in the code page.
-    fn await_trap(&self, tid: Pid, family: Family) -> io::Result<()> {
-        // Events and signals from outside are not it; those have no positive code.
-        while self.await_stop(tid, family)? != 0 || ptrace::signal_info(tid)?.code <= 0 {
-            ptrace::resume(tid)?;
-        }
-        Ok(())
-    }
-
-    fn registers(&self, rip: u64, nr: i64, args: [u64; 6]) -> io::Result<RawRegisters> {
-        let base = self.base.ok_or_else(gone)?;
-        // SAFETY: needed to get a zeroed C structure of plain integers.
-        let zero: RawRegisters = unsafe { std::mem::zeroed() };
-        Ok(RawRegisters {
-            rip,
-            rax: nr as u64,
-            orig_rax: u64::MAX,
-            rdi: args[0],
-            rsi: args[1],
-            rdx: args[2],
-            r10: args[3],
-            r8: args[4],
-            r9: args[5],
-            cs: base.cs,
-            ss: base.ss,
-            eflags: 0x202,
-            ..zero
-        })
-    }
-
-    /// Starts a system call of a stopped spawner.
-    fn begin(&self, spawner: Pid, nr: i64, args: [u64; 6]) -> io::Result<()> {
-        ptrace::set_registers(spawner, &self.registers(blob::spawner_call(), nr, args)?)?;
-        ptrace::resume(spawner)
-    }
-
-    /// A system call of a stopped spawner, and its result.
-    fn call(&self, family: Family, nr: i64, args: [u64; 6]) -> io::Result<u64> {
-        self.begin(family.spawner, nr, args)?;
-        self.await_trap(family.spawner, family)?;
-        host_sys::call::check(ptrace::registers(family.spawner)?.rax as i64)
-    }
-
-    /// Clones a stopped spawner. The child is in its first stop; the spawner is in its event stop.
-    fn clone(&self, family: Family, flags: i32) -> io::Result<Pid> {
-        self.begin(
-            family.spawner,
-            libc::SYS_clone,
-            [flags as u64, 0, 0, 0, 0, 0],
-        )?;
-        loop {
-            match self.await_stop(family.spawner, family)? {
-                ptrace::EVENT_CLONE | ptrace::EVENT_FORK => break,
-                0 => {
-                    host_sys::call::check(ptrace::registers(family.spawner)?.rax as i64)?;
-                    return Err(gone());
-                }
-                _ => ptrace::resume(family.spawner)?,
-            }
-        }
-        let child = ptrace::event_message(family.spawner)? as Pid;
-        ptrace::resume(family.spawner)?;
-        Ok(child)
-    }
-
-    /// A new thread that has installed the filter `program` and stopped after it, with its listener.
-    fn filtered(
-        &self,
-        family: Family,
-        pidfd: &PidFd,
-        start: u64,
-        program: u64,
-    ) -> io::Result<(Pid, Listener)> {
-        let tid = self.clone(family, THREAD_FLAGS)?;
-        let filtered = self.install(tid, family, pidfd, start, program);
-        if filtered.is_err() {
-            // A thread without its filter must not stay, and the spawner may be anywhere.
-            let _ = pidfd.kill();
-        }
-        Ok((tid, filtered?))
-    }
-
-    /// Lets a new thread install its filter, and takes the listener over.
-    fn install(
-        &self,
-        tid: Pid,
-        family: Family,
-        pidfd: &PidFd,
-        start: u64,
-        program: u64,
-    ) -> io::Result<Listener> {
-        self.await_stop(tid, family)?;
-        let args = [
-            SECCOMP_SET_MODE_FILTER,
-            SECCOMP_FILTER_FLAG_NEW_LISTENER,
-            program,
-            0,
-            0,
-            0,
-        ];
-        ptrace::set_registers(tid, &self.registers(start, libc::SYS_seccomp, args)?)?;
-        ptrace::resume(tid)?;
-        self.await_trap(tid, family)?;
-        let fd = host_sys::call::check(ptrace::registers(tid)?.rax as i64)?;
-        let listener = Listener::new(pidfd.take_descriptor(fd as i32)?);
-        // The breakpoint unblocked its signal.
-        ptrace::block_signals(tid)?;
-        self.await_trap(family.spawner, family)?;
-        Ok(listener)
-    }
-
-    fn thread(&self, of: Family) -> io::Result<Parked> {
-        let pidfd = PidFd::open(of.spawner)?;
-        self.guest_thread(of, &pidfd)
-    }
-
-    fn guest_thread(&self, family: Family, pidfd: &PidFd) -> io::Result<Parked> {
-        let (tid, listener) = self.filtered(family, pidfd, blob::context(), blob::GUEST_PROGRAM)?;
-        ptrace::detach(tid)?;
-        // Absent before Linux 6.6: slower.
-        let _ = listener.wake_synchronously();
-        Ok(Parked { tid, listener })
-    }
-
-    fn fork(&self, from: Family, slot: u32) -> io::Result<Born> {
-        let pid = self.clone(from, FORK_FLAGS)?;
-        let born = self.raise(pid, slot);
-        // Whatever became of the child, the parent must be stopped in its loop for the next job.
-        self.await_trap(from.spawner, from)?;
-        born.inspect_err(|_| {
-            if let Ok(pidfd) = PidFd::open(pid) {
-                let _ = pidfd.kill();
-            }
-            bury(Grave::new(
-                Family {
-                    spawner: pid,
-                    mapper: None,
-                },
-                None,
-            ));
-        })
-    }
-
-    /// Makes a stub of a forked spawner: its own commands, a mapper, a first guest thread.
-    fn raise(&self, pid: Pid, slot: u32) -> io::Result<Born> {
-        let family = Family {
-            spawner: pid,
-            mapper: None,
-        };
-        let pidfd = PidFd::open(pid)?;
-        self.await_stop(pid, family)?;
-        let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
-        let args = [
-            COMMANDS,
-            COMMANDS_LEN,
-            libc::PROT_READ as u64,
-            flags,
-            ARENA_FD,
-            Arena::offset(slot),
-        ];
-        self.call(family, libc::SYS_mmap, args)?;
-        let (mapper, mapper_listener) =
-            self.filtered(family, &pidfd, blob::mapper(), blob::MAPPER_PROGRAM)?;
-        ptrace::resume(mapper)?;
-        let _ = mapper_listener.wake_synchronously();
-        let family = Family {
-            spawner: pid,
-            mapper: Some(mapper),
-        };
-        let parked = self.guest_thread(family, &pidfd)?;
-        Ok(Born {
-            pid,
-            pidfd,
-            mapper,
-            mapper_listener,
-            parked,
-        })
-    }
-
-    /// Closes the listeners that the stub itself still holds.
-    fn tidy(&self, family: Family) {
-        let args = [ARENA_FD + 1, u64::from(FIRST_FILE_FD) - 1, 0, 0, 0, 0];
-        // A stub that died meanwhile is noticed by who uses it next.
-        let _ = self.call(family, libc::SYS_close_range, args);
-    }
-}
-
-fn gone() -> io::Error {
-    io::Error::from_raw_os_error(libc::ESRCH)
-}
-
-/// Reaps what has died of a killed stub; whether nothing is left.
-fn is_buried(family: Family) -> bool {
-    let ended = |pid| loop {
-        match wait(pid, Patience::Poll) {
-            Ok(None) => return false,
-            Ok(Some(Change::Stopped { .. })) => {}
-            Ok(Some(_)) | Err(_) => return true,
-        }
-    };
-    if let Some(mapper) = family.mapper {
-        ended(mapper);
-    }
-    ended(family.spawner)
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Life {
-    Goes,
-    Ended,
-}
-
-/// Consumes what happened to a mapper. One that faulted in its one guest access is moved to its error report.
-fn watch_mapper(mapper: Pid) -> Life {
-    match wait(mapper, Patience::Poll) {
-        Ok(None) => Life::Goes,
-        Ok(Some(Change::Stopped { event, .. })) => {
-            if event == 0
-                && let Ok(mut regs) = ptrace::registers(mapper)
-                && regs.rip == blob::swap()
-            {
-                regs.rip = blob::swap_fault();
-                regs.orig_rax = u64::MAX;
-                let _ = ptrace::set_registers(mapper, &regs);
-                // The fault unblocked its signal.
-                let _ = ptrace::block_signals(mapper);
-            }
-            // Signals are suppressed. A mapper that is gone says so at the next look.
-            let _ = ptrace::resume(mapper);
-            Life::Goes
-        }
-        Ok(Some(Change::Exited(_) | Change::Killed(_))) | Err(_) => Life::Ended,
     }
 }

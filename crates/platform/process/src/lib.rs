@@ -22,6 +22,8 @@ mod arena;
 mod bell;
 mod blob;
 mod context;
+mod family;
+mod fault;
 mod filters;
 mod keeper;
 mod layout;
@@ -30,6 +32,7 @@ mod platform;
 mod registers;
 mod seat;
 mod space;
+mod spawn;
 mod stub;
 mod template;
 

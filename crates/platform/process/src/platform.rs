@@ -7,9 +7,11 @@ use parking_lot::Mutex;
 use platform_api::{AddressSpace, Features, Platform, PlatformError};
 
 use crate::arena::Arena;
-use crate::keeper::{self, Family, Grave, Template};
+use crate::family::Family;
+use crate::keeper::{self, Grave};
 use crate::layout::{GUEST_END, GUEST_START};
 use crate::space::StubSpace;
+use crate::spawn::Template;
 use crate::stub::{Stub, refused};
 
 /// What every address space of a platform refers to.

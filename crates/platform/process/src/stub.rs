@@ -9,8 +9,10 @@ use parking_lot::Mutex;
 use platform_api::PlatformError;
 
 use crate::arena::Arena;
-use crate::keeper::{self, Born, Family, Grave, Parked};
+use crate::family::Family;
+use crate::keeper::{self, Grave};
 use crate::mapper::Mapper;
+use crate::spawn::{Born, Parked};
 
 /// A stub process. Killed by [`kill`](Stub::kill), reaped when the last reference goes.
 #[derive(Debug)]
