@@ -138,6 +138,20 @@ fn a_full_queue_completes_when_there_is_room() {
 }
 
 #[test]
+fn a_closed_peer_takes_no_more_than_the_own_buffer() {
+    let stack = stack();
+    let server = bound(tcp(&stack, abi::AF_INET), "127.0.0.1:80");
+    server.listen(&Caller::kernel(), 1).expect("listening");
+    let client = tcp(&stack, abi::AF_INET);
+    set(&client, abi::SOL_SOCKET, abi::SO_SNDBUF, 4096).expect("set");
+    connect(&client, &address("127.0.0.1:80")).expect("connected");
+    server.accept().expect("accepted").0.close();
+    let send = || client.send(&Caller::kernel(), Outgoing::bytes(&[0; 100_000]));
+    assert_eq!(send(), Ok(8192));
+    assert_eq!(send(), Err(Errno::EPIPE));
+}
+
+#[test]
 fn urgent_data() {
     let stack = stack();
     let server = bound(tcp(&stack, abi::AF_INET), "127.0.0.1:80");

@@ -67,7 +67,7 @@ pub(super) fn send((me, peer, wake): Ends<'_>, data: &[u8], flags: MsgFlags) -> 
         // The other side has no socket any more and answers with a reset.
         reset(me);
         wake.mine |= Wake::END;
-        return Ok(data.len());
+        return Ok(data.len().min(me.send_buffer));
     }
     if peer.send_shut && peer.receive_shut {
         // Data for a side that shut both directions resets the connection on both sides.
@@ -75,7 +75,7 @@ pub(super) fn send((me, peer, wake): Ends<'_>, data: &[u8], flags: MsgFlags) -> 
         reset(me);
         wake.mine |= Wake::END;
         wake.peer |= Wake::END;
-        return Ok(data.len());
+        return Ok(data.len().min(me.send_buffer));
     }
     let room = capacity(me, peer).saturating_sub(peer.incoming.used());
     let fits = data.get(..data.len().min(room)).unwrap_or_default();
