@@ -119,11 +119,15 @@ impl Client {
     /// # Errors
     /// [`ClientError::Endpoint`].
     pub fn new(endpoint: &str) -> Result<Client, ClientError> {
-        let endpoint = endpoint.trim_end_matches('/');
         let endpoint = if endpoint.contains("://") {
             endpoint.to_owned()
         } else {
             format!("http://{endpoint}")
+        };
+        // "http://" alone keeps its slashes and is refused below.
+        let endpoint = match endpoint.trim_end_matches('/') {
+            trimmed if trimmed.ends_with(':') => endpoint,
+            trimmed => trimmed.to_owned(),
         };
         let uri: Uri = endpoint
             .parse()
