@@ -24,22 +24,45 @@ impl Server {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         let endpoint = line.trim().rsplit(' ').next().unwrap().to_owned();
-        Server { child, endpoint, _data: data }
+        Server {
+            child,
+            endpoint,
+            _data: data,
+        }
     }
 
     fn client(&self, args: &[&str]) -> Output {
-        Command::new(REKINDLE).args(args).env("REKINDLE_ENDPOINT", &self.endpoint).output().unwrap()
+        Command::new(REKINDLE)
+            .args(args)
+            .env("REKINDLE_ENDPOINT", &self.endpoint)
+            .output()
+            .unwrap()
     }
 
     fn deploy(&self, name: &str, directory: &str, handler: &str, memory: &str) {
         let path = Path::new(ROOT).join(directory);
         let path = path.to_str().unwrap();
         let out = self.client(&[
-            "deploy", path, "--name", name, "--runtime", "python3.11", "--handler", handler, "--memory", memory,
+            "deploy",
+            path,
+            "--name",
+            name,
+            "--runtime",
+            "python3.11",
+            "--handler",
+            handler,
+            "--memory",
+            memory,
         ]);
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        assert!(
+            out.status.success(),
+            "{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
     }
 
     fn invoke(&self, name: &str, event: &str) -> String {
@@ -84,6 +107,9 @@ fn each_misdeed_is_told_and_harms_nobody_else() {
         let shown: String = answer.chars().take(400).collect();
         assert!(answer.contains(expected), "{what}: {shown}");
         let good = server.invoke("good", r#"{"name": "neighbour"}"#);
-        assert!(good.contains("Hello, neighbour!"), "after {what} the neighbour said: {good}");
+        assert!(
+            good.contains("Hello, neighbour!"),
+            "after {what} the neighbour said: {good}"
+        );
     }
 }

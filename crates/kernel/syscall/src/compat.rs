@@ -9,7 +9,11 @@ use crate::table::{Support, entries};
 pub fn compat_page() -> String {
     let all = entries();
     let count = |support: Support| all.iter().filter(|e| e.support == support).count();
-    let (full, partial, refused) = (count(Support::Full), count(Support::Partial), count(Support::Refused));
+    let (full, partial, refused) = (
+        count(Support::Full),
+        count(Support::Partial),
+        count(Support::Refused),
+    );
     let mut page = String::from("# System calls\n\n");
     let _ = write!(
         page,
@@ -25,7 +29,11 @@ pub fn compat_page() -> String {
             Support::Partial => "partial",
             Support::Refused => "refused",
         };
-        let _ = writeln!(page, "| {} | `{}` | {support} | {} |", entry.nr, entry.name, entry.caveat);
+        let _ = writeln!(
+            page,
+            "| {} | `{}` | {support} | {} |",
+            entry.nr, entry.name, entry.caveat
+        );
     }
     page
 }

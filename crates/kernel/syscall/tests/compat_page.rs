@@ -8,5 +8,8 @@ fn the_page_is_current() {
         std::fs::write(path, &page).unwrap();
     }
     let committed = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(committed == page, "docs/compat.md is not what the table says: run `make docs`");
+    assert!(
+        committed == page,
+        "docs/compat.md is not what the table says: run `make docs`"
+    );
 }
