@@ -6,7 +6,7 @@ NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 test:
 ifeq ($(NEXTEST),yes)
-	cargo nextest run --workspace
+	cargo nextest run --workspace --status-level fail --final-status-level fail
 else
 	cargo test --workspace
 endif
@@ -14,6 +14,8 @@ endif
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --lib --bins --exclude platform-conformance -- -D warnings \
+		-D clippy::unwrap_used -D clippy::panic -D clippy::unreachable
 	@if grep -rlE '\bunsafe *(\{|fn|impl)' crates --include='*.rs' | grep -vE '^crates/(host|platform)/'; then \
 		echo 'unsafe outside crates/host and crates/platform'; exit 1; fi
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \

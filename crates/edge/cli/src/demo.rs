@@ -87,6 +87,7 @@ impl Drop for Server {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 break;
             }
+            #[expect(clippy::disallowed_methods, reason = "waitpid has no time limit")]
             std::thread::sleep(Duration::from_millis(10));
         }
         let _ = self.child.kill();

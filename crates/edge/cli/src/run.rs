@@ -137,6 +137,7 @@ impl Drop for Sandbox {
         // After its last message it ends by itself; a kill of what has ended does nothing.
         for _ in 0..200 {
             match self.child.try_wait() {
+                #[expect(clippy::disallowed_methods, reason = "waitpid has no time limit")]
                 Ok(None) => std::thread::sleep(Duration::from_millis(5)),
                 _ => return,
             }

@@ -232,10 +232,12 @@ impl Kernel {
         if process.exiting().is_some() {
             return false;
         }
-        let ignored = process.with_actions(|a| match a.disposition(signal) {
-            Disposition::Ignore | Disposition::Default(DefaultAction::Ignore) => true,
-            Disposition::Default(DefaultAction::Continue) => true,
-            _ => false,
+        let ignored = process.with_actions(|a| {
+            matches!(
+                a.disposition(signal),
+                Disposition::Ignore
+                    | Disposition::Default(DefaultAction::Ignore | DefaultAction::Continue)
+            )
         });
         // Process 1 is not killed by a signal for which it has no handler (kill(2)), except from outside.
         if !ignored {

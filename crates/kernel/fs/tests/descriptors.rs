@@ -91,7 +91,6 @@ fn a_hundred_thousand_descriptors_are_no_burden() {
     let tree = Tree::new();
     let file = tree.open("/f");
     let table = FdTable::new();
-    let begin = std::time::Instant::now();
     for fd in 0..100_000 {
         assert_eq!(table.insert(Arc::clone(&file), NONE, NOFILE), Ok(fd));
     }
@@ -101,7 +100,6 @@ fn a_hundred_thousand_descriptors_are_no_burden() {
         table.close(fd).unwrap();
     }
     assert!(table.is_empty());
-    assert!(begin.elapsed().as_secs() < 5);
 }
 
 #[test]

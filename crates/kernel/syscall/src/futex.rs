@@ -46,7 +46,7 @@ fn no_such_call(_: &mut Sys<'_>, _: Args) -> SysResult {
 /// # Errors
 /// `EINVAL` for a misaligned address, `EFAULT` for one that is not mapped.
 pub(crate) fn key_of(mm: &Mm, addr: u64, private: bool) -> Result<FutexKey, Errno> {
-    if addr % 4 != 0 {
+    if !addr.is_multiple_of(4) {
         return Err(Errno::EINVAL);
     }
     if !private {

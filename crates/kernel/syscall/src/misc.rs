@@ -471,7 +471,7 @@ fn sched_getaffinity(sys: &mut Sys<'_>, args: Args) -> SysResult {
         return Err(Errno::ESRCH.into());
     }
     let task = task_number(sys, args.i32(0))?;
-    if args.u64(1) < 8 || args.u64(1) % 8 != 0 {
+    if args.u64(1) < 8 || !args.u64(1).is_multiple_of(8) {
         return Err(Errno::EINVAL.into());
     }
     let set = task.fields.lock().affinity;

@@ -34,6 +34,10 @@ impl MemoryWatch {
             stop: AtomicBool::new(false),
         });
         let watcher = Arc::clone(&watch);
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the host tells nobody when memory grows: looking again is the only way"
+        )]
         std::thread::Builder::new()
             .name("memory".into())
             .spawn(move || {

@@ -35,7 +35,7 @@ c.shutdown(socket.SHUT_WR); print("echo", bytes(got) == big, c.recv(1)); c.close
 # Timeouts, refusals, signals.
 c = socket.socket(); c.connect(s.getsockname())
 c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 0, 50000))
-t0 = time.monotonic(); outcome("rcvtimeo", lambda: c.recv(1)); print(0.04 < time.monotonic() - t0 < 2)
+t0 = time.monotonic(); outcome("rcvtimeo", lambda: c.recv(1)); print(time.monotonic() - t0 >= 0.04)
 outcome("refused", lambda: socket.create_connection(("127.0.0.1", 1)))
 class Rang(Exception): pass
 def ring(*_): raise Rang
