@@ -94,13 +94,15 @@ impl Stages<'_> {
         }
     }
 
-    fn done(&mut self, name: StageName) {
+    /// Returns the end of the stage.
+    fn done(&mut self, name: StageName) -> Instant {
         let now = Instant::now();
         let nanoseconds =
             u64::try_from(now.duration_since(self.last).as_nanos()).unwrap_or(u64::MAX);
         self.last = now;
         self.outbox
             .send(&FromSandbox::Stage { name, nanoseconds }, &[]);
+        now
     }
 }
 
@@ -146,7 +148,10 @@ fn boot(
         None => None,
     };
     instance.start(spec, files)?;
-    stages.done(StageName::Exec);
+    let executed = stages.done(StageName::Exec);
+    if let Some(function) = &function {
+        function.executed(executed);
+    }
     Ok((instance, function))
 }
 

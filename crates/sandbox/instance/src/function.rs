@@ -5,7 +5,7 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use kernel_syscall::System;
@@ -31,6 +31,7 @@ enum Turn {
 /// The Runtime API of this sandbox.
 pub(crate) struct Function {
     api: Arc<ApiServer>,
+    executed: Arc<OnceLock<Instant>>,
 }
 
 impl Function {
@@ -53,12 +54,14 @@ impl Function {
             ..Limits::default()
         };
         let (tell, turns) = sync_channel(16);
+        let executed = Arc::new(OnceLock::new());
         let watcher = Turns {
             system: Arc::downgrade(&instance.system),
             memory: Arc::clone(&instance.memory),
             outbox: Arc::clone(outbox),
             flusher: instance.streams.flusher(outbox),
-            began: Instant::now(),
+            executed: Arc::clone(&executed),
+            last: None,
         };
         std::thread::Builder::new()
             .name("turns".into())
@@ -76,7 +79,12 @@ impl Function {
             Box::new(move |event| sink.take(event)),
         )
         .map_err(|e| wrong(format!("cannot serve the Runtime API at {listen}: {e}")))?;
-        Ok(Function { api })
+        Ok(Function { api, executed })
+    }
+
+    /// Tells when the runtime's program was loaded: the time of its own start counts from there.
+    pub(crate) fn executed(&self, at: Instant) {
+        let _ = self.executed.set(at);
     }
 
     /// Thaws the guest and hands it an event.
@@ -124,7 +132,10 @@ struct Turns {
     memory: Arc<MemoryWatch>,
     outbox: Arc<Outbox>,
     flusher: Flusher,
-    began: Instant,
+    /// When the program was loaded; its threads may be here before it is known.
+    executed: Arc<OnceLock<Instant>>,
+    /// The end of the last stage.
+    last: Option<Instant>,
 }
 
 impl Turns {
@@ -151,9 +162,9 @@ impl Turns {
     }
 
     fn stage(&mut self, name: StageName, at: Instant) {
-        let nanoseconds =
-            u64::try_from(at.duration_since(self.began).as_nanos()).unwrap_or(u64::MAX);
-        self.began = at;
+        let last = self.last.unwrap_or_else(|| *self.executed.wait());
+        let nanoseconds = u64::try_from(at.duration_since(last).as_nanos()).unwrap_or(u64::MAX);
+        self.last = Some(at);
         self.outbox
             .send(&FromSandbox::Stage { name, nanoseconds }, &[]);
     }
