@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use edge_cli::{ExitCode, Failure, SandboxArgs};
+use sandbox_confine::cgroup;
 use sandbox_confine::jail::Open;
 use sandbox_instance::child::{self, Report};
 
@@ -20,6 +21,15 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
     } else {
         Report::Silent
     };
+    for door in &args.join {
+        // The second line of defence: a sandbox without it still keeps its limits itself.
+        if let Err(error) = cgroup::join(door) {
+            eprintln!(
+                "rekindle: control group not joined: {}: {error}",
+                door.display()
+            );
+        }
+    }
     child::run(socket, report).map_err(|error| fail(&error))?;
     Ok(0)
 }

@@ -83,6 +83,9 @@ pub struct SandboxArgs {
     /// Number of the inherited socket to the node.
     #[arg(long, required_unless_present = "probe")]
     pub fd: Option<i32>,
+    /// Files of a control group to join first.
+    #[arg(long)]
+    pub join: Vec<PathBuf>,
     /// Print which layers of the jail are in force, to standard error.
     #[arg(long)]
     pub verbose: bool,

@@ -20,6 +20,7 @@ use proto_sandbox::{
     ExitReason, ExitStatus, FailureKind, FromSandbox, Limits, Program, RootFs, StartSpec, Stdio,
     ToSandbox, VERSION, read_message, write_message,
 };
+use sandbox_confine::Layer;
 use sandbox_confine::cgroup::{self, Group};
 
 use crate::failure::{ExitCode, Failure};
@@ -28,6 +29,9 @@ use crate::{Bytes, Span};
 
 /// Room for the kernel process beyond the guest's own limit, in the control group.
 const KERNEL_ROOM: u64 = 256 << 20;
+
+/// How the control groups are called.
+const GROUPS: &str = "rekindle-run";
 
 /// How long a stopped sandbox may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -93,43 +97,44 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let signals = Blocked::new(&FORWARDED).map_err(host)?;
     let (ours, theirs) = UnixStream::pair().map_err(host)?;
     descriptor::inherit(theirs.as_fd()).map_err(host)?;
-    let child = spawn(args, theirs.as_raw_fd()).map_err(host)?;
-    drop(theirs);
+    cgroup::sweep(GROUPS);
     let group = Group::create(
-        &format!("rekindle-run-{}", child.id()),
+        &format!("{GROUPS}-{}", std::process::id()),
         &cgroup::Limits {
             memory_bytes: args.memory.0.saturating_add(KERNEL_ROOM),
             tasks: args.tasks.saturating_mul(2).saturating_add(64),
             milli_cpus: None,
         },
     );
-    let mut sandbox = Sandbox { child, group };
-    sandbox.join_group(args.verbose);
+    if args.verbose {
+        match group.state() {
+            Layer::InForce(detail) => eprintln!("rekindle: control group: {detail}"),
+            Layer::Missing(reason) => eprintln!("rekindle: NO control group: {reason}"),
+        }
+    }
+    let child = spawn(args, theirs.as_raw_fd(), &group).map_err(host)?;
+    drop(theirs);
+    let sandbox = Sandbox {
+        child,
+        _group: group,
+    };
     let mut to = ours.try_clone().map_err(host)?;
     let start = ToSandbox::Start(Box::new(start_spec(args)));
     write_message(&mut to, &start, &[])
         .map_err(|error| Failure::from_error(ExitCode::NoSandbox, &error))?;
     let ours = Arc::new(ours);
     forward_signals(signals, Arc::clone(&ours));
-    watch(args, &ours)
+    let ended = watch(args, &ours);
+    drop(sandbox);
+    cgroup::settle(GRACE);
+    ended
 }
 
 /// The sandbox process; whatever happens, it does not outlive this value.
 struct Sandbox {
     child: Child,
-    group: Group,
-}
-
-impl Sandbox {
-    fn join_group(&mut self, verbose: bool) {
-        let joined = self.group.add(self.child.id());
-        if verbose {
-            match joined {
-                Ok(()) => eprintln!("rekindle: control group: {:?}", self.group.state()),
-                Err(error) => eprintln!("rekindle: control group: not joined: {error}"),
-            }
-        }
-    }
+    /// Dropped after the process has ended.
+    _group: Group,
 }
 
 impl Drop for Sandbox {
@@ -147,9 +152,12 @@ impl Drop for Sandbox {
     }
 }
 
-fn spawn(args: &RunArgs, fd: i32) -> io::Result<Child> {
+fn spawn(args: &RunArgs, fd: i32, group: &Group) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg("sandbox").arg("--fd").arg(fd.to_string());
+    for door in group.doors() {
+        command.arg("--join").arg(door);
+    }
     if args.verbose {
         command.arg("--verbose");
     }

@@ -2,11 +2,14 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use node_pool::{LaunchError, Launcher, Link};
 use proto_node::{BoxFuture, FunctionSpec};
-use proto_sandbox::{Layer, ToSandbox};
+use proto_sandbox::{Layer, StartSpec, ToSandbox};
+use sandbox_confine::cgroup::{self, Group};
 
 use crate::agent::AgentError;
 use crate::config::AgentConfig;
@@ -15,15 +18,27 @@ use crate::runtimes::Runtimes;
 use crate::spawner::Spawner;
 use crate::start::start_spec;
 
+/// How the control groups of instances are called.
+const GROUPS: &str = "rekindle";
+
+/// How long the end of the agent waits for the last control groups to be removed.
+const GROUPS_GONE_WITHIN: Duration = Duration::from_millis(500);
+
+/// Room for the kernel process beyond the guest's own limit, in the control group.
+const KERNEL_ROOM: u64 = 256 << 20;
+
 pub(crate) struct ProcessLauncher {
     command: Vec<OsString>,
     layers: Vec<Layer>,
     runtimes: Runtimes,
     spawner: Spawner,
+    /// How many control groups were made, for their names.
+    groups: AtomicU64,
 }
 
 impl ProcessLauncher {
     pub(crate) fn new(config: AgentConfig) -> Result<Self, AgentError> {
+        cgroup::sweep(GROUPS);
         let layers = config.layers;
         let runtimes = Runtimes::install(&config.directory, layers.clone());
         Ok(Self {
@@ -31,6 +46,7 @@ impl ProcessLauncher {
             layers,
             runtimes: runtimes.map_err(AgentError::Runtimes)?,
             spawner: Spawner::start().map_err(AgentError::Spawner)?,
+            groups: AtomicU64::new(0),
         })
     }
 
@@ -41,7 +57,7 @@ impl ProcessLauncher {
     ) -> Result<Box<dyn Link>, LaunchError> {
         let runtime = self.runtimes.find(function)?;
         let spec = start_spec(function, runtime, stream, &self.layers);
-        let spawning = SandboxProcess::spawn(&self.spawner, &self.command);
+        let spawning = SandboxProcess::spawn(&self.spawner, &self.command, self.group(&spec));
         let mut process: Box<dyn Link> = Box::new(spawning.await.map_err(LaunchError::Spawn)?);
         match process
             .send(ToSandbox::Start(Box::new(spec)), Bytes::new())
@@ -56,6 +72,28 @@ impl ProcessLauncher {
                 ))))
             }
         }
+    }
+}
+
+impl ProcessLauncher {
+    /// The second line behind the sandbox's own counting.
+    fn group(&self, spec: &StartSpec) -> Group {
+        let number = self.groups.fetch_add(1, Ordering::Relaxed);
+        Group::create(
+            &format!("{GROUPS}-{}-{number}", std::process::id()),
+            &cgroup::Limits {
+                memory_bytes: spec.limits.memory_bytes.saturating_add(KERNEL_ROOM),
+                // A host thread of the kernel process for each guest thread.
+                tasks: spec.limits.tasks.saturating_mul(2).saturating_add(64),
+                milli_cpus: None,
+            },
+        )
+    }
+}
+
+impl Drop for ProcessLauncher {
+    fn drop(&mut self) {
+        cgroup::settle(GROUPS_GONE_WITHIN);
     }
 }
 

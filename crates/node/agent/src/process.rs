@@ -1,6 +1,6 @@
 //! One sandbox process and the socket to it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use proto_node::BoxFuture;
 use proto_sandbox::frame::encode_head;
 use proto_sandbox::{Decoder, FromSandbox, Message, ToSandbox};
+use sandbox_confine::cgroup::Group;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
@@ -37,11 +38,17 @@ pub(crate) struct SandboxProcess {
     child: Child,
     said: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
+    /// Dropped after the process has ended.
+    _group: Group,
 }
 
 impl SandboxProcess {
-    /// Starts `command --fd 0` with one end of a socket pair as its descriptor 0.
-    pub(crate) async fn spawn(spawner: &Spawner, command: &[OsString]) -> io::Result<Self> {
+    /// Starts `command --fd 0` with one end of a socket pair as its descriptor 0, in this control group.
+    pub(crate) async fn spawn(
+        spawner: &Spawner,
+        command: &[OsString],
+        group: Group,
+    ) -> io::Result<Self> {
         let (program, arguments) = command
             .split_first()
             .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
@@ -52,6 +59,12 @@ impl SandboxProcess {
         command
             .args(arguments)
             .args(["--fd", "0"])
+            .args(
+                group
+                    .doors()
+                    .iter()
+                    .flat_map(|door| [OsStr::new("--join"), door.as_os_str()]),
+            )
             // Nothing of the node's environment is a sandbox's business.
             .env_clear()
             .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
@@ -73,6 +86,7 @@ impl SandboxProcess {
             child,
             said,
             listening,
+            _group: group,
         })
     }
 

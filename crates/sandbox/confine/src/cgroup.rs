@@ -6,6 +6,9 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use crate::layers::Layer;
 
@@ -24,8 +27,15 @@ pub struct Limits {
 #[derive(Debug)]
 pub struct Group {
     directories: Vec<PathBuf>,
+    doors: Vec<PathBuf>,
     state: Layer,
 }
+
+/// Groups whose last process was still on its way out when they were dropped.
+static LEFT: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+/// Where control groups are mounted.
+const MOUNT: &str = "/sys/fs/cgroup";
 
 /// Period over which processor time is counted, in microseconds.
 const CPU_PERIOD_US: u64 = 100_000;
@@ -34,24 +44,20 @@ impl Group {
     /// Makes a group called `name` beneath the caller's own, as far as the host permits.
     #[must_use]
     pub fn create(name: &str, limits: &Limits) -> Group {
-        match Group::try_create(Path::new("/sys/fs/cgroup"), name, limits) {
+        match Group::try_create(Path::new(MOUNT), name, limits) {
             Ok(group) => group,
             Err(error) => Group {
                 directories: Vec::new(),
+                doors: Vec::new(),
                 state: Layer::missing(error),
             },
         }
     }
 
-    /// Moves a process into the group. Its threads and later children follow.
-    ///
-    /// # Errors
-    /// What the host said.
-    pub fn add(&self, pid: u32) -> io::Result<()> {
-        for directory in &self.directories {
-            fs::write(directory.join("cgroup.procs"), pid.to_string())?;
-        }
-        Ok(())
+    /// The files with which a process of one thread [joins](join) the group.
+    #[must_use]
+    pub fn doors(&self) -> &[PathBuf] {
+        &self.doors
     }
 
     /// Whether it is in force, and over what.
@@ -64,15 +70,11 @@ impl Group {
         let membership = fs::read_to_string("/proc/self/cgroup")?;
         let mut group = Group {
             directories: Vec::new(),
+            doors: Vec::new(),
             state: Layer::missing("no controllers for this user"),
         };
         let mut held = Vec::new();
-        for line in membership.lines() {
-            let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
-                continue;
-            };
-            let path = path.trim_start_matches('/');
+        for (controllers, path) in memberships(&membership) {
             if controllers.is_empty() {
                 let directory = mount.join(path).join(name);
                 held.extend(group.try_v2(&directory, limits));
@@ -101,7 +103,7 @@ impl Group {
             )],
             _ => return None,
         };
-        self.make(&directory, &settings)
+        self.make(&directory, &settings, "tasks")
             .then(|| format!("{controller}/v1"))
     }
 
@@ -133,14 +135,14 @@ impl Group {
             settings.push(setting);
             names.push(format!("{controller}/v2"));
         }
-        if names.is_empty() || !self.make(directory, &settings) {
+        if names.is_empty() || !self.make(directory, &settings, "cgroup.procs") {
             return Vec::new();
         }
         names
     }
 
     /// Makes the directory and writes its settings; leaves nothing behind when one is refused.
-    fn make(&mut self, directory: &Path, settings: &[(&str, String)]) -> bool {
+    fn make(&mut self, directory: &Path, settings: &[(&str, String)], door: &str) -> bool {
         if fs::create_dir(directory).is_err() {
             return false;
         }
@@ -151,15 +153,130 @@ impl Group {
             }
         }
         self.directories.push(directory.to_owned());
+        self.doors.push(directory.join(door));
         true
     }
 }
 
 impl Drop for Group {
     fn drop(&mut self) {
-        for directory in &self.directories {
-            // Fails while a killed process is still on its way out; the directory is then empty and harmless.
-            let _ = fs::remove_dir(directory);
+        LEFT.lock().append(&mut self.directories);
+        remove_left();
+    }
+}
+
+/// Whether none is left. A group whose killed process is still on its way out cannot be removed yet.
+fn remove_left() -> bool {
+    let mut left = LEFT.lock();
+    left.retain(|directory| match fs::remove_dir(directory) {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(()) => false,
+    });
+    left.is_empty()
+}
+
+/// Waits at most this long until all dropped groups are removed: for the end of a program.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the host tells nobody when the last process of a version 1 group has gone"
+)]
+pub fn settle(limit: Duration) {
+    let deadline = Instant::now() + limit;
+    while !remove_left() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Removes the groups that an ended process called `NAME-<its pid>-…` left behind when it was killed.
+pub fn sweep(name: &str) {
+    let Ok(membership) = fs::read_to_string("/proc/self/cgroup") else {
+        return;
+    };
+    for (controllers, path) in memberships(&membership) {
+        // The unnamed hierarchy of version 2 is the mount itself.
+        for controller in controllers.split(',') {
+            let parent = Path::new(MOUNT).join(controller).join(path);
+            let Ok(entries) = fs::read_dir(parent) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                if owner(&entry.file_name().to_string_lossy(), name).is_some_and(has_ended) {
+                    // One that still holds a process stays.
+                    let _ = fs::remove_dir(entry.path());
+                }
+            }
         }
+    }
+}
+
+/// The process that made the group `directory`, if its name says that it is one of ours.
+fn owner(directory: &str, name: &str) -> Option<u32> {
+    let rest = directory.strip_prefix(name)?.strip_prefix('-')?;
+    rest.split('-').next()?.parse().ok()
+}
+
+fn has_ended(pid: u32) -> bool {
+    !Path::new("/proc").join(pid.to_string()).exists()
+}
+
+/// Controllers and path of each line of `/proc/self/cgroup` (cgroups(7)).
+fn memberships(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    text.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let controllers = fields.next()?;
+        Some((controllers, fields.next()?.trim_start_matches('/')))
+    })
+}
+
+/// Moves the calling thread, which must be the only one of its process, through a [door](Group::doors).
+///
+/// A process that another one moves costs a grace period of the host kernel (milliseconds); a thread
+/// that moves itself costs microseconds.
+///
+/// # Errors
+/// What the host said.
+pub fn join(door: &Path) -> io::Result<()> {
+    fs::write(door, "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const LIMITS: Limits = Limits {
+        memory_bytes: 64 << 20,
+        tasks: 16,
+        milli_cpus: None,
+    };
+
+    #[test]
+    fn a_group_takes_who_joins_and_goes_when_dropped() {
+        let group = Group::create(&format!("rekindle-test-{}", std::process::id()), &LIMITS);
+        if let Layer::Missing(reason) = group.state() {
+            eprintln!("not tested: {reason}");
+            return;
+        }
+        for door in group.doors() {
+            // The shell's own write of 0 moves the shell; what it then reads is its new membership.
+            let script = format!("echo 0 > '{}' && cat /proc/self/cgroup", door.display());
+            let output = Command::new("/bin/sh").args(["-c", &script]).output();
+            let output = output.unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert!(told.contains("rekindle-test-"), "{output:?}");
+        }
+        let directories = group.directories.clone();
+        drop(group);
+        for directory in directories {
+            assert!(!directory.exists(), "{directory:?}");
+        }
+    }
+
+    #[test]
+    fn only_own_groups_are_swept() {
+        assert_eq!(owner("rekindle-12-7", "rekindle"), Some(12));
+        assert_eq!(owner("rekindle-run-12", "rekindle"), None);
+        assert_eq!(owner("rekindle-run-12", "rekindle-run"), Some(12));
+        assert_eq!(owner("rekindler-12", "rekindle"), None);
     }
 }

@@ -140,7 +140,7 @@ fn boot(
     };
     stages.split(StageName::Sandbox, StageName::RootFs, tree_time);
     if report == Report::Layers {
-        eprintln!("rekindle: jail: {layers}");
+        eprintln!("rekindle: {layers}");
     }
     let (instance, files) = Instance::prepare(spec, system, own, outbox)?;
     let function = match &spec.function {
