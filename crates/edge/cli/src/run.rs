@@ -27,7 +27,7 @@ use crate::failure::{ExitCode, Failure};
 use crate::values::{EnvVar, MountArg, RootFsArg};
 use crate::{Bytes, Span};
 
-/// Room for the kernel process beyond the guest's own limit, in the control group.
+/// Room for the kernel process beyond the guest's memory and files, in the control group.
 const KERNEL_ROOM: u64 = 256 << 20;
 
 /// How the control groups are called.
@@ -101,7 +101,11 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let group = Group::create(
         &format!("{GROUPS}-{}", std::process::id()),
         &cgroup::Limits {
-            memory_bytes: args.memory.0.saturating_add(KERNEL_ROOM),
+            memory_bytes: args
+                .memory
+                .0
+                .saturating_add(args.disk.0)
+                .saturating_add(KERNEL_ROOM),
             tasks: args.tasks.saturating_mul(2).saturating_add(64),
             milli_cpus: None,
         },

@@ -24,7 +24,7 @@ const GROUPS: &str = "rekindle";
 /// How long the end of the agent waits for the last control groups to be removed.
 const GROUPS_GONE_WITHIN: Duration = Duration::from_millis(500);
 
-/// Room for the kernel process beyond the guest's own limit, in the control group.
+/// Room for the kernel process beyond the guest's memory and files, in the control group.
 const KERNEL_ROOM: u64 = 256 << 20;
 
 pub(crate) struct ProcessLauncher {
@@ -82,7 +82,12 @@ impl ProcessLauncher {
         Group::create(
             &format!("{GROUPS}-{}-{number}", std::process::id()),
             &cgroup::Limits {
-                memory_bytes: spec.limits.memory_bytes.saturating_add(KERNEL_ROOM),
+                // Files of the writable layer are memory of the host too.
+                memory_bytes: spec
+                    .limits
+                    .memory_bytes
+                    .saturating_add(spec.rootfs.writable_bytes)
+                    .saturating_add(KERNEL_ROOM),
                 // A host thread of the kernel process for each guest thread.
                 tasks: spec.limits.tasks.saturating_mul(2).saturating_add(64),
                 milli_cpus: None,
