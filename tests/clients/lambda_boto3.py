@@ -219,12 +219,12 @@ def read_by_terraform(name):
     assert client.get_runtime_management_config(FunctionName=name)["UpdateRuntimeOn"] == "Auto"
     assert client.get_function_recursion_config(FunctionName=name)["RecursiveLoop"] == "Terminate"
     assert client.list_aliases(FunctionName=name)["Aliases"] == []
+    assert client.list_versions_by_function(FunctionName=name)["Versions"][-1]["Version"] == "$LATEST"
     refused("ResourceNotFoundException", 404, "", client.get_policy, FunctionName=name)
     refused("ResourceNotFoundException", 404, "", client.get_function_url_config, FunctionName=name)
     for operation, arguments in [
-        (client.publish_version, {}),
         (client.put_function_concurrency, {"ReservedConcurrentExecutions": 1}),
-        (client.create_alias, {"Name": "live", "FunctionVersion": "$LATEST"}),
+        (client.put_function_event_invoke_config, {"MaximumRetryAttempts": 1}),
     ]:
         refused("NotImplementedException", 501, "Rekindle does not implement", operation, FunctionName=name, **arguments)
 
@@ -249,6 +249,141 @@ def lists():
     for name in names:
         client.delete_function(FunctionName=name)
     assert not any(item["FunctionName"] in names for item in client.list_functions()["Functions"])
+
+
+def code_that_says(word):
+    return zip_of(SOURCE.read_text().replace('"one"', f'"{word}"'))
+
+
+def versions():
+    name = f"versions-{run}"
+    created = create(
+        name, code_that_says("first"), Publish=True, Description="all", Tags={"team": "a"},
+        Environment={"Variables": {"MODE": "m1"}}, SnapStart={"ApplyOn": "PublishedVersions"},
+    )
+    assert created["Version"] == "1" and created["State"] == "Pending", created
+    arn = client.get_function(FunctionName=name)["Configuration"]["FunctionArn"]
+    client.get_waiter("published_version_active").wait(FunctionName=name, Qualifier="1")
+    one = client.get_function(FunctionName=name, Qualifier="1")
+    configuration = one["Configuration"]
+    assert configuration["FunctionArn"] == f"{arn}:1" and configuration["Version"] == "1", configuration
+    assert configuration["State"] == "Active" and configuration["Description"] == "all"
+    assert configuration["SnapStart"]["ApplyOn"] == "PublishedVersions"
+    assert one["Tags"] == {"team": "a"}
+    latest = client.get_function_configuration(FunctionName=name)
+    assert latest["SnapStart"] == {"ApplyOn": "PublishedVersions", "OptimizationStatus": "Off"}
+    assert latest["RevisionId"] != configuration["RevisionId"]
+
+    again = client.publish_version(FunctionName=name, Description="not looked at: nothing changed")
+    assert again["ResponseMetadata"]["HTTPStatusCode"] == 201
+    assert again["Version"] == "1" and again["Description"] == "all" and again["State"] == "Active", again
+
+    client.update_function_code(FunctionName=name, ZipFile=code_that_says("second"))
+    latest = client.get_function_configuration(FunctionName=name)
+    refused(
+        "InvalidParameterValueException", 400,
+        f"CodeSHA256 (wrong) is different from current CodeSHA256 in $LATEST ({latest['CodeSha256']}). "
+        "Please try again with the CodeSHA256 in $LATEST.",
+        client.publish_version, FunctionName=name, CodeSha256="wrong",
+    )
+    stale = "The Revision Id provided does not match the latest Revision Id. Call the GetFunction/GetAlias API"
+    refused("PreconditionFailedException", 412, stale, client.publish_version, FunctionName=name, RevisionId="wrong")
+    two = client.publish_version(
+        FunctionName=name, Description="two", CodeSha256=latest["CodeSha256"], RevisionId=latest["RevisionId"]
+    )
+    assert two["Version"] == "2" and two["FunctionArn"] == f"{arn}:2" and two["Description"] == "two", two
+    assert two["State"] == "Pending" and two["StateReasonCode"] == "Creating" and "LastUpdateStatus" not in two
+    three = client.update_function_code(FunctionName=name, ZipFile=code_that_says("third"), Publish=True)
+    assert three["Version"] == "3" and three["FunctionArn"] == f"{arn}:3", three
+    client.update_function_configuration(FunctionName=name, Environment={"Variables": {"MODE": "m2"}})
+
+    # A published version is what it was: its code and its configuration.
+    for version, word, mode in [("1", "first", "m1"), ("2", "second", "m1"), ("3", "third", "m1"), ("$LATEST", "third", "m2")]:
+        answer = client.invoke(FunctionName=name, Qualifier=version)
+        body = payload(answer)
+        assert answer["ExecutedVersion"] == version, answer
+        assert (body["version"], body["mode"], body["arn"]) == (word, mode, f"{arn}:{version}"), body
+        location = client.get_function(FunctionName=f"{name}:{version}")["Code"]["Location"]
+        with urllib.request.urlopen(location) as response:
+            assert f'"{word}"' in zipfile.ZipFile(io.BytesIO(response.read())).read("app.py").decode()
+    pages = client.get_paginator("list_versions_by_function").paginate(FunctionName=name, PaginationConfig={"PageSize": 3})
+    pages = [[item["Version"] for item in page["Versions"]] for page in pages]
+    assert pages == [["$LATEST", "1", "2"], ["3"]], pages
+    everything = client.get_paginator("list_functions").paginate(FunctionVersion="ALL", PaginationConfig={"PageSize": 2})
+    everything = [item["FunctionArn"] for page in everything for item in page["Functions"] if item["FunctionName"] == name]
+    assert everything == [f"{arn}:{version}" for version in ["$LATEST", "1", "2", "3"]], everything
+    for call in [client.get_function, client.get_function_configuration, client.invoke]:
+        refused("ResourceNotFoundException", 404, f"Function not found: {arn}:9", call, FunctionName=name, Qualifier="9")
+    refused("ResourceNotFoundException", 404, f"{arn}:1", client.update_function_code, FunctionName=f"{name}:1", ZipFile=code_that_says("x"))
+
+    aliases(name, arn)
+    deleted = client.delete_function(FunctionName=name, Qualifier="2")
+    assert deleted["ResponseMetadata"]["HTTPStatusCode"] == 204
+    client.delete_function(FunctionName=name, Qualifier="2")
+    refused("ResourceNotFoundException", 404, f"Function not found: {arn}:2", client.invoke, FunctionName=name, Qualifier="2")
+    refused("InvalidParameterValueException", 400, "$LATEST version cannot be deleted", client.delete_function, FunctionName=name, Qualifier="$LATEST")
+    assert payload(client.invoke(FunctionName=name, Qualifier="3"))["version"] == "third"
+    client.delete_function(FunctionName=name)
+    refused("ResourceNotFoundException", 404, f"Function not found: {arn}:1", client.invoke, FunctionName=name, Qualifier="1")
+
+
+def aliases(name, arn):
+    for bad, text in [
+        (dict(Name="7", FunctionVersion="1"), "Value '7' at 'name' failed to satisfy constraint: Member must satisfy regular expression pattern: (?!^[0-9]+$)([a-zA-Z0-9-_]+)"),
+        (dict(Name="a", FunctionVersion="one"), "at 'functionVersion'"),
+    ]:
+        refused("ValidationException", 400, text, client.create_alias, FunctionName=name, **bad)
+    refused("ResourceNotFoundException", 404, f"Function not found: {arn}:9", client.create_alias, FunctionName=name, Name="live", FunctionVersion="9")
+    live = client.create_alias(FunctionName=name, Name="live", FunctionVersion="1", Description="what users see")
+    assert live["ResponseMetadata"]["HTTPStatusCode"] == 201
+    revision = live.pop("RevisionId")
+    live.pop("ResponseMetadata")
+    assert live == {"AliasArn": f"{arn}:live", "Name": "live", "FunctionVersion": "1", "Description": "what users see"}, live
+    refused("ResourceConflictException", 409, f"Alias already exists: {arn}:live", client.create_alias, FunctionName=name, Name="live", FunctionVersion="1")
+    refused("ResourceNotFoundException", 404, f"Cannot find alias arn: {arn}:dead", client.get_alias, FunctionName=name, Name="dead")
+    refused("ResourceNotFoundException", 404, f"Alias not found: {arn}:dead", client.update_alias, FunctionName=name, Name="dead")
+    answer = client.invoke(FunctionName=name, Qualifier="live")
+    assert answer["ExecutedVersion"] == "1"
+    body = payload(answer)
+    assert body["version"] == "first" and body["arn"] == f"{arn}:live", body
+    got = client.get_function(FunctionName=name, Qualifier="live")["Configuration"]
+    assert got["FunctionArn"] == f"{arn}:live" and got["Version"] == "1"
+
+    refused("PreconditionFailedException", 412, "The Revision Id provided", client.update_alias, FunctionName=name, Name="live", RevisionId="wrong")
+    for weights, code, text in [
+        ({"2": 0.5, "3": 0.5}, "InvalidParameterValueException", "Number of items in AdditionalVersionWeights cannot be greater than 1"),
+        ({"1": 0.5}, "InvalidParameterValueException", "Invalid function version 1. Function version 1 is already included in routing configuration."),
+        ({"9": 0.5}, "ResourceNotFoundException", f"Function not found: {arn}:9"),
+        ({"2": 1.5}, "ValidationException", "Map value must satisfy constraint: [Member must have value less than or equal to 1.0"),
+    ]:
+        status = 404 if code.startswith("Resource") else 400
+        refused(code, status, text, client.update_alias, FunctionName=name, Name="live", RoutingConfig={"AdditionalVersionWeights": weights})
+    split = client.update_alias(
+        FunctionName=name, Name="live", RevisionId=revision, RoutingConfig={"AdditionalVersionWeights": {"2": 1.0}}
+    )
+    assert split["RoutingConfig"] == {"AdditionalVersionWeights": {"2": 1.0}} and split["RevisionId"] != revision
+    assert split["Description"] == "what users see" and split["FunctionVersion"] == "1"
+    assert client.invoke(FunctionName=name, Qualifier="live")["ExecutedVersion"] == "2"
+    referenced = "Unable to delete version because the following aliases reference it: [live]"
+    for version in ["1", "2"]:
+        refused("ResourceConflictException", 409, referenced, client.delete_function, FunctionName=name, Qualifier=version)
+    moved = client.update_alias(FunctionName=name, Name="live", FunctionVersion="3", RoutingConfig={"AdditionalVersionWeights": {}})
+    assert moved["FunctionVersion"] == "3" and "RoutingConfig" not in moved
+    assert client.invoke(FunctionName=f"{name}:live")["ExecutedVersion"] == "3"
+
+    client.create_alias(FunctionName=name, Name="dev", FunctionVersion="$LATEST")
+    refused(
+        "InvalidParameterValueException", 400, "$LATEST is not supported for an alias pointing to more than 1 version",
+        client.update_alias, FunctionName=name, Name="dev", RoutingConfig={"AdditionalVersionWeights": {"1": 0.5}},
+    )
+    assert payload(client.invoke(FunctionName=name, Qualifier="dev"))["mode"] == "m2"
+    pages = client.get_paginator("list_aliases").paginate(FunctionName=name, PaginationConfig={"PageSize": 1})
+    assert [[alias["Name"] for alias in page["Aliases"]] for page in pages] == [["dev"], ["live"]]
+    assert [alias["Name"] for alias in client.list_aliases(FunctionName=name, FunctionVersion="3")["Aliases"]] == ["live"]
+    refused("InvalidParameterValueException", 400, "Deletion of aliases is not currently supported.", client.delete_function, FunctionName=name, Qualifier="dev")
+    for alias in ["dev", "live", "live"]:
+        assert client.delete_alias(FunctionName=name, Name=alias)["ResponseMetadata"]["HTTPStatusCode"] == 204
+    refused("ResourceNotFoundException", 404, f"Function not found: {arn}:live", client.invoke, FunctionName=name, Qualifier="live")
 
 
 def bad_requests():
@@ -287,7 +422,7 @@ def bad_requests():
     refused("ResourceNotFoundException", 404, "Function not found", client.get_function, FunctionName=name)
 
 
-for step in [lifecycle, lists, bad_requests]:
+for step in [lifecycle, versions, lists, bad_requests]:
     step()
     print(f"boto3: {step.__name__} ok", flush=True)
 print("boto3: ok")

@@ -13,7 +13,9 @@ use proto_lambda::{
 use proto_node::Revision;
 use uuid::Uuid;
 
-use crate::{Function, FunctionRecord, Phase, RECORD_VERSION, Registry, Retired, StoredCode};
+use crate::{
+    Function, FunctionRecord, Phase, RECORD_VERSION, Registry, Retired, StoredCode, version,
+};
 
 /// A small number that validation has put in range.
 fn small(value: Option<i64>, default: u32) -> u32 {
@@ -22,7 +24,7 @@ fn small(value: Option<i64>, default: u32) -> u32 {
         .unwrap_or(default)
 }
 
-fn now_ms() -> u64 {
+pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -36,9 +38,9 @@ fn already_exists(name: &str) -> ApiError {
     )
 }
 
-fn check_revision(function: &Function, wanted: Option<&str>) -> Result<(), ApiError> {
+pub(crate) fn check_revision(latest: &str, wanted: Option<&str>) -> Result<(), ApiError> {
     match wanted {
-        Some(wanted) if wanted != function.record.revision_id => Err(ApiError::new(
+        Some(wanted) if wanted != latest => Err(ApiError::new(
             ErrorCode::PRECONDITION_FAILED,
             "The Revision Id provided does not match the latest Revision Id. \
              Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
@@ -58,6 +60,9 @@ fn new_record(name: String, request: CreateFunctionRequest, code: &StoredCode) -
     let mut record = FunctionRecord {
         record_version: RECORD_VERSION,
         name,
+        version: None,
+        last_version: 0,
+        published_from: None,
         role: request.role.unwrap_or_default(),
         runtime: request.runtime.unwrap_or_default(),
         handler: request.handler.unwrap_or_default(),
@@ -157,21 +162,25 @@ impl Registry {
             ApiError::invalid_parameter("Please provide a source for function code.")
         })?;
         let code = self.store_code(zip).await?;
-        let record = new_record(wanted.name, request, &code);
+        let publish = request.publish == Some(true);
+        let mut record = new_record(wanted.name, request, &code);
         let changes = self.changes.lock().await;
         if self.exists(&record.name) {
             return Err(already_exists(&record.name));
         }
-        let function = self
-            .insert(Function::new(record, code, &self.config))
-            .await?;
+        let published = publish
+            .then(|| version::publish(&mut record, &code, None, &self.config))
+            .transpose()?;
+        let latest = Function::new(record, code, &self.config);
+        let function = self.insert(latest, published.clone()).await?;
         drop(changes);
         tracing::info!(
             function = function.record.name,
             code = function.record.code_sha256,
             "function created"
         );
-        Ok(in_between(&function, Phase::Creating))
+        let shown = published.as_deref().unwrap_or(&function);
+        Ok(in_between(shown, None, Phase::Creating))
     }
 
     /// UpdateFunctionCode. `None` for the retired revision of a dry run.
@@ -182,7 +191,8 @@ impl Registry {
     ) -> Result<(FunctionConfiguration, Option<Retired>), ApiError> {
         request.check()?;
         let unqualified = self.only_latest(wanted)?;
-        check_revision(&*self.find(unqualified)?, request.revision_id.as_deref())?;
+        let revision = request.revision_id.as_deref();
+        check_revision(&self.find(unqualified)?.record.revision_id, revision)?;
         let zip = request.code.zip_file;
         let zip = zip.ok_or_else(|| {
             ApiError::invalid_parameter("Please provide a source for function code.")
@@ -197,21 +207,30 @@ impl Registry {
         let code = self.store_code(zip).await?;
         let changes = self.changes.lock().await;
         let old = self.find(unqualified)?;
-        check_revision(&old, request.revision_id.as_deref())?;
+        check_revision(&old.record.revision_id, request.revision_id.as_deref())?;
         let mut record = old.record.clone();
         record.code_sha256 = code.sha256().to_owned();
         record.code_size = code.size();
         renew(&mut record);
-        let new = self
-            .replace(&old, Function::new(record, code, &self.config))
-            .await?;
+        let published = (request.publish == Some(true))
+            .then(|| version::publish(&mut record, &code, None, &self.config))
+            .transpose()?;
+        let latest = Function::new(record, code, &self.config);
+        let new = self.replace(&old, latest, published.clone()).await?;
         drop(changes);
         tracing::info!(
             function = new.record.name,
             code = new.record.code_sha256,
             "function code updated"
         );
-        Ok((in_between(&new, Phase::Updating), Some(retire(&old))))
+        let answer = match published {
+            Some(version) => {
+                let qualifier = version.record.qualifier();
+                in_between(&version, Some(&qualifier), Phase::Creating)
+            }
+            None => in_between(&new, None, Phase::Updating),
+        };
+        Ok((answer, Some(retire(&old))))
     }
 
     /// UpdateFunctionConfiguration.
@@ -224,32 +243,49 @@ impl Registry {
         let unqualified = self.only_latest(wanted)?;
         let changes = self.changes.lock().await;
         let old = self.find(unqualified)?;
-        check_revision(&old, request.revision_id.as_deref())?;
+        check_revision(&old.record.revision_id, request.revision_id.as_deref())?;
         let record = updated_record(&old.record, request);
         let new = self
             .replace(
                 &old,
                 Function::new(record, Arc::clone(&old.code), &self.config),
+                None,
             )
             .await?;
         drop(changes);
         tracing::info!(function = new.record.name, "function configuration updated");
-        Ok((in_between(&new, Phase::Updating), retire(&old)))
+        Ok((in_between(&new, None, Phase::Updating), retire(&old)))
     }
 
-    /// DeleteFunction.
-    pub async fn delete(&self, wanted: &FunctionRef) -> Result<Retired, ApiError> {
+    /// DeleteFunction: one version if the name is qualified, else everything.
+    pub async fn delete(&self, wanted: &FunctionRef) -> Result<Vec<Retired>, ApiError> {
         let changes = self.changes.lock().await;
-        let old = self.find(wanted)?;
-        if wanted.qualifier == Some(Qualifier::Latest) {
-            return Err(ApiError::invalid_parameter(
-                "$LATEST version cannot be deleted without deleting the function.",
-            ));
+        self.check_place(wanted)?;
+        let latest = self
+            .find(&wanted.clone().without_qualifier())
+            .map_err(|_| ApiError::function_not_found(&self.arn_of(wanted)))?;
+        match &wanted.qualifier {
+            None => {}
+            Some(Qualifier::Latest) => {
+                return Err(ApiError::invalid_parameter(
+                    "$LATEST version cannot be deleted without deleting the function.",
+                ));
+            }
+            Some(Qualifier::Alias(_)) => {
+                return Err(ApiError::invalid_parameter(
+                    "Deletion of aliases is not currently supported.",
+                ));
+            }
+            Some(Qualifier::Version(number)) => {
+                let deleted = self.delete_version(&wanted.name, number).await?;
+                return Ok(deleted.iter().map(|version| retire(version)).collect());
+            }
         }
-        self.remove(&old).await?;
+        let entry = self.remove(&latest).await?;
         drop(changes);
-        tracing::info!(function = old.record.name, "function deleted");
-        Ok(retire(&old))
+        tracing::info!(function = latest.record.name, "function deleted");
+        let all = entry.iter().flat_map(|entry| entry.all());
+        Ok(all.map(|version| retire(version)).collect())
     }
 
     /// Replaces the tags of a function through `change`; the revision that runs stays the same.
@@ -266,13 +302,17 @@ impl Registry {
         self.replace(
             &old,
             Function::new(record, Arc::clone(&old.code), &self.config),
+            None,
         )
         .await?;
         Ok(())
     }
 
     /// Updates work on `$LATEST`, however it is named.
-    fn only_latest<'a>(&self, wanted: &'a FunctionRef) -> Result<&'a FunctionRef, ApiError> {
+    pub(crate) fn only_latest<'a>(
+        &self,
+        wanted: &'a FunctionRef,
+    ) -> Result<&'a FunctionRef, ApiError> {
         match wanted.qualifier {
             None | Some(Qualifier::Latest) => Ok(wanted),
             Some(_) => Err(ApiError::function_not_found(&self.arn_of(wanted))),
@@ -281,14 +321,18 @@ impl Registry {
 }
 
 /// A configuration as the answer to a change shows it: not settled yet, with a revision id of its own.
-fn in_between(function: &Function, phase: Phase) -> FunctionConfiguration {
+pub(crate) fn in_between(
+    function: &Function,
+    qualifier: Option<&Qualifier>,
+    phase: Phase,
+) -> FunctionConfiguration {
     FunctionConfiguration {
         revision_id: Uuid::new_v4().to_string(),
-        ..function.configuration(None, phase)
+        ..function.configuration(qualifier, phase)
     }
 }
 
-fn retire(old: &Function) -> Retired {
+pub(crate) fn retire(old: &Function) -> Retired {
     Retired {
         revision: old.record.revision.clone(),
         _code: Arc::clone(&old.code),

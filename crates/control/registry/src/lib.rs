@@ -1,4 +1,4 @@
-//! Functions, their code and their tags: what was acknowledged survives, even `kill -9`.
+//! Functions, their versions, aliases, code and tags: what was acknowledged survives, even `kill -9`.
 //!
 //! [`Registry`] is the one owner. It keeps every function in memory, so that an invocation reads
 //! no database, and writes each change to its [`Store`] before anyone can see it. Code lies in the
@@ -14,9 +14,11 @@
 
 #![forbid(unsafe_code)]
 
+mod alias;
 mod change;
 mod code;
 mod config;
+mod entry;
 mod error;
 mod list;
 mod record;
@@ -24,11 +26,13 @@ mod registry;
 mod sqlite;
 mod store;
 mod tags;
+mod version;
 
 pub use code::{CodeError, CodeStore, MAX_ENTRIES, StoredCode, UnpackError};
 pub use config::Config;
+pub use entry::AliasRecord;
 pub use error::OpenError;
 pub use record::{Function, FunctionRecord, Phase, RECORD_VERSION};
 pub use registry::{Registry, Retired};
 pub use sqlite::SqliteStore;
-pub use store::{Store, StoreError};
+pub use store::{Store, StoreError, Stored};

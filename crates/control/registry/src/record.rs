@@ -1,4 +1,4 @@
-//! A function as it is stored, and the two views of it: for API clients and for the node.
+//! A version of a function as it is stored, and the two views of it: for API clients and for the node.
 
 use std::{
     collections::BTreeMap,
@@ -21,13 +21,22 @@ use crate::{Config, StoredCode};
 /// Version of the record's JSON form; later versions add members with defaults.
 pub const RECORD_VERSION: u32 = 1;
 
-/// Everything that is stored about a function, apart from its code.
+/// Everything that is stored about `$LATEST` or a published version, apart from its code.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionRecord {
     /// [`RECORD_VERSION`] of the writer.
     pub record_version: u32,
-    /// Name, unique.
+    /// Name of the function.
     pub name: String,
+    /// Number of a published version; `None` for `$LATEST`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u64>,
+    /// Number of the newest version ever published; only in `$LATEST`.
+    #[serde(default)]
+    pub last_version: u64,
+    /// Revision of `$LATEST` that was published; only in a version.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_from: Option<Revision>,
     /// Role ARN as given.
     pub role: String,
     /// Runtime identifier.
@@ -77,7 +86,7 @@ pub enum Phase {
     Listed,
 }
 
-/// A function in memory.
+/// One version of a function in memory.
 #[derive(Debug)]
 pub struct Function {
     /// What is stored.
@@ -94,7 +103,7 @@ impl Function {
         let spec = FunctionSpec {
             revision: record.revision.clone(),
             name: record.name.clone(),
-            version: "$LATEST".to_owned(),
+            version: record.version_text(),
             arn: arn(&record.name, None, config),
             account: config.account.clone(),
             region: config.region.clone(),
@@ -147,7 +156,7 @@ impl Function {
                 UNIX_EPOCH + Duration::from_millis(record.last_modified_ms),
             ),
             code_sha256: base64_of_hex(&record.code_sha256),
-            version: "$LATEST".to_owned(),
+            version: record.version_text(),
             environment: record
                 .environment
                 .clone()
@@ -194,6 +203,22 @@ impl Function {
 }
 
 impl FunctionRecord {
+    /// `$LATEST` or the number.
+    pub fn version_text(&self) -> String {
+        match self.version {
+            None => "$LATEST".to_owned(),
+            Some(number) => number.to_string(),
+        }
+    }
+
+    /// The qualifier that names exactly this version.
+    pub fn qualifier(&self) -> Qualifier {
+        match self.version {
+            None => Qualifier::Latest,
+            Some(number) => Qualifier::Version(number.to_string()),
+        }
+    }
+
     /// Log group: the one given, else `/aws/lambda/NAME`.
     pub fn log_group(&self) -> String {
         self.logging
@@ -240,7 +265,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// `CodeSha256` is base64 of the hash that we keep in hex.
-fn base64_of_hex(text: &str) -> String {
+pub(crate) fn base64_of_hex(text: &str) -> String {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap_or(0) as u8;
     let bytes: Vec<u8> = text
         .as_bytes()

@@ -5,15 +5,13 @@
 use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use parking_lot::RwLock;
-use proto_lambda::{
-    AccountLimit, AccountSettings, AccountUsage, ApiError, FunctionRef, Qualifier, limits,
-};
+use proto_lambda::{AccountLimit, AccountSettings, AccountUsage, ApiError, FunctionRef, limits};
 use proto_node::Revision;
 use tokio::sync::Mutex;
 
 use crate::{
     CodeError, CodeStore, Config, Function, FunctionRecord, OpenError, SqliteStore, Store,
-    StoredCode, record::arn,
+    StoredCode, entry::Entry, record::arn, store::Stored,
 };
 
 /// A revision that no longer exists in the registry while instances of it may still run.
@@ -28,12 +26,12 @@ pub struct Retired {
     pub(crate) _code: Arc<StoredCode>,
 }
 
-/// Functions, their code and their tags.
+/// Functions, their versions, aliases, code and tags.
 pub struct Registry {
     pub(crate) config: Config,
-    store: Box<dyn Store>,
+    pub(crate) store: Box<dyn Store>,
     pub(crate) code: Arc<CodeStore>,
-    functions: RwLock<BTreeMap<String, Arc<Function>>>,
+    pub(crate) functions: RwLock<BTreeMap<String, Entry>>,
     /// Held by whoever changes a function, from the look at it until the change is in memory.
     pub(crate) changes: Mutex<()>,
 }
@@ -52,12 +50,12 @@ impl Registry {
         store: Box<dyn Store>,
         code: CodeStore,
     ) -> Result<Self, OpenError> {
-        let records = store.load().await?;
+        let stored = store.load().await?;
         let code = Arc::new(code);
         let loaded_code = Arc::clone(&code);
         let loaded_config = config.clone();
         let functions = tokio::task::spawn_blocking(move || {
-            let functions = load(records, &loaded_code, &loaded_config);
+            let functions = load(stored, &loaded_code, &loaded_config);
             loaded_code.collect();
             functions
         })
@@ -72,19 +70,31 @@ impl Registry {
         })
     }
 
-    /// The function that a client named. A qualifier other than `$LATEST` names nothing yet.
+    /// The version that a client named; of an alias, its own version, whatever the weights.
     pub fn find(&self, wanted: &FunctionRef) -> Result<Arc<Function>, ApiError> {
+        // No draw is below a weight: the alias's own version.
+        self.route(wanted, f64::INFINITY)
+    }
+
+    /// The version that serves an invocation; `chance`, from 0 to below 1, decides between the two
+    /// versions of an alias.
+    pub fn route(&self, wanted: &FunctionRef, chance: f64) -> Result<Arc<Function>, ApiError> {
         self.check_place(wanted)?;
-        let not_found = || ApiError::function_not_found(&self.arn_of(wanted));
-        match wanted.qualifier {
-            None | Some(Qualifier::Latest) => {}
-            Some(Qualifier::Version(_) | Qualifier::Alias(_)) => return Err(not_found()),
-        }
         self.functions
             .read()
             .get(&wanted.name)
+            .and_then(|entry| entry.named(wanted.qualifier.as_ref(), chance))
             .cloned()
-            .ok_or_else(not_found)
+            .ok_or_else(|| ApiError::function_not_found(&self.arn_of(wanted)))
+    }
+
+    /// A version of the function whose code has this hash.
+    pub fn with_code(&self, name: &str, sha256: &str) -> Option<Arc<Function>> {
+        let functions = self.functions.read();
+        let mut versions = functions.get(name)?.all();
+        versions
+            .find(|function| function.code.sha256() == sha256)
+            .cloned()
     }
 
     /// Checks that a name points to this region and this account, as far as it says.
@@ -119,7 +129,7 @@ impl Registry {
         arn(&wanted.name, wanted.qualifier.as_ref(), &config)
     }
 
-    /// Up to `count` functions in the order of their names, after `after`.
+    /// `$LATEST` of up to `count` functions in the order of their names, after `after`.
     pub fn page(&self, after: Option<&str>, count: usize) -> Vec<Arc<Function>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let functions = self.functions.read();
@@ -127,7 +137,7 @@ impl Registry {
         functions
             .range::<str, _>((start, Unbounded))
             .take(count)
-            .map(|(_, function)| Arc::clone(function))
+            .map(|(_, entry)| Arc::clone(&entry.latest))
             .collect()
     }
 
@@ -145,6 +155,7 @@ impl Registry {
             account_usage: AccountUsage {
                 total_code_size: functions
                     .values()
+                    .flat_map(Entry::all)
                     .map(|function| function.record.code_size)
                     .sum(),
                 function_count: functions.len() as u64,
@@ -165,42 +176,59 @@ impl Registry {
     }
 
     /// Adds a function: stored first, then visible. The caller holds `changes`.
-    pub(crate) async fn insert(&self, function: Function) -> Result<Arc<Function>, ApiError> {
-        self.store.insert(function.record.clone()).await?;
-        Ok(self.show(function))
+    pub(crate) async fn insert(
+        &self,
+        latest: Function,
+        published: Option<Arc<Function>>,
+    ) -> Result<Arc<Function>, ApiError> {
+        let version = published.as_ref().map(|version| version.record.clone());
+        self.store.insert(latest.record.clone(), version).await?;
+        Ok(self.show(latest, published))
     }
 
-    /// Replaces `old`: stored first, then visible. The caller holds `changes`.
+    /// Replaces `$LATEST`: stored first, then visible. The caller holds `changes`.
     pub(crate) async fn replace(
         &self,
         old: &Function,
-        new: Function,
+        latest: Function,
+        published: Option<Arc<Function>>,
     ) -> Result<Arc<Function>, ApiError> {
+        let version = published.as_ref().map(|version| version.record.clone());
         self.store
-            .replace(new.record.clone(), old.record.revision_id.clone())
+            .replace(
+                latest.record.clone(),
+                old.record.revision_id.clone(),
+                version,
+            )
             .await?;
-        Ok(self.show(new))
+        Ok(self.show(latest, published))
     }
 
     /// Removes a function: stored first, then invisible. The caller holds `changes`.
-    pub(crate) async fn remove(&self, old: &Function) -> Result<(), ApiError> {
+    pub(crate) async fn remove(&self, old: &Function) -> Result<Option<Entry>, ApiError> {
         self.store
             .remove(old.record.name.clone(), old.record.revision_id.clone())
             .await?;
-        self.functions.write().remove(&old.record.name);
-        Ok(())
+        Ok(self.functions.write().remove(&old.record.name))
     }
 
     pub(crate) fn exists(&self, name: &str) -> bool {
         self.functions.read().contains_key(name)
     }
 
-    fn show(&self, function: Function) -> Arc<Function> {
-        let function = Arc::new(function);
-        self.functions
-            .write()
-            .insert(function.record.name.clone(), Arc::clone(&function));
-        function
+    fn show(&self, latest: Function, published: Option<Arc<Function>>) -> Arc<Function> {
+        let latest = Arc::new(latest);
+        let mut functions = self.functions.write();
+        let entry = functions
+            .entry(latest.record.name.clone())
+            .or_insert_with(|| Entry::new(Arc::clone(&latest)));
+        entry.latest = Arc::clone(&latest);
+        if let Some(version) = published
+            && let Some(number) = version.record.version
+        {
+            entry.versions.insert(number, version);
+        }
+        latest
     }
 
     /// Checks and stores a zip on a thread that may block.
@@ -234,11 +262,7 @@ fn open_directory(data: &Path) -> Result<(SqliteStore, CodeStore), OpenError> {
     Ok((store, code))
 }
 
-fn load(
-    records: Vec<FunctionRecord>,
-    code: &CodeStore,
-    config: &Config,
-) -> BTreeMap<String, Arc<Function>> {
+fn load(stored: Stored, code: &CodeStore, config: &Config) -> BTreeMap<String, Entry> {
     let with_code = |record: FunctionRecord| {
         let stored = code
             .restore(&record.code_sha256, record.code_size)
@@ -246,15 +270,30 @@ fn load(
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(
                     function = record.name,
+                    version = record.version_text(),
                     error,
                     "code is lost; the function cannot run"
                 );
                 code.lost(&record.code_sha256, record.code_size)
             });
-        (
-            record.name.clone(),
-            Arc::new(Function::new(record, stored, config)),
-        )
+        Arc::new(Function::new(record, stored, config))
     };
-    records.into_iter().map(with_code).collect()
+    let mut entries: BTreeMap<String, Entry> = stored
+        .functions
+        .into_iter()
+        .map(|record| (record.name.clone(), Entry::new(with_code(record))))
+        .collect();
+    for record in stored.versions {
+        if let Some(entry) = entries.get_mut(&record.name)
+            && let Some(number) = record.version
+        {
+            entry.versions.insert(number, with_code(record));
+        }
+    }
+    for alias in stored.aliases {
+        if let Some(entry) = entries.get_mut(&alias.function) {
+            entry.aliases.insert(alias.name.clone(), Arc::new(alias));
+        }
+    }
+    entries
 }

@@ -2,7 +2,7 @@
 
 use proto_node::BoxFuture;
 
-use crate::FunctionRecord;
+use crate::{AliasRecord, FunctionRecord};
 
 /// Why a store could not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -32,22 +32,51 @@ pub enum StoreError {
     Interrupted(#[from] tokio::task::JoinError),
 }
 
-/// Keeps function records. When a method has answered `Ok`, its change survives the death of the
-/// process and of the machine.
+/// Everything that a store holds.
+#[derive(Clone, Debug, Default)]
+pub struct Stored {
+    /// `$LATEST` of every function.
+    pub functions: Vec<FunctionRecord>,
+    /// Published versions.
+    pub versions: Vec<FunctionRecord>,
+    /// Aliases.
+    pub aliases: Vec<AliasRecord>,
+}
+
+/// Keeps records of functions, versions and aliases. When a method has answered `Ok`, its change
+/// survives the death of the process and of the machine; when it has not, nothing of it is there.
 pub trait Store: Send + Sync + 'static {
-    /// Every function.
-    fn load(&self) -> BoxFuture<'_, Result<Vec<FunctionRecord>, StoreError>>;
+    /// Everything.
+    fn load(&self) -> BoxFuture<'_, Result<Stored, StoreError>>;
 
-    /// Adds a function; [`StoreError::Exists`] if its name is taken.
-    fn insert(&self, record: FunctionRecord) -> BoxFuture<'_, Result<(), StoreError>>;
-
-    /// Replaces a function whose revision id is `expected`; else [`StoreError::Changed`].
-    fn replace(
+    /// Adds a function, with a version of it if one is published at once;
+    /// [`StoreError::Exists`] if its name is taken.
+    fn insert(
         &self,
-        record: FunctionRecord,
-        expected: String,
+        latest: FunctionRecord,
+        published: Option<FunctionRecord>,
     ) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Removes a function whose revision id is `expected`; else [`StoreError::Changed`].
+    /// Replaces `$LATEST` of a function whose revision id is `expected`, and adds a version if one
+    /// is published with it; else [`StoreError::Changed`].
+    fn replace(
+        &self,
+        latest: FunctionRecord,
+        expected: String,
+        published: Option<FunctionRecord>,
+    ) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes a function whose revision id is `expected`, with its versions and aliases; else
+    /// [`StoreError::Changed`].
     fn remove(&self, name: String, expected: String) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes a published version; [`StoreError::Changed`] if it is not there.
+    fn remove_version(&self, name: String, version: u64) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Adds or replaces an alias.
+    fn put_alias(&self, alias: AliasRecord) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Removes an alias, if it is there.
+    fn remove_alias(&self, function: String, name: String)
+    -> BoxFuture<'_, Result<(), StoreError>>;
 }

@@ -309,7 +309,9 @@ async fn deleting_by_latest_is_refused() {
         "$LATEST version cannot be deleted without deleting the function."
     );
     let retired = registry.delete(&named("f")).await.unwrap();
-    registry.collect(retired).await;
+    for revision in retired {
+        registry.collect(revision).await;
+    }
     assert_eq!(
         registry.delete(&named("f")).await.unwrap_err().code.status,
         404

@@ -8,7 +8,7 @@ use proto_lambda::{ApiError, ErrorCode, Operation, Support, resolve};
 
 use crate::{
     call::Call, download, fixed, functions, guard, invoke, logs, respond::Answer, server::Shared,
-    signature,
+    signature, versions,
 };
 
 /// Paths of our own, beside those of the Lambda API.
@@ -89,6 +89,12 @@ impl Shared {
                 functions::update_configuration(self, &call).await
             }
             Operation::DeleteFunction => functions::delete(self, &call).await,
+            Operation::PublishVersion => versions::publish(self, &call).await,
+            Operation::CreateAlias => versions::create_alias(self, &call).await,
+            Operation::GetAlias => versions::get_alias(self, &call),
+            Operation::UpdateAlias => versions::update_alias(self, &call).await,
+            Operation::DeleteAlias => versions::delete_alias(self, &call).await,
+            Operation::ListAliases => versions::list_aliases(self, &call),
             Operation::GetAccountSettings => functions::account_settings(self),
             Operation::ListTags => functions::list_tags(self, &call),
             Operation::TagResource => functions::tag(self, &call).await,

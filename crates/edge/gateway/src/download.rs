@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use control_registry::Function;
 use hmac::Mac;
 use http::{HeaderValue, StatusCode, header};
-use proto_lambda::{ApiError, ErrorCode, FunctionRef, limits};
+use proto_lambda::{ApiError, ErrorCode};
 use tokio::io::AsyncReadExt;
 
 use crate::{
@@ -99,15 +99,12 @@ pub(crate) async fn answer(shared: &Arc<Shared>, name: &str, call: &Call) -> Ans
     if checked.is_err() || expires < now_seconds() {
         return Err(denied());
     }
-    let function = shared
-        .registry
-        .find(&FunctionRef::parse(name, limits::NAME_CHARS)?)?;
-    if function.code.sha256() != sha256 {
-        return Err(ApiError::new(
+    let function = shared.registry.with_code(name, &sha256).ok_or_else(|| {
+        ApiError::new(
             ErrorCode::RESOURCE_NOT_FOUND,
             "The code has been replaced since; ask again.",
-        ));
-    }
+        )
+    })?;
     let opened = tokio::fs::File::open(function.code.archive()).await;
     let mut file = opened.map_err(|error| {
         tracing::error!(%error, function = name, "an archive cannot be read");

@@ -37,7 +37,6 @@ fn about_function(registry: &Registry, operation: Operation, call: &Call) -> Ans
             json!({ "FunctionArn": arn, "UpdateRuntimeOn": "Auto" })
         }
         Operation::GetFunctionRecursionConfig => json!({ "RecursiveLoop": "Terminate" }),
-        Operation::ListAliases => json!({ "Aliases": [] }),
         Operation::ListFunctionUrlConfigs => json!({ "FunctionUrlConfigs": [] }),
         Operation::ListFunctionEventInvokeConfigs => json!({ "FunctionEventInvokeConfigs": [] }),
         Operation::ListProvisionedConcurrencyConfigs => {

@@ -27,7 +27,9 @@ pub(crate) async fn create(shared: &Arc<Shared>, call: Call) -> Answer {
 pub(crate) fn get(shared: &Shared, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
     let function = shared.registry.find(&wanted)?;
-    let tags = &function.record.tags;
+    // Versions and aliases have no tags of their own.
+    let latest = shared.registry.find(&wanted.clone().without_qualifier())?;
+    let tags = &latest.record.tags;
     respond::ok(&GetFunctionResponse {
         configuration: function.configuration(wanted.qualifier.as_ref(), Phase::Settled),
         code: FunctionCodeLocation {
@@ -58,8 +60,14 @@ pub(crate) fn list(shared: &Shared, call: &Call) -> Answer {
 
 /// ListVersionsByFunction.
 pub(crate) fn list_versions(shared: &Shared, call: &Call) -> Answer {
-    check_page_size(call.query("MaxItems").as_deref())?;
-    respond::ok(&shared.registry.list_versions(&call.function()?)?)
+    let page = check_page_size(call.query("MaxItems").as_deref())?;
+    let marker = call.query("Marker");
+    let wanted = call.function()?;
+    respond::ok(
+        &shared
+            .registry
+            .list_versions(&wanted, marker.as_deref(), page)?,
+    )
 }
 
 /// UpdateFunctionCode.
@@ -96,9 +104,12 @@ pub(crate) async fn delete(shared: &Arc<Shared>, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
     let task = Arc::clone(shared);
     let deleted = server::detached(async move {
-        let retired = task.registry.delete(&wanted).await?;
-        task.retire(retired);
-        task.logs.forget(&wanted.name);
+        for retired in task.registry.delete(&wanted).await? {
+            task.retire(retired);
+        }
+        if wanted.qualifier.is_none() {
+            task.logs.forget(&wanted.name);
+        }
         Ok(())
     });
     deleted.await?;

@@ -48,7 +48,8 @@ pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
         Some("Tail") => LogTail::Tail,
         _ => LogTail::None,
     };
-    let function = shared.registry.find(&wanted)?;
+    let chance = chance();
+    let function = shared.registry.route(&wanted, chance)?;
     let payload = event(&call.body)?;
     let client_context = client_context(call)?;
     if kind == InvocationType::DryRun {
@@ -67,7 +68,8 @@ pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
     // If the client goes away, the event still runs to its end.
     let task = Arc::clone(shared);
     let outcome =
-        server::detached(async move { run(&task, &wanted, function, request).await }).await?;
+        server::detached(async move { run(&task, (&wanted, chance), function, request).await })
+            .await?;
     let mut response = answer(outcome, log_tail);
     respond::set(&mut response, TRACE_ID, &trace_id);
     Ok(response)
@@ -78,7 +80,7 @@ pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
 /// The function is held until its event has ended, and with it its code on disk.
 async fn run(
     shared: &Shared,
-    wanted: &FunctionRef,
+    (wanted, chance): (&FunctionRef, f64),
     mut function: Arc<Function>,
     request: InvokeRequest,
 ) -> Result<InvokeOutcome, ApiError> {
@@ -94,7 +96,7 @@ async fn run(
         // An event that arrives while the function changes may be turned away unrun, because the
         // node has just been told to forget that revision; the new one takes it.
         let turned_away = matches!(error, InvokeError::Throttled(_)) && attempt < UPDATE_ATTEMPTS;
-        match shared.registry.find(wanted) {
+        match shared.registry.route(wanted, chance) {
             Ok(latest) if turned_away && latest.spec.revision != function.spec.revision => {
                 function = latest
             }
@@ -102,6 +104,13 @@ async fn run(
         }
         attempt += 1;
     }
+}
+
+/// A draw from 0 to below 1 that decides between the versions of an alias.
+fn chance() -> f64 {
+    // The low 62 bits of a random UUID are random; 53 of them fill a float's fraction.
+    let bits = Uuid::new_v4().as_u64_pair().1 & ((1 << 53) - 1);
+    bits as f64 / (1u64 << 53) as f64
 }
 
 fn invocation_type(call: &Call) -> Result<InvocationType, ApiError> {

@@ -29,6 +29,7 @@ mod respond;
 mod server;
 mod signature;
 mod stall;
+mod versions;
 
 pub use config::{AccessKey, Config};
 pub use server::{BindError, Gateway};

@@ -109,7 +109,7 @@ pub struct FunctionConfiguration {
     pub architectures: Vec<String>,
     /// Size of `/tmp`.
     pub ephemeral_storage: EphemeralStorage,
-    /// What was asked for; nothing is published, so never on.
+    /// What was asked for, and whether this version starts from a snapshot.
     pub snap_start: SnapStartResponse,
     /// Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]

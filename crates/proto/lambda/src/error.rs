@@ -64,6 +64,8 @@ codes! {
     REQUEST_ENTITY_TOO_LARGE = "RequestEntityTooLargeException" 413 Lower None;
     /// The account's code storage is full.
     CODE_STORAGE_EXCEEDED = "CodeStorageExceededException" 400 Lower Some("User");
+    /// The function has as many aliases as it may.
+    ALIAS_LIMIT_EXCEEDED = "AliasLimitExceededException" 400 Lower Some("User");
     /// No room to run the function now.
     TOO_MANY_REQUESTS = "TooManyRequestsException" 429 Lower Some("User");
     /// The runtime is not available on this machine.

@@ -8,6 +8,7 @@
 
 #![forbid(unsafe_code)]
 
+mod alias;
 mod configuration;
 mod environment;
 mod error;
@@ -22,6 +23,10 @@ mod time;
 mod validate;
 mod violation;
 
+pub use alias::{
+    AliasConfiguration, CreateAliasRequest, ListAliasesResponse, RoutingConfig, UpdateAliasRequest,
+    check_alias_name, check_version,
+};
 pub use configuration::{
     AccountLimit, AccountSettings, AccountUsage, EnvironmentResponse, FunctionCodeLocation,
     FunctionConfiguration, GetFunctionResponse, LastUpdateStatus, ListFunctionsResponse,
@@ -32,8 +37,8 @@ pub use error::{ApiError, ErrorCode, MessageMember};
 pub use name::{FunctionArn, FunctionRef, Qualifier};
 pub use operation::{Method, Operation, Resolved, Route, Support, resolve};
 pub use request::{
-    CreateFunctionRequest, Environment, EphemeralStorage, FunctionCode, LoggingConfig, SnapStart,
-    TagResourceRequest, TracingConfig, UpdateFunctionCodeRequest,
+    CreateFunctionRequest, Environment, EphemeralStorage, FunctionCode, LoggingConfig,
+    PublishVersionRequest, SnapStart, TagResourceRequest, TracingConfig, UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest, Zip,
 };
 pub use runtime::{CREATABLE_RUNTIMES, check_runtime};

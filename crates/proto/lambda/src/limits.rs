@@ -28,6 +28,12 @@ pub const DEFAULT_EPHEMERAL_STORAGE_MB: u32 = 512;
 pub const ENVIRONMENT_BYTES: usize = 4096;
 /// Longest log group name in characters.
 pub const LOG_GROUP_CHARS: usize = 512;
+/// Longest version number in an alias, in characters.
+pub const VERSION_CHARS: usize = 1024;
+/// Most versions of one function; AWS bounds them by code storage alone.
+pub const VERSIONS: usize = 10_000;
+/// Most aliases of one function.
+pub const ALIASES: usize = 1000;
 /// Most tags on one function.
 pub const TAGS: usize = 50;
 /// Longest tag key in characters.

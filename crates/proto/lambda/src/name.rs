@@ -101,6 +101,14 @@ impl FunctionRef {
         Ok(self)
     }
 
+    /// The same function, `$LATEST` by default.
+    pub fn without_qualifier(self) -> Self {
+        Self {
+            qualifier: None,
+            ..self
+        }
+    }
+
     /// `None` if the text has none of the forms.
     fn split(text: &str) -> Option<Self> {
         let mut parts = text.split(':').peekable();
@@ -164,7 +172,7 @@ impl fmt::Display for FunctionArn {
     }
 }
 
-fn is_word(text: &str) -> bool {
+pub(crate) fn is_word(text: &str) -> bool {
     !text.is_empty()
         && text
             .bytes()

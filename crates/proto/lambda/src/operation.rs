@@ -81,17 +81,23 @@ macro_rules! operations {
 }
 
 operations! {
-    CreateFunction Post "/2015-03-31/functions" "" Full "Zip inline only; publishing, layers, VPC, file systems, images and S3 are refused by name.";
-    DeleteFunction Delete "/2015-03-31/functions/{FunctionName}" "" Full "";
+    CreateAlias Post "/2015-03-31/functions/{FunctionName}/aliases" "" Full "One additional version at most, as at AWS.";
+    CreateFunction Post "/2015-03-31/functions" "" Full "Zip inline only; layers, VPC, file systems, images and S3 are refused by name.";
+    DeleteAlias Delete "/2015-03-31/functions/{FunctionName}/aliases/{Name}" "" Full "";
+    DeleteFunction Delete "/2015-03-31/functions/{FunctionName}" "" Full "With a version as its qualifier it deletes that version.";
     GetAccountSettings Get "/2016-08-19/account-settings" "" Full "";
+    GetAlias Get "/2015-03-31/functions/{FunctionName}/aliases/{Name}" "" Full "";
     GetFunction Get "/2015-03-31/functions/{FunctionName}" "" Full "Code.Location is a URL of this server, valid for ten minutes.";
     GetFunctionConfiguration Get "/2015-03-31/functions/{FunctionName}/configuration" "" Full "";
     Invoke Post "/2015-03-31/functions/{FunctionName}/invocations" "" Full "RequestResponse and DryRun; Event is refused until there is a durable queue.";
+    ListAliases Get "/2015-03-31/functions/{FunctionName}/aliases" "" Full "Pages of 50, sorted by name.";
     ListFunctions Get "/2015-03-31/functions" "" Full "Pages of 50, sorted by name.";
     ListTags Get "/2017-03-31/tags/{Resource}" "" Full "";
-    ListVersionsByFunction Get "/2015-03-31/functions/{FunctionName}/versions" "" Full "Only $LATEST exists.";
+    ListVersionsByFunction Get "/2015-03-31/functions/{FunctionName}/versions" "" Full "Pages of 50: $LATEST, then from the oldest to the newest.";
+    PublishVersion Post "/2015-03-31/functions/{FunctionName}/versions" "" Full "PublishTo is refused.";
     TagResource Post "/2017-03-31/tags/{Resource}" "" Full "";
     UntagResource Delete "/2017-03-31/tags/{Resource}" "" Full "";
+    UpdateAlias Put "/2015-03-31/functions/{FunctionName}/aliases/{Name}" "" Full "";
     UpdateFunctionCode Put "/2015-03-31/functions/{FunctionName}/code" "" Full "Zip inline only; DryRun checks the zip too.";
     UpdateFunctionConfiguration Put "/2015-03-31/functions/{FunctionName}/configuration" "" Full "";
     GetFunctionCodeSigningConfig Get "/2020-06-30/functions/{FunctionName}/code-signing-config" "" Fixed "No configuration exists: answers the name only, as Terraform expects.";
@@ -102,7 +108,6 @@ operations! {
     GetPolicy Get "/2015-03-31/functions/{FunctionName}/policy" "" Fixed "No policy exists: ResourceNotFoundException.";
     GetProvisionedConcurrencyConfig Get "/2019-09-30/functions/{FunctionName}/provisioned-concurrency" "" Fixed "None exists: ProvisionedConcurrencyConfigNotFoundException.";
     GetRuntimeManagementConfig Get "/2021-07-20/functions/{FunctionName}/runtime-management-config" "" Fixed "UpdateRuntimeOn is Auto.";
-    ListAliases Get "/2015-03-31/functions/{FunctionName}/aliases" "" Fixed "Empty list.";
     ListCodeSigningConfigs Get "/2020-04-22/code-signing-configs" "" Fixed "Empty list.";
     ListEventSourceMappings Get "/2015-03-31/event-source-mappings" "" Fixed "Empty list.";
     ListFunctionEventInvokeConfigs Get "/2019-09-25/functions/{FunctionName}/event-invoke-config/list" "" Fixed "Empty list.";
@@ -112,12 +117,10 @@ operations! {
     AddLayerVersionPermission Post "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy" "" Absent "";
     AddPermission Post "/2015-03-31/functions/{FunctionName}/policy" "" Absent "";
     CheckpointDurableExecution Post "/2025-12-01/durable-executions/{DurableExecutionArn}/checkpoint" "" Absent "";
-    CreateAlias Post "/2015-03-31/functions/{FunctionName}/aliases" "" Absent "";
     CreateCapacityProvider Post "/2025-11-30/capacity-providers" "" Absent "";
     CreateCodeSigningConfig Post "/2020-04-22/code-signing-configs" "" Absent "";
     CreateEventSourceMapping Post "/2015-03-31/event-source-mappings" "" Absent "";
     CreateFunctionUrlConfig Post "/2021-10-31/functions/{FunctionName}/url" "" Absent "";
-    DeleteAlias Delete "/2015-03-31/functions/{FunctionName}/aliases/{Name}" "" Absent "";
     DeleteCapacityProvider Delete "/2025-11-30/capacity-providers/{CapacityProviderName}" "" Absent "";
     DeleteCodeSigningConfig Delete "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}" "" Absent "";
     DeleteDurableExecution Delete "/2025-12-01/durable-executions/{DurableExecutionArn}" "" Absent "";
@@ -129,7 +132,6 @@ operations! {
     DeleteLayerVersion Delete "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}" "" Absent "";
     DeleteProvisionedConcurrencyConfig Delete "/2019-09-30/functions/{FunctionName}/provisioned-concurrency" "" Absent "";
     DeleteResourcePolicy Delete "/2026-07-09/resource-policy/{ResourceArn}" "" Absent "";
-    GetAlias Get "/2015-03-31/functions/{FunctionName}/aliases/{Name}" "" Absent "";
     GetCapacityProvider Get "/2025-11-30/capacity-providers/{CapacityProviderName}" "" Absent "";
     GetCodeSigningConfig Get "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}" "" Absent "";
     GetDurableExecution Get "/2025-12-01/durable-executions/{DurableExecutionArn}" "" Absent "";
@@ -150,7 +152,6 @@ operations! {
     ListLayerVersions Get "/2018-10-31/layers/{LayerName}/versions" "" Absent "";
     PauseDurableExecution Post "/2025-12-01/durable-executions/{DurableExecutionArn}/pause" "" Absent "";
     PublishLayerVersion Post "/2018-10-31/layers/{LayerName}/versions" "" Absent "";
-    PublishVersion Post "/2015-03-31/functions/{FunctionName}/versions" "" Absent "";
     PutFunctionCodeSigningConfig Put "/2020-06-30/functions/{FunctionName}/code-signing-config" "" Absent "";
     PutFunctionConcurrency Put "/2017-10-31/functions/{FunctionName}/concurrency" "" Absent "";
     PutFunctionEventInvokeConfig Put "/2019-09-25/functions/{FunctionName}/event-invoke-config" "" Absent "";
@@ -166,7 +167,6 @@ operations! {
     SendDurableExecutionCallbackHeartbeat Post "/2025-12-01/durable-execution-callbacks/{CallbackId}/heartbeat" "" Absent "";
     SendDurableExecutionCallbackSuccess Post "/2025-12-01/durable-execution-callbacks/{CallbackId}/succeed" "" Absent "";
     StopDurableExecution Post "/2025-12-01/durable-executions/{DurableExecutionArn}/stop" "" Absent "";
-    UpdateAlias Put "/2015-03-31/functions/{FunctionName}/aliases/{Name}" "" Absent "";
     UpdateCapacityProvider Put "/2025-11-30/capacity-providers/{CapacityProviderName}" "" Absent "";
     UpdateCodeSigningConfig Put "/2020-04-22/code-signing-configs/{CodeSigningConfigArn}" "" Absent "";
     UpdateEventSourceMapping Put "/2015-03-31/event-source-mappings/{UUID}" "" Absent "";

@@ -131,7 +131,7 @@ pub struct CreateFunctionRequest {
     pub timeout: Option<i64>,
     /// MiB.
     pub memory_size: Option<i64>,
-    /// Not supported when true.
+    /// Publish the first version too.
     pub publish: Option<bool>,
     /// `Zip`.
     pub package_type: Option<String>,
@@ -145,7 +145,7 @@ pub struct CreateFunctionRequest {
     pub architectures: Option<Vec<String>>,
     /// Size of `/tmp`.
     pub ephemeral_storage: Option<EphemeralStorage>,
-    /// Kept, without effect.
+    /// Which versions start from a snapshot.
     pub snap_start: Option<SnapStart>,
     /// Log format and group.
     pub logging_config: Option<LoggingConfig>,
@@ -163,7 +163,7 @@ pub struct UpdateFunctionCodeRequest {
     pub code: FunctionCode,
     /// At most one entry.
     pub architectures: Option<Vec<String>>,
-    /// Not supported when true.
+    /// Publish a version of the new code.
     pub publish: Option<bool>,
     /// Check everything, change nothing.
     pub dry_run: Option<bool>,
@@ -193,7 +193,7 @@ pub struct UpdateFunctionConfigurationRequest {
     pub tracing_config: Option<TracingConfig>,
     /// Size of `/tmp`.
     pub ephemeral_storage: Option<EphemeralStorage>,
-    /// Kept, without effect.
+    /// Which versions start from a snapshot.
     pub snap_start: Option<SnapStart>,
     /// Log format and group.
     pub logging_config: Option<LoggingConfig>,
@@ -202,6 +202,20 @@ pub struct UpdateFunctionConfigurationRequest {
     /// Everything else, see [`crate::validate`].
     #[serde(flatten)]
     pub other: BTreeMap<String, Value>,
+}
+
+/// Body of PublishVersion.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct PublishVersionRequest {
+    /// Must be the hash of the code of `$LATEST` if given and not empty.
+    pub code_sha256: Option<String>,
+    /// Replaces the description in the version.
+    pub description: Option<String>,
+    /// Must be the latest if given.
+    pub revision_id: Option<String>,
+    /// Not supported.
+    pub publish_to: Option<String>,
 }
 
 /// Body of TagResource.

@@ -27,6 +27,8 @@ const LIMITS: &str = "
 | response of a function | 6,291,556 bytes | 200 with X-Amz-Function-Error, Function.ResponseSizeTooLarge |
 | client context | 3,583 bytes | 400 InvalidParameterValueException |
 | environment variables, as JSON | 4,096 bytes | 400 InvalidParameterValueException |
+| versions of a function | 10,000 | 400 CodeStorageExceededException |
+| aliases of a function | 1,000 | 400 AliasLimitExceededException |
 | tags of a function | 50 | 400 InvalidParameterValueException |
 | request line and headers | 64 KiB, 100 headers | 431 (414 for the request line) |
 

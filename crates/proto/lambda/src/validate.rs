@@ -211,15 +211,6 @@ fn check_architecture_runs(architectures: Option<&[String]>) -> Result<(), ApiEr
     }
 }
 
-fn check_publish(publish: Option<bool>) -> Result<(), ApiError> {
-    match publish {
-        Some(true) => Err(ApiError::invalid_parameter(
-            "Rekindle does not publish versions yet; leave Publish out or set it to false.",
-        )),
-        _ => Ok(()),
-    }
-}
-
 impl FunctionCode {
     /// The zip, or an error that says what to send instead.
     fn check(&self) -> Result<(), ApiError> {
@@ -306,7 +297,6 @@ impl CreateFunctionRequest {
         };
         check_runtime(runtime)?;
         check_architecture_runs(self.architectures.as_deref())?;
-        check_publish(self.publish)?;
         if let Some(tags) = &self.tags {
             tags::check_tags(tags)?;
         }
@@ -346,7 +336,6 @@ impl UpdateFunctionCodeRequest {
         check_architectures(self.architectures.as_deref(), &mut violations);
         violations.into_result()?;
         self.code.check()?;
-        check_architecture_runs(self.architectures.as_deref())?;
-        check_publish(self.publish)
+        check_architecture_runs(self.architectures.as_deref())
     }
 }

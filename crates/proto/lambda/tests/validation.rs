@@ -134,10 +134,6 @@ fn values_are_refused_by_name() {
         "Rekindle does not support Layers yet.",
     );
     starts(
-        json!({"Publish": true}),
-        "Rekindle does not publish versions yet",
-    );
-    starts(
         json!({"Architectures": ["arm64"]}),
         "Architecture arm64 is not supported",
     );
