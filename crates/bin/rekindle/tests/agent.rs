@@ -1,9 +1,4 @@
-//! Functions on a real agent with real processes, interpreters and bootstraps; only the
-//! sandbox around them is a stand-in.
-
-mod double;
-#[path = "../../../sandbox/runtime/tests/native/mod.rs"]
-mod native;
+//! Functions on an agent, without the HTTP server: interpreters, bootstraps and sandboxes are the real ones.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,12 +14,6 @@ use proto_node::{
 };
 use serde_json::{Value, json};
 
-#[test]
-#[ignore = "the entry of the stand-in, run by the other tests"]
-fn stand_in() {
-    double::run();
-}
-
 struct Node {
     agent: Agent,
     directory: tempfile::TempDir,
@@ -34,15 +23,7 @@ impl Node {
     fn start() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut config = AgentConfig::new(directory.path().join("node")).unwrap();
-        let command = [
-            &*config.sandbox_command[0],
-            "stand_in".as_ref(),
-            "--exact".as_ref(),
-            "--ignored".as_ref(),
-            "--nocapture".as_ref(),
-            "--".as_ref(),
-        ];
-        config.sandbox_command = command.iter().map(|part| part.to_os_string()).collect();
+        config.sandbox_command = vec![env!("CARGO_BIN_EXE_rekindle").into(), "sandbox".into()];
         config.pool = PoolConfig::default();
         Self {
             agent: Agent::start(config).unwrap(),
@@ -106,7 +87,6 @@ fn value(outcome: &InvokeOutcome) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the native stand-in reads its child's pipe in a thread that races with the answer; the real sandbox sends lines first"]
 async fn python_answers_cold_and_warm_with_its_environment() {
     let node = Node::start();
     let f = node.python(
@@ -236,9 +216,12 @@ async fn init_errors_and_missing_runtimes_are_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_after_shutdown() {
     let node = Node::start();
-    let f = node.python("import os\ndef handler(e, c):\n    return os.getpid()\n");
-    let outcomes = tokio::join!(node.invoke(&f, json!(1)), node.invoke(&f, json!(1)));
-    let pids = [value(&outcomes.0.unwrap()), value(&outcomes.1.unwrap())];
+    let f = node.python("def handler(e, c):\n    return e\n");
+    let outcomes = tokio::join!(node.invoke(&f, json!(1)), node.invoke(&f, json!(2)));
+    assert_eq!(value(&outcomes.0.unwrap()), json!(1));
+    assert_eq!(value(&outcomes.1.unwrap()), json!(2));
+    let ours = descendants();
+    assert!(ours.len() > 4, "a sandbox is several processes: {ours:?}");
     node.agent
         .shutdown(Instant::now() + Duration::from_secs(5))
         .await;
@@ -247,10 +230,51 @@ async fn nothing_is_left_after_shutdown() {
         node.invoke(&f, json!(1)).await,
         Err(InvokeError::ShuttingDown)
     ));
-    for pid in pids {
-        // The stand-in ends its function when its socket closes; the real one is its kernel.
-        while Path::new(&format!("/proc/{pid}")).exists() {
-            tokio::task::yield_now().await;
+    let is_ours = |p: &Process| {
+        ours.iter()
+            .any(|o| (o.pid, o.started) == (p.pid, p.started))
+    };
+    while processes().any(|process| is_ours(&process)) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What `/proc/<pid>/stat` tells of a process (proc_pid_stat(5)).
+#[derive(Debug)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    /// Clock ticks after boot.
+    started: u64,
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (_, after_name) = stat.rsplit_once(") ")?;
+        let fields: Vec<_> = after_name.split(' ').collect();
+        Some(Process {
+            pid: entry.file_name().to_str()?.parse().ok()?,
+            parent: fields[1].parse().ok()?,
+            started: fields[19].parse().ok()?,
+        })
+    })
+}
+
+/// Every process that this one made, and that those made.
+fn descendants() -> Vec<Process> {
+    let mut found: Vec<Process> = Vec::new();
+    let mut rest: Vec<Process> = processes().collect();
+    loop {
+        let is_ours = |p: &Process| {
+            p.parent == std::process::id() || found.iter().any(|parent| parent.pid == p.parent)
+        };
+        let (new, others) = rest.into_iter().partition::<Vec<_>, _>(is_ours);
+        if new.is_empty() {
+            return found;
         }
+        found.extend(new);
+        rest = others;
     }
 }
