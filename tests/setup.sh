@@ -8,16 +8,7 @@ mkdir -p "$target"
 exec 9>"$target/.test-setup.lock"
 flock 9
 
-need() { # need PROGRAM-CHECK PACKAGE: apt-get the package if the check fails and we may
-    if ! sh -c "$1" >/dev/null 2>&1; then
-        if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-            apt-get install -y -q "$2" >&2 || { apt-get update -q >&2 && apt-get install -y -q "$2" >&2; }
-        else
-            echo "missing: $2 (install it, then run $0 again)" >&2
-            exit 1
-        fi
-    fi
-}
+. "$root/tests/need.sh"
 
 need "command -v python3" python3
 need "python3 -c 'import ensurepip, venv'" python3-venv

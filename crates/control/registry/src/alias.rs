@@ -90,7 +90,7 @@ impl Registry {
                 Some(version) => self.existing(&wanted, entry, version)?,
                 None => old.version,
             };
-            let routing = request.routing_config.or_else(|| Some(routing_of(old)?));
+            let routing = request.routing_config.or_else(|| routing_of(old));
             AliasRecord {
                 version,
                 additional: self.routing(&wanted, entry, version, routing)?,

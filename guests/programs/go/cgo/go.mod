@@ -1,0 +1,3 @@
+module rekindle.invalid/cgo
+
+go 1.19

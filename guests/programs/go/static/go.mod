@@ -1,0 +1,3 @@
+module rekindle.invalid/static
+
+go 1.19
