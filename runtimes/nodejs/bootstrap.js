@@ -54,6 +54,13 @@ class Api {
     return answer;
   }
 
+  /** Waits while the snapshot is taken; what only a clone may know, by name. */
+  async restoreNext() {
+    const answer = await this.#call(Buffer.from(`GET ${API}restore/next${this.common}\r\n`));
+    if (answer.status !== 200) throw new Error(`waiting for the snapshot was answered ${answer.status}`);
+    return answer.body.length ? JSON.parse(answer.body.toString('utf8')).environment : {};
+  }
+
   async post(path, body, { errorType, echo, contentType = 'application/json' } = {}) {
     const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body);
     let head = `POST ${API}${path}${this.common}Content-Type: ${contentType}\r\nContent-Length: ${bytes.length}\r\n`;
@@ -338,6 +345,12 @@ async function runStreaming(handler, event, headers) {
   return { body: Buffer.concat(parts), contentType: stream.contentType || 'application/octet-stream' };
 }
 
+Object.defineProperty(globalThis, 'rekindle', {
+  configurable: true,
+  enumerable: false,
+  get: () => require('./rekindle.js'),
+});
+
 globalThis.awslambda = {
   streamifyResponse: (handler) => Object.assign(handler, { [STREAMING]: true }),
   HttpResponseStream: {
@@ -380,6 +393,29 @@ function logInvokeError(what, report) {
   else logLine('ERROR', [`${what} \t${JSON.stringify(report)}`]);
 }
 
+/**
+ * Runs the handler on the events of REKINDLE_WARM_UP, a JSON list: their answers go nowhere, their
+ * failures to the log. What they load and compile is in the snapshot.
+ */
+async function warmUp(api, handler) {
+  api.socket.unref(); // as between an event and its answer: an empty event loop can be seen
+  const events = env.REKINDLE_WARM_UP ? JSON.parse(env.REKINDLE_WARM_UP) : [];
+  for (const [at, event] of events.entries()) {
+    currentRequestId = `warm-up-${at + 1}`;
+    const headers = {
+      'lambda-runtime-aws-request-id': currentRequestId,
+      'lambda-runtime-deadline-ms': String(Date.now() + 10_000),
+    };
+    try {
+      if (handler[STREAMING]) await runStreaming(handler, event, headers);
+      else encode(await run(handler, event, headers));
+    } catch (error) {
+      logInvokeError('Invoke Error', errorBody(error));
+    }
+  }
+  currentRequestId = undefined;
+}
+
 /** Nobody caught this: answer the running event (or init) with it, then end. */
 function die(api, error, code, name) {
   const report = errorBody(error);
@@ -402,6 +438,9 @@ async function main() {
   process.once('uncaughtException', (error) => die(api, error, 129));
   process.once('unhandledRejection', (error) => die(api, error, 128, 'Runtime.UnhandledPromiseRejection'));
   await api.connected();
+  const captured = env.AWS_LAMBDA_INITIALIZATION_TYPE === 'snap-start';
+  const restore = captured ? require('./restore.js') : null;
+  const capturable = captured && restore.prepare();
   let handler;
   try {
     handler = await loadHandler(env.LAMBDA_TASK_ROOT || '/var/task', env._HANDLER || '');
@@ -410,6 +449,18 @@ async function main() {
     logInvokeError('Uncaught Exception', report);
     await api.post('init/error', JSON.stringify(report), { errorType: report.errorType });
     process.exit(1);
+  }
+  if (captured) await warmUp(api, handler);
+  if (capturable) {
+    try {
+      await restore.passThroughSnapshot(api);
+    } catch (error) {
+      if (!(error instanceof restore.HookFailed)) throw error;
+      const report = errorBody(error.cause);
+      logInvokeError('Uncaught Exception', report);
+      await api.post(error.at, JSON.stringify(report), { errorType: error.errorType });
+      process.exit(error.status);
+    }
   }
   for (;;) {
     await handle(api, handler, await api.next());

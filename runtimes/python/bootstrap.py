@@ -51,6 +51,13 @@ class Api:
             raise ConnectionError(f"asking for an event was answered {status}")
         return headers, body
 
+    def restore_next(self):
+        """Waits while the snapshot is taken; what only a clone may know, by name."""
+        status, _, body = self.call(f"GET {API}restore/next{self.head}\r\n".encode())
+        if status != 200:
+            raise ConnectionError(f"waiting for the snapshot was answered {status}")
+        return json.loads(body)["environment"] if body else {}
+
     def post(self, path, body, error_type=None, echo=None):
         """Posts an answer and returns the status."""
         head = f"POST {API}{path}{self.head}Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
@@ -355,8 +362,29 @@ def handle(api, handler, headers, body):
         raise ConnectionError(f"the answer to {request_id} was answered {status}")
 
 
+def warm_up(handler):
+    """Runs the handler on the events of REKINDLE_WARM_UP, a JSON list: their answers go nowhere,
+    their failures to the log. What they load and compile is in the snapshot."""
+    global current_request_id
+    events = os.environ.get("REKINDLE_WARM_UP")
+    for number, event in enumerate(json.loads(events) if events else [], 1):
+        current_request_id = f"warm-up-{number}"
+        headers = {
+            "lambda-runtime-aws-request-id": current_request_id,
+            "lambda-runtime-deadline-ms": str(int(time.time() * 1000) + 10_000),
+        }
+        try:
+            encode(handler(event, LambdaContext(headers)))
+        except Exception as error:
+            log_error(error_body(error, current_request_id))
+    current_request_id = None
+
+
 def main():
     sys.stdout.reconfigure(line_buffering=True)
+    restore = None
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+        import rekindle_restore as restore  # before the function's modules can be in the way
     sys.meta_path.insert(0, LoggingImport)
     # Connecting before the function is loaded tells the platform that the runtime is up.
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
@@ -372,6 +400,16 @@ def main():
         sys.stderr.flush()
         api.post("init/error", encode(body), body["errorType"])
         os._exit(1)  # threads that the function started must not keep a dead runtime alive
+    if restore is not None:
+        warm_up(handler)
+        try:
+            restore.pass_through_snapshot(api)
+        except restore.HookFailed as failed:
+            body = error_body(failed.error)
+            log_error(body)
+            sys.stderr.flush()
+            api.post(failed.path, encode(body), failed.error_type)
+            os._exit(failed.status)
     while True:
         headers, body = api.next_event()
         handle(api, handler, headers, body)

@@ -53,6 +53,7 @@ impl Node {
                 directory,
                 sha256: String::new(),
             },
+            snap_start: Default::default(),
             log_group: "/aws/lambda/f".into(),
         })
     }

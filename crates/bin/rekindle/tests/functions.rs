@@ -10,7 +10,7 @@ use bytes::Bytes;
 use node_agent::{Agent, AgentConfig};
 use proto_node::{
     CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, Invoker,
-    LogTail, Revision, StartKind,
+    LogTail, Revision, SnapStart, Stage, StartKind,
 };
 use serde_json::{Value, json};
 
@@ -51,6 +51,7 @@ impl Node {
                 directory: code,
                 sha256: String::new(),
             },
+            snap_start: Default::default(),
             log_group: "/aws/lambda/f".into(),
         })
     }
@@ -136,6 +137,39 @@ async fn the_examples_answer_cold_and_warm() {
         let answer = value(&outcome);
         assert_eq!((outcome.start, &answer["counts"]["be"]), (start, &json!(2)));
         assert_eq!(answer["calls"], count);
+    }
+    node.end().await;
+}
+
+/// Of a published version with SnapStart: its runtime runs its hooks and waits for a snapshot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_to_be_captured_runs_its_hooks() {
+    let node = Node::start();
+    let python = "import os, random, ssl, snapshot_restore_py as hooks\nsaid = []\n\
+        hooks.register_before_snapshot(said.append, 'before')\nhooks.register_after_restore(said.append, 'after')\n\
+        def handler(e, c):\n    return [said, os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'], c.log_stream_name, e]\n";
+    let nodejs = "const crypto = require('crypto'); const { registerBeforeSnapshot, registerAfterRestore } = require('rekindle');\n\
+        const said = []; registerBeforeSnapshot(() => said.push('before')); registerAfterRestore(() => said.push('after'));\n\
+        exports.handler = async (e, c) => { crypto.randomBytes(16); Math.random();\n\
+        return [said, process.env.AWS_LAMBDA_INITIALIZATION_TYPE, c.logStreamName ?? null, e]; };\n";
+    for (name, text, runtime, handler) in [
+        ("app.py", python, "python3.11", "app.handler"),
+        ("index.js", nodejs, "nodejs20.x", "index.handler"),
+    ] {
+        let mut f = Arc::unwrap_or_clone(node.written(name, text, runtime, handler));
+        f.snap_start = SnapStart::On;
+        let f = Arc::new(f);
+        for event in [1, 2] {
+            let outcome = node.invoke(&f, json!(event)).await.unwrap();
+            let expected = json!([["before", "after"], "snap-start", null, event]);
+            assert_eq!(value(&outcome), expected);
+            let hooks = outcome
+                .timings
+                .0
+                .iter()
+                .any(|at| at.stage == Stage::AfterRestore);
+            assert_eq!(hooks, event == 1);
+        }
     }
     node.end().await;
 }

@@ -12,7 +12,7 @@ use proto_lambda::{
     LoggingConfig, Qualifier, RuntimeVersionConfig, SnapStartResponse, State, TracingConfig,
     last_modified,
 };
-use proto_node::{CodeLocation, FunctionSpec, Revision};
+use proto_node::{CodeLocation, FunctionSpec, Revision, SnapStart};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -118,6 +118,7 @@ impl Function {
                 directory: code.directory().to_owned(),
                 sha256: code.sha256().to_owned(),
             },
+            snap_start: record.snap_start(),
             log_group: record.log_group(),
         };
         Self {
@@ -203,6 +204,14 @@ impl Function {
 }
 
 impl FunctionRecord {
+    /// Only published versions can start from a snapshot.
+    fn snap_start(&self) -> SnapStart {
+        match (self.version, self.snap_start_apply_on.as_str()) {
+            (Some(_), "PublishedVersions") => SnapStart::On,
+            _ => SnapStart::Off,
+        }
+    }
+
     /// `$LATEST` or the number.
     pub fn version_text(&self) -> String {
         match self.version {

@@ -10,16 +10,39 @@ use proto_node::FunctionSpec;
 use proto_sandbox::Layer;
 
 /// The bootstraps of managed runtimes; each becomes `/var/runtime` of its functions.
-const BOOTSTRAPS: [(&str, &str, &str); 2] = [
+const BOOTSTRAPS: [(&str, &str); 2] = [("python", "bootstrap.py"), ("nodejs", "bootstrap.js")];
+
+/// Every file of them: directory, name, text.
+const FILES: [(&str, &str, &str); 6] = [
     (
         "python",
         "bootstrap.py",
         include_str!("../../../../runtimes/python/bootstrap.py"),
     ),
     (
+        "python",
+        "rekindle_restore.py",
+        include_str!("../../../../runtimes/python/rekindle_restore.py"),
+    ),
+    (
+        "python",
+        "snapshot_restore_py.py",
+        include_str!("../../../../runtimes/python/snapshot_restore_py.py"),
+    ),
+    (
         "nodejs",
         "bootstrap.js",
         include_str!("../../../../runtimes/nodejs/bootstrap.js"),
+    ),
+    (
+        "nodejs",
+        "rekindle.js",
+        include_str!("../../../../runtimes/nodejs/rekindle.js"),
+    ),
+    (
+        "nodejs",
+        "restore.js",
+        include_str!("../../../../runtimes/nodejs/restore.js"),
     ),
 ];
 
@@ -48,7 +71,7 @@ impl Runtimes {
     /// Writes the bootstraps below `directory`.
     pub(crate) fn install(directory: &Path, layers: Vec<Layer>) -> io::Result<Self> {
         let directory = directory.join("runtimes");
-        for (name, file, text) in BOOTSTRAPS {
+        for (name, file, text) in FILES {
             let directory = directory.join(name);
             fs::create_dir_all(&directory)?;
             let path = directory.join(file);
@@ -90,7 +113,7 @@ impl Runtimes {
                 wanted[0]
             )));
         };
-        let (directory, bootstrap, _) = BOOTSTRAPS[family];
+        let (directory, bootstrap) = BOOTSTRAPS[family];
         let mut argv = vec![program, format!("/var/runtime/{bootstrap}")];
         // A wrapper script of the function's own, given the command line to run.
         if let Some(wrapper) = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER") {

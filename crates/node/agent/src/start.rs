@@ -1,10 +1,10 @@
 //! Puts together what a sandbox is told at its start.
 
 use node_pool::function_environment;
-use proto_node::FunctionSpec;
+use proto_node::{FunctionSpec, SnapStart};
 use proto_sandbox::{
-    Access, FunctionSpec as SandboxFunction, Layer, Limits, MAX_RESPONSE_BYTES, Mount, Program,
-    RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio, VERSION,
+    Access, FunctionSpec as SandboxFunction, Initialization, Layer, Limits, MAX_RESPONSE_BYTES,
+    Mount, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio, VERSION,
 };
 
 use crate::runtimes::Runtime;
@@ -60,6 +60,10 @@ pub(crate) fn start_spec(
             open_files: OPEN_FILES,
         },
         function: Some(SandboxFunction {
+            initialization: match function.snap_start {
+                SnapStart::Off => Initialization::OnDemand,
+                SnapStart::On => Initialization::SnapStart,
+            },
             runtime_api: RuntimeApi {
                 listen: RUNTIME_API_ADDRESS.to_owned(),
                 max_response_bytes: MAX_RESPONSE_BYTES,

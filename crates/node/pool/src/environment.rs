@@ -1,7 +1,7 @@
 //! The environment variables of a function, as AWS sets them (developer guide,
 //! "Defined runtime environment variables").
 
-use proto_node::FunctionSpec;
+use proto_node::{FunctionSpec, SnapStart};
 
 /// What depends on the runtime rather than on the function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,9 +72,6 @@ pub fn function_environment(
         ("AWS_LAMBDA_FUNCTION_NAME", &function.name),
         ("AWS_LAMBDA_FUNCTION_VERSION", &function.version),
         ("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", &memory),
-        ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
-        ("AWS_LAMBDA_LOG_GROUP_NAME", &function.log_group),
-        ("AWS_LAMBDA_LOG_STREAM_NAME", stream),
         ("AWS_LAMBDA_RUNTIME_API", runtime_api),
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
         ("AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129:2000"),
@@ -83,6 +80,15 @@ pub fn function_environment(
         FunctionEnvironment::Python => defaults.push(("PYTHONPATH", "/var/runtime")),
         FunctionEnvironment::Node => defaults.push(("NODE_PATH", &node_path)),
         FunctionEnvironment::Provided => {}
+    }
+    match function.snap_start {
+        SnapStart::Off => reserved.extend([
+            ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
+            ("AWS_LAMBDA_LOG_GROUP_NAME", &function.log_group),
+            ("AWS_LAMBDA_LOG_STREAM_NAME", stream),
+        ]),
+        // The stream is that of one instance, and a snapshot is for many.
+        SnapStart::On => reserved.push(("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")),
     }
     if kind != FunctionEnvironment::Provided {
         reserved.push(("AWS_EXECUTION_ENV", &execution));
@@ -134,6 +140,7 @@ mod tests {
                 directory: "/code".into(),
                 sha256: String::new(),
             },
+            snap_start: Default::default(),
             log_group: "/aws/lambda/f".into(),
         }
     }
@@ -164,6 +171,21 @@ mod tests {
         );
         assert!(got["NODE_PATH"].starts_with("/opt/nodejs/node22/node_modules:"));
         assert_eq!(got["AWS_EXECUTION_ENV"], "AWS_Lambda_nodejs22.x");
+    }
+
+    #[test]
+    fn what_is_captured_knows_no_log_stream() {
+        let mut captured = function(&[]);
+        captured.snap_start = SnapStart::On;
+        let got: BTreeMap<_, _> =
+            function_environment(&captured, FunctionEnvironment::Python, "stream", "")
+                .into_iter()
+                .collect();
+        assert_eq!(got["AWS_LAMBDA_INITIALIZATION_TYPE"], "snap-start");
+        assert!(!got.keys().any(|name| name.starts_with("AWS_LAMBDA_LOG_")));
+        let usual = environment(&[], FunctionEnvironment::Python);
+        assert_eq!(usual["AWS_LAMBDA_INITIALIZATION_TYPE"], "on-demand");
+        assert_eq!(usual["AWS_LAMBDA_LOG_STREAM_NAME"], "stream");
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Failure {
     /// The failure that a last message of a sandbox tells, if it is one.
     pub(crate) fn told_by(head: &FromSandbox, payload: &Bytes) -> Option<Self> {
         Some(match head {
-            FromSandbox::InitError { error_type } => {
+            FromSandbox::InitError { error_type } | FromSandbox::RestoreError { error_type } => {
                 Self::Reported(error_type.clone(), payload.clone())
             }
             FromSandbox::Exited {
@@ -45,6 +45,7 @@ impl Failure {
                 message,
             } => Self::Entrypoint(message.clone()),
             FromSandbox::Failed { message, .. } => Self::Platform(message.clone()),
+            FromSandbox::Refused { reason, .. } => Self::Platform(reason.clone()),
             _ => return None,
         })
     }

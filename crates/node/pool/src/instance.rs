@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use proto_node::{FunctionSpec, Stage, Timings};
-use proto_sandbox::{FromSandbox, StageName};
+use proto_node::{FunctionSpec, Stage, StartKind, Timings};
+use proto_sandbox::{FromSandbox, StageName, ToSandbox};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout_at;
 
@@ -38,6 +38,8 @@ pub(crate) struct Start {
     pub(crate) took: Duration,
     /// For REPORT: `Init Duration`, if initialisation was not part of the event.
     pub(crate) reported: Option<Duration>,
+    /// The same, if a snapshot was restored.
+    pub(crate) restored: Option<Duration>,
 }
 
 pub(crate) struct Instance {
@@ -87,9 +89,6 @@ impl Instance {
 
     /// Runs the instance until nothing of it is left.
     pub(crate) async fn run(mut self) {
-        let version = self.shared.launcher.runtime_version(&self.function);
-        self.log
-            .platform(&report::init_start(&version, &self.function.region));
         let link = self.live().await;
         self.bury(link).await;
         self.log.flush();
@@ -107,13 +106,26 @@ impl Instance {
         let limit = launched + self.shared.init_timeout;
         let mut link = match self.launch(limit).await {
             Ok(link) => link,
-            Err(failure) => return self.start_failed(None, failure, launched),
+            Err(failure) => {
+                self.say_start(StartKind::Cold);
+                return self.start_failed(None, failure, launched);
+            }
         };
+        self.say_start(link.start());
         match self.initialise(link.as_mut(), limit).await {
             Init::Ready => {
                 let took = clock::now() - launched;
+                let restored = link.start() == StartKind::Restored;
+                if restored {
+                    self.log.platform(&report::restore_report(took, None));
+                }
                 if let Some(start) = &mut self.start {
-                    (start.took, start.reported) = (took, Some(took));
+                    start.took = took;
+                    (start.reported, start.restored) = if restored {
+                        (None, Some(took))
+                    } else {
+                        (Some(took), None)
+                    };
                 }
                 self.shared.step(Input::Started(self.id));
                 self.serve(link.as_mut()).await;
@@ -121,10 +133,9 @@ impl Instance {
             }
             Init::Failed(failure) => self.start_failed(Some(link), failure, launched),
             Init::TimedOut => {
+                let took = clock::now() - launched;
+                self.say_end(link.start(), took, &Status::Timeout);
                 self.bury(Some(link)).await;
-                let line =
-                    report::init_report(clock::now() - launched, Phase::Init, &Status::Timeout);
-                self.log.platform(&line);
                 self.shared.step(Input::InitTimedOut(self.id));
                 self.start_inside_event(launched).await
             }
@@ -160,13 +171,37 @@ impl Instance {
                 Ok(Ok(None)) => return Init::Failed(Failure::Vanished),
                 Ok(Err(error)) => return Init::Failed(Failure::Platform(error.to_string())),
             };
-            if message.head == FromSandbox::Ready {
-                return Init::Ready;
+            match &message.head {
+                FromSandbox::Ready => return Init::Ready,
+                FromSandbox::RestorePoint | FromSandbox::CaptureAsked => {
+                    if let Err(error) = link.send(ToSandbox::Resume, Bytes::new()).await {
+                        return Init::Failed(Failure::Platform(error.to_string()));
+                    }
+                }
+                _ => {}
             }
             if let Some(failure) = self.note(message.head, &Bytes::from(message.payload)) {
                 return Init::Failed(failure);
             }
         }
+    }
+
+    /// Writes the first line of an instance.
+    fn say_start(&mut self, kind: StartKind) {
+        let version = self.shared.launcher.runtime_version(&self.function);
+        let region = &self.function.region;
+        self.log.platform(&match kind {
+            StartKind::Restored => report::restore_start(&version, region),
+            StartKind::Cold | StartKind::Warm => report::init_start(&version, region),
+        });
+    }
+
+    /// Writes why an instance did not come up.
+    fn say_end(&mut self, kind: StartKind, took: Duration, how: &Status) {
+        self.log.platform(&match kind {
+            StartKind::Restored => report::restore_report(took, Some(how)),
+            StartKind::Cold | StartKind::Warm => report::init_report(took, Phase::Init, how),
+        });
     }
 
     /// Tells the event that waits longest why there is no instance for it.
@@ -177,8 +212,8 @@ impl Instance {
         launched: Instant,
     ) -> Option<Box<dyn Link>> {
         let took = clock::now() - launched;
-        self.log
-            .platform(&report::init_report(took, Phase::Init, &failure.status()));
+        let kind = link.as_ref().map_or(StartKind::Cold, |link| link.start());
+        self.say_end(kind, took, &failure.status());
         if let Failure::Platform(message) = &failure {
             tracing::error!(
                 function = self.function.name,
@@ -257,6 +292,16 @@ impl Instance {
                         .push(stage(*name), Duration::from_nanos(*nanoseconds));
                 }
             }
+            FromSandbox::Restored { times } => {
+                let whole = times
+                    .iter()
+                    .fold(0u64, |sum, part| sum.saturating_add(part.nanoseconds));
+                if let Some(start) = &mut self.start {
+                    start
+                        .stages
+                        .push(Stage::Restore, Duration::from_nanos(whole));
+                }
+            }
             FromSandbox::Log { stream, dropped } => self.log.guest(*stream, payload, *dropped),
             FromSandbox::Usage { max_memory_bytes }
             | FromSandbox::Exited {
@@ -290,5 +335,6 @@ fn stage(name: StageName) -> Stage {
         StageName::Exec => Stage::Exec,
         StageName::RuntimeInit => Stage::RuntimeInit,
         StageName::FunctionInit => Stage::FunctionInit,
+        StageName::AfterRestore => Stage::AfterRestore,
     }
 }

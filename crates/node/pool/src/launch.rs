@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use proto_node::{BoxFuture, FunctionSpec};
+use proto_node::{BoxFuture, FunctionSpec, StartKind};
 use proto_sandbox::{FromSandbox, Message, ToSandbox};
 
 /// Why no sandbox came to be.
@@ -45,6 +45,11 @@ pub trait Launcher: Send + Sync + 'static {
 
 /// A running sandbox. Dropping it kills the sandbox.
 pub trait Link: Send {
+    /// How this sandbox comes up: from the beginning, or from a snapshot.
+    fn start(&self) -> StartKind {
+        StartKind::Cold
+    }
+
     /// Sends a message with its payload.
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>>;
 

@@ -27,6 +27,8 @@ pub(crate) struct Report<'a> {
     pub(crate) max_memory_bytes: u64,
     /// Set for the first event of an instance.
     pub(crate) init: Option<Duration>,
+    /// The same, when it was restored from a snapshot.
+    pub(crate) restore: Option<Duration>,
     pub(crate) status: Option<&'a Status>,
 }
 
@@ -41,11 +43,24 @@ fn status(status: &Status) -> String {
     }
 }
 
-pub(crate) fn init_start(runtime_version: &str, region: &str) -> String {
+fn runtime_version(runtime_version: &str, region: &str) -> String {
     let name = runtime_version.replace(':', "-");
     format!(
-        "INIT_START Runtime Version: {runtime_version}\tRuntime Version ARN: arn:aws:lambda:{region}::runtime:{name}"
+        "Runtime Version: {runtime_version}\tRuntime Version ARN: arn:aws:lambda:{region}::runtime:{name}"
     )
+}
+
+pub(crate) fn restore_start(version: &str, region: &str) -> String {
+    format!("RESTORE_START {}", runtime_version(version, region))
+}
+
+pub(crate) fn restore_report(duration: Duration, how: Option<&Status>) -> String {
+    let how = how.map_or_else(String::new, |how| format!("\t{}", status(how)));
+    format!("RESTORE_REPORT Restore Duration: {}{how}", ms(duration))
+}
+
+pub(crate) fn init_start(version: &str, region: &str) -> String {
+    format!("INIT_START {}", runtime_version(version, region))
 }
 
 pub(crate) fn init_report(duration: Duration, phase: Phase, how: &Status) -> String {
@@ -80,6 +95,13 @@ pub(crate) fn report(report: &Report<'_>) -> String {
     if let Some(init) = report.init {
         line.push_str(&format!("Init Duration: {}\t", ms(init)));
     }
+    if let Some(restore) = report.restore {
+        let billed = restore.as_nanos().div_ceil(1_000_000);
+        line.push_str(&format!(
+            "Restore Duration: {}\tBilled Restore Duration: {billed} ms\t",
+            ms(restore)
+        ));
+    }
     if let Some(how) = report.status {
         line.push_str(&status(how));
         line.push('\t');
@@ -103,6 +125,7 @@ mod tests {
             memory_mb: 128,
             max_memory_bytes: 30 * 1024 * 1024 + 1,
             init: Some(Duration::from_millis(100)),
+            restore: None,
             status: None,
         };
         assert_eq!(
@@ -120,6 +143,23 @@ mod tests {
             ),
             "INIT_REPORT Init Duration: 10009.13 ms\tPhase: init\tStatus: timeout"
         );
+        assert_eq!(
+            restore_start("python:3.11", "us-east-1"),
+            "RESTORE_START Runtime Version: python:3.11\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:python-3.11"
+        );
+        let restored = Duration::from_micros(3_070);
+        assert_eq!(
+            restore_report(restored, None),
+            "RESTORE_REPORT Restore Duration: 3.07 ms"
+        );
+        assert_eq!(
+            restore_report(restored, Some(&Status::Timeout)),
+            "RESTORE_REPORT Restore Duration: 3.07 ms\tStatus: timeout"
+        );
+        (of.restore, of.status) = (Some(restored), None);
+        assert!(report(&of).ends_with(
+            "Max Memory Used: 31 MB\tRestore Duration: 3.07 ms\tBilled Restore Duration: 4 ms\t"
+        ));
         assert_eq!(
             init_start("python:3.11", "us-east-1"),
             "INIT_START Runtime Version: python:3.11\tRuntime Version ARN: arn:aws:lambda:us-east-1::runtime:python-3.11"

@@ -185,6 +185,14 @@ impl Instance {
                 Ok(Ok(None)) => return End::of(Failure::Vanished, id),
                 Ok(Err(error)) => return End::of(Failure::Platform(error.to_string()), id),
             };
+            // The instance comes up within this event.
+            if matches!(
+                message.head,
+                FromSandbox::RestorePoint | FromSandbox::CaptureAsked
+            ) && let Err(error) = link.send(ToSandbox::Resume, Bytes::new()).await
+            {
+                return End::of(Failure::Platform(error.to_string()), id);
+            }
             if let Some(end) = self.judge(id, message) {
                 return end;
             }
@@ -266,6 +274,7 @@ impl Instance {
             memory_mb: self.function.memory_mb,
             max_memory_bytes: self.max_memory_bytes,
             init: start.as_ref().and_then(|start| start.reported),
+            restore: start.as_ref().and_then(|start| start.restored),
             status: end.status.as_ref(),
         }));
         let waited = begun.saturating_duration_since(turn.arrived);
@@ -274,7 +283,10 @@ impl Instance {
             Some(start) => {
                 timings.push(Stage::Queue, waited.saturating_sub(start.took));
                 timings.0.extend(start.stages.0);
-                StartKind::Cold
+                match start.restored {
+                    Some(_) => StartKind::Restored,
+                    None => StartKind::Cold,
+                }
             }
             None => {
                 timings.push(Stage::Queue, waited);

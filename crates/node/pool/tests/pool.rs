@@ -327,3 +327,50 @@ async fn stays_pending<F: Future + Unpin>(future: &mut F) -> bool {
     }
     true
 }
+
+#[tokio::test]
+async fn a_restored_instance_says_so_in_its_lines_and_in_its_outcome() {
+    let launcher = Scripted::new(Script::Restored);
+    let pool = pool(&launcher, 4);
+    let mut live = pool.logs().subscribe();
+    let first = invoke(&pool, "1").await.unwrap();
+    assert_eq!(first.start, StartKind::Restored);
+    assert_eq!(first.timings.of(Stage::Restore), Duration::from_millis(3));
+    let tail = String::from_utf8(first.log_tail.to_vec()).unwrap();
+    assert!(tail.contains("\tMax Memory Used: 30 MB\tRestore Duration: "));
+    assert!(tail.contains(" ms\tBilled Restore Duration: ") && !tail.contains("Init Duration"));
+    let mut said = std::iter::from_fn(|| live.try_recv().ok()).map(|record| record.message.clone());
+    let begin = "RESTORE_START Runtime Version: python:3.11\tRuntime Version ARN: ";
+    assert!(said.next().unwrap().starts_with(begin));
+    let report = said
+        .find(|line| line.starts_with("RESTORE_REPORT "))
+        .unwrap();
+    assert!(report.starts_with("RESTORE_REPORT Restore Duration: ") && report.ends_with(" ms"));
+    assert_eq!(invoke(&pool, "2").await.unwrap().start, StartKind::Warm);
+}
+
+#[tokio::test]
+async fn a_hook_that_fails_after_restore_is_told_as_on_aws() {
+    let launcher = Scripted::new(Script::HookFails);
+    let pool = pool(&launcher, 4);
+    let mut live = pool.logs().subscribe();
+    let (error_type, message, _) = fault(&pool, "1").await;
+    assert_eq!(
+        (error_type.as_str(), message.as_str()),
+        ("Runtime.AfterRestoreError", "m")
+    );
+    let said: Vec<_> = std::iter::from_fn(|| live.try_recv().ok()).collect();
+    let report = said
+        .iter()
+        .find(|record| record.message.starts_with("RESTORE_REPORT "))
+        .unwrap();
+    let end = "\tStatus: error\tError Type: Runtime.AfterRestoreError";
+    assert!(report.message.ends_with(end), "{}", report.message);
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_snapshot_that_is_not_taken_goes_on() {
+    let launcher = Scripted::new(Script::RestorePoint);
+    let pool = pool(&launcher, 4);
+    assert_eq!(invoke(&pool, "1").await.unwrap().start, StartKind::Cold);
+}

@@ -46,6 +46,8 @@ pub enum Stage {
     FunctionInit,
     /// Bringing back a snapshot.
     Restore,
+    /// The runtime's own hooks, from the end of the restore until it asks for its first event.
+    AfterRestore,
     /// From handing the event over until the answer.
     Invoke,
 }
@@ -61,6 +63,7 @@ impl Stage {
             Self::RuntimeInit => "runtime_init",
             Self::FunctionInit => "function_init",
             Self::Restore => "restore",
+            Self::AfterRestore => "after_restore",
             Self::Invoke => "invoke",
         }
     }

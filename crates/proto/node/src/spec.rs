@@ -29,6 +29,17 @@ pub struct CodeLocation {
     pub sha256: String,
 }
 
+/// Whether instances of a version start from a snapshot (`SnapStart.ApplyOn`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SnapStart {
+    /// Not asked for.
+    #[default]
+    Off,
+    /// The runtime is told so, runs its hooks and waits in `restore/next` when it is loaded.
+    On,
+}
+
 /// Everything needed to start an instance of one function version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionSpec {
@@ -60,6 +71,8 @@ pub struct FunctionSpec {
     pub environment: BTreeMap<String, String>,
     /// The unpacked code.
     pub code: CodeLocation,
+    /// Whether its instances start from a snapshot.
+    pub snap_start: SnapStart,
     /// Log group, for example `/aws/lambda/hello`.
     pub log_group: String,
 }

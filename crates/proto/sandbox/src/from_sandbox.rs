@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::snapshot::{RefusalKind, RestoreTime};
+
 /// A message from the sandbox to the node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -14,6 +16,39 @@ pub enum FromSandbox {
         name: StageName,
         /// How long it took, since the end of the one before.
         nanoseconds: u64,
+    },
+    /// The shell waits for `Restore`.
+    ShellReady,
+    /// The runtime asked `restore/next`, its last step before a snapshot: the guest is frozen
+    /// until `Capture` and `Resume`.
+    RestorePoint,
+    /// A guest process wrote to `/proc/rekindle/snapshot` and waits there: the guest is frozen
+    /// until `Capture` and `Resume`.
+    CaptureAsked,
+    /// The snapshot is written, though not synced.
+    Captured {
+        /// Length of the file.
+        bytes: u64,
+        /// How long the guest stood still for it.
+        nanoseconds: u64,
+    },
+    /// The snapshot lives in this shell. `Ready` follows, after the runtime's own hooks.
+    Restored {
+        /// The parts, in order.
+        times: Vec<RestoreTime>,
+    },
+    /// `Capture` or `Restore` was not done. After a refused `Restore` the shell is used up.
+    Refused {
+        /// What to do about it.
+        kind: RefusalKind,
+        /// For a person.
+        reason: String,
+    },
+    /// The runtime posted to `restore/error`: a hook failed after `Restored` or `Resume`.
+    /// Payload: the error body. It normally exits next.
+    RestoreError {
+        /// `Lambda-Runtime-Function-Error-Type`, when it was sent.
+        error_type: Option<String>,
     },
     /// The runtime asked for its first event: initialisation is over and the
     /// guest is frozen.
@@ -84,8 +119,10 @@ pub enum StageName {
     /// Up to the runtime's first connection to the Runtime API: the interpreter
     /// and the bootstrap are loaded.
     RuntimeInit,
-    /// Up to the runtime's first `/next`: the function's own code is loaded.
+    /// Up to the runtime's first `/next` (or `restore/next`): the function's own code is loaded.
     FunctionInit,
+    /// From the answer to `restore/next` up to the first `/next`: the runtime's own hooks.
+    AfterRestore,
 }
 
 impl fmt::Display for StageName {
@@ -96,6 +133,7 @@ impl fmt::Display for StageName {
             Self::Exec => "exec",
             Self::RuntimeInit => "runtime init",
             Self::FunctionInit => "function init",
+            Self::AfterRestore => "after restore",
         })
     }
 }

@@ -18,8 +18,32 @@
 //!         ◀───────────────────────── Exited, then the socket closes
 //! ```
 //!
+//! Capture, when the node wants a snapshot:
+//!
+//! ```text
+//!         ◀───────────────────────── RestorePoint | CaptureAsked | Ready   (frozen)
+//!   Capture + file ────────────────▶
+//!         ◀───────────────────────── Captured | Refused                    (still frozen)
+//!   Resume ────────────────────────▶ goes on as the original
+//!         ◀───────────────────────── Stage{after_restore} Ready | RestoreError
+//! ```
+//!
+//! Restore, in a sandbox that was made ahead:
+//!
+//! ```text
+//!   Shell ─────────────────────────▶
+//!         ◀───────────────────────── ShellReady
+//!   Restore + file ────────────────▶
+//!         ◀───────────────────────── Restored{times} | Refused
+//!         ◀───────────────────────── Stage{after_restore} Ready | RestoreError
+//!   Event ─────────────────────────▶ …
+//! ```
+//!
 //! Rules both sides keep:
-//! * `Start` is the first message and comes once; what precedes it is an error.
+//! * `Start` (or `Shell`) is the first message and comes once; what precedes it is an error.
+//! * A guest at `RestorePoint` or `CaptureAsked` runs again only after `Resume`; a node that
+//!   wants no snapshot sends it at once. After `Ready` no `Resume` is needed.
+//! * `Refused` names what the node should do: see [`RefusalKind`].
 //! * The child ends itself (and every guest process) when the socket closes, and
 //!   asks the host for SIGKILL at its parent's death before it reads `Start`.
 //! * One event at a time: the node sends the next `Event` only after `Response`
@@ -33,6 +57,8 @@
 
 pub mod frame;
 pub mod from_sandbox;
+pub mod rights;
+pub mod snapshot;
 pub mod start;
 pub mod to_sandbox;
 
@@ -40,14 +66,19 @@ pub use frame::{Decoder, FrameError, Message, encode, read_message, write_messag
 pub use from_sandbox::{
     ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Outcome, StageName,
 };
+pub use rights::{MAX_DESCRIPTORS, RightsReader, write_with_descriptors};
+pub use snapshot::{
+    AfterCapture, CaptureSpec, RefusalKind, RestoreSpec, RestoreStage, RestoreTime, ShellSpec,
+};
 pub use start::{
-    Access, FunctionSpec, Layer, Limits, Mount, Program, RootFs, RuntimeApi, StartSpec, Stdio,
+    Access, FunctionSpec, Initialization, Layer, Limits, Mount, Program, RootFs, RuntimeApi,
+    StartSpec, Stdio,
 };
 pub use to_sandbox::{EventHead, ToSandbox};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;

@@ -123,6 +123,20 @@ pub struct Limits {
 pub struct FunctionSpec {
     /// The API served to the guest.
     pub runtime_api: RuntimeApi,
+    /// Whether the runtime is offered `restore/next`.
+    #[serde(default)]
+    pub initialization: Initialization,
+}
+
+/// `AWS_LAMBDA_INITIALIZATION_TYPE`, as far as the Runtime API depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Initialization {
+    /// `on-demand`: the runtime goes straight to its first event.
+    #[default]
+    OnDemand,
+    /// `snap-start`: it may ask `restore/next` first.
+    SnapStart,
 }
 
 /// Where the Runtime API listens and what it accepts.

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::StartSpec;
+use crate::snapshot::{CaptureSpec, RestoreSpec, ShellSpec};
 
 /// A message from the node to the sandbox.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -10,6 +11,19 @@ use crate::StartSpec;
 pub enum ToSandbox {
     /// Build the sandbox and run its program. First and once.
     Start(Box<StartSpec>),
+    /// Become a shell: everything that can be done before it is known for whom. First and
+    /// once, in place of `Start`; answered by `ShellReady` or `Failed`.
+    Shell(ShellSpec),
+    /// Bring a snapshot back in this shell. Once. Payload: 32 random bytes. Descriptors: the
+    /// snapshot, for reading. Answered by `Restored` or `Refused`; after `Restored` the guest
+    /// runs until `Ready`.
+    Restore(Box<RestoreSpec>),
+    /// Write the frozen guest to a file. Descriptors: the file, empty, for writing. Only after
+    /// `RestorePoint`, `CaptureAsked` or `Ready` and while no event is worked on; answered by
+    /// `Captured` or `Refused`, and the guest stays frozen.
+    Capture(CaptureSpec),
+    /// Let the guest go on from `RestorePoint` or `CaptureAsked`, as the original.
+    Resume,
     /// Thaw and hand this event to the runtime. Payload: the event.
     Event(EventHead),
     /// Stop running guest threads until the next `Event` or `Thaw`.
@@ -25,6 +39,16 @@ pub enum ToSandbox {
     Stdin,
     /// Kill all guest processes, send `Exited`, end.
     Stop,
+}
+
+impl ToSandbox {
+    /// How many descriptors come with this message.
+    pub fn descriptors(&self) -> usize {
+        match self {
+            Self::Restore(_) | Self::Capture(_) => 1,
+            _ => 0,
+        }
+    }
 }
 
 /// What the runtime learns of an event besides its body; each member becomes a

@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 use proto_sandbox::frame::{MAX_HEADER, MAX_PAYLOAD};
 use proto_sandbox::{
-    Decoder, EventHead, ExitReason, ExitStatus, FrameError, FromSandbox, Outcome, StageName,
-    ToSandbox, encode, read_message, write_message,
+    Decoder, EventHead, ExitReason, ExitStatus, FrameError, FromSandbox, Outcome, RefusalKind,
+    RestoreStage, RestoreTime, StageName, ToSandbox, encode, read_message, write_message,
 };
 
 fn samples() -> Vec<FromSandbox> {
@@ -14,6 +14,16 @@ fn samples() -> Vec<FromSandbox> {
             nanoseconds: u64::MAX,
         },
         FromSandbox::Ready,
+        FromSandbox::Restored {
+            times: vec![RestoreTime {
+                stage: RestoreStage::Memory,
+                nanoseconds: 7,
+            }],
+        },
+        FromSandbox::Refused {
+            kind: RefusalKind::Foreign,
+            reason: "made for another machine".into(),
+        },
         FromSandbox::Error {
             request_id: "r".into(),
             outcome: Outcome::Function { error_type: None },

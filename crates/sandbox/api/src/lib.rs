@@ -23,6 +23,7 @@ use kernel_net::NetStack;
 use kernel_net::endpoint::{Listener, Stream};
 use kernel_vfs::{Events, Notify, Registration};
 use parking_lot::Mutex;
+use proto_sandbox::Initialization;
 use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent};
 
 /// Connections that may wait to be accepted.
@@ -67,11 +68,12 @@ impl ApiServer {
         stack: &Arc<NetStack>,
         address: SocketAddr,
         limits: Limits,
+        initialization: Initialization,
         sink: Sink,
     ) -> Result<Arc<Self>, Errno> {
         let listener = Listener::bind(stack, address, BACKLOG)?;
         let state = Mutex::new(State {
-            runtime: Runtime::new(limits),
+            runtime: Runtime::new(limits, initialization),
             connections: BTreeMap::new(),
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
             _listening: Vec::new(),
@@ -98,6 +100,14 @@ impl ApiServer {
         self.state.lock().runtime.deliver(event)?;
         self.run();
         Ok(())
+    }
+
+    /// Answers a runtime that waits in `/restore/next`; `environment` is what it could not have
+    /// had in a snapshot. Whether one waited.
+    pub fn resume(&self, environment: &[(String, String)]) -> bool {
+        let resumed = self.state.lock().runtime.resume(environment);
+        self.run();
+        resumed
     }
 
     /// Does whatever can be done now.

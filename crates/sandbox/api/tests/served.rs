@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use base_abi::{Errno, net};
 use kernel_net::{Address, Caller, MsgFlags, NetStack, Outgoing, Socket, StackConfig};
-use proto_sandbox::EventHead;
+use proto_sandbox::{EventHead, Initialization};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
 
@@ -28,7 +28,14 @@ fn serve() -> Served {
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&events);
     let sink = Box::new(move |event| seen.lock().unwrap().push(event));
-    let server = ApiServer::start(&stack, address, Limits::default(), sink).unwrap();
+    let server = ApiServer::start(
+        &stack,
+        address,
+        Limits::default(),
+        Initialization::OnDemand,
+        sink,
+    )
+    .unwrap();
     Served {
         stack,
         server,

@@ -12,8 +12,8 @@ use kernel_core::CpuFacts;
 use kernel_core::task::ExitStatus as GuestExit;
 use platform_process::ProcessPlatform;
 use proto_sandbox::{
-    ExitReason, ExitStatus, FailureKind, FromSandbox, StageName, StartSpec, ToSandbox, VERSION,
-    read_message,
+    ExitReason, ExitStatus, FailureKind, FromSandbox, RefusalKind, RightsReader, StageName,
+    StartSpec, ToSandbox, VERSION, read_message,
 };
 use sandbox_confine::jail::Open;
 
@@ -199,7 +199,7 @@ fn serve(
         let reader = &socket;
         let ending = &ending;
         scope.spawn(move || {
-            obey(shared, function, reader, ending);
+            obey(shared, function, reader, ending, outbox);
         });
         shared.wait(None);
         // Ends the reading thread; the writing half stays open.
@@ -235,11 +235,13 @@ fn serve(
 fn obey(
     instance: &Instance,
     function: Option<&Function>,
-    mut socket: &UnixStream,
+    socket: &UnixStream,
     ending: &std::sync::Mutex<Ending>,
+    outbox: &Outbox,
 ) {
+    let mut reader = RightsReader::new(socket);
     loop {
-        let message = match read_message::<ToSandbox>(&mut socket) {
+        let message = match read_message::<ToSandbox>(&mut reader) {
             Ok(Some(message)) => message,
             Ok(None) | Err(_) => {
                 // The parent is gone, or the guest has ended and this end was shut.
@@ -248,7 +250,24 @@ fn obey(
             }
         };
         match message.head {
-            ToSandbox::Start(_) => tracing::warn!("a second Start was ignored"),
+            ToSandbox::Start(_) | ToSandbox::Shell(_) => {
+                tracing::warn!("a second start was ignored");
+            }
+            ToSandbox::Capture(_) | ToSandbox::Restore(_) => {
+                // Their descriptors are closed.
+                let _ = reader.claim(message.head.descriptors());
+                outbox.send(
+                    &FromSandbox::Refused {
+                        kind: RefusalKind::Unsupported,
+                        reason: "this sandbox takes no snapshots".to_owned(),
+                    },
+                    &[],
+                );
+            }
+            ToSandbox::Resume => match function {
+                Some(function) => function.resume(instance),
+                None => instance.thaw(),
+            },
             ToSandbox::Event(head) => match function {
                 Some(function) => function.deliver(instance, head, message.payload),
                 None => tracing::warn!("an event for what is no function was ignored"),

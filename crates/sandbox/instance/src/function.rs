@@ -24,6 +24,10 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(2);
 /// What the thread of turns is told.
 enum Turn {
     Connected(Instant),
+    /// The runtime waits in `restore/next`.
+    RestorePoint(Instant),
+    /// `restore/next` was answered.
+    Resumed(Instant),
     Ready(Instant),
     Idle,
 }
@@ -31,6 +35,7 @@ enum Turn {
 /// The Runtime API of this sandbox.
 pub(crate) struct Function {
     api: Arc<ApiServer>,
+    tell: SyncSender<Turn>,
     executed: Arc<OnceLock<Instant>>,
 }
 
@@ -62,13 +67,14 @@ impl Function {
             flusher: instance.streams.flusher(outbox),
             executed: Arc::clone(&executed),
             last: None,
+            loading: StageName::FunctionInit,
         };
         std::thread::Builder::new()
             .name("turns".into())
             .spawn(move || watcher.run(turns))
             .map_err(|e| Failure::host("cannot start a thread", &e))?;
         let sink = Sink {
-            tell,
+            tell: tell.clone(),
             outbox: Arc::clone(outbox),
             flusher: instance.streams.flusher(outbox),
         };
@@ -76,15 +82,30 @@ impl Function {
             &instance.system.net,
             address,
             limits,
+            spec.initialization,
             Box::new(move |event| sink.take(event)),
         )
         .map_err(|e| wrong(format!("cannot serve the Runtime API at {listen}: {e}")))?;
-        Ok(Function { api, executed })
+        Ok(Function {
+            api,
+            tell,
+            executed,
+        })
     }
 
     /// Tells when the runtime's program was loaded: the time of its own start counts from there.
     pub(crate) fn executed(&self, at: Instant) {
         let _ = self.executed.set(at);
+    }
+
+    /// Lets a runtime that waits in `restore/next` go on.
+    pub(crate) fn resume(&self, instance: &Instance) {
+        // Told before the guest can run, so that its hooks count from here.
+        let _ = self.tell.send(Turn::Resumed(Instant::now()));
+        instance.thaw();
+        if !self.api.resume(&[]) {
+            tracing::warn!("nobody waits in restore/next");
+        }
     }
 
     /// Thaws the guest and hands it an event.
@@ -107,6 +128,7 @@ impl Sink {
     fn take(&self, event: RuntimeEvent) {
         let turn = match &event {
             RuntimeEvent::Connected => Some(Turn::Connected(Instant::now())),
+            RuntimeEvent::RestorePoint => Some(Turn::RestorePoint(Instant::now())),
             RuntimeEvent::Ready => Some(Turn::Ready(Instant::now())),
             RuntimeEvent::Idle => Some(Turn::Idle),
             _ => None,
@@ -136,6 +158,8 @@ struct Turns {
     executed: Arc<OnceLock<Instant>>,
     /// The end of the last stage.
     last: Option<Instant>,
+    /// The stage that the first event's request ends.
+    loading: StageName,
 }
 
 impl Turns {
@@ -145,8 +169,17 @@ impl Turns {
                 Turn::Connected(at) => self.stage(StageName::RuntimeInit, at),
                 Turn::Ready(at) => {
                     self.freeze();
-                    self.stage(StageName::FunctionInit, at);
+                    self.stage(self.loading, at);
                     self.outbox.send(&FromSandbox::Ready, &[]);
+                }
+                Turn::RestorePoint(at) => {
+                    self.freeze();
+                    self.stage(StageName::FunctionInit, at);
+                    self.outbox.send(&FromSandbox::RestorePoint, &[]);
+                }
+                Turn::Resumed(at) => {
+                    self.last = Some(at);
+                    self.loading = StageName::AfterRestore;
                 }
                 Turn::Idle => {
                     self.freeze();

@@ -42,6 +42,20 @@ impl Answer {
         Self::json("202 Accepted", b"{\"status\":\"OK\"}\n".to_vec())
     }
 
+    /// The answer to `/restore/next`: empty as on AWS, unless there are variables that the
+    /// snapshot could not hold.
+    pub(crate) fn restored(environment: &[(String, String)]) -> Self {
+        if environment.is_empty() {
+            return Self::json("200 OK", Vec::new());
+        }
+        let variables: serde_json::Map<String, serde_json::Value> = environment
+            .iter()
+            .map(|(name, value)| (name.clone(), value.as_str().into()))
+            .collect();
+        let body = json!({ "environment": variables });
+        Self::json("200 OK", body.to_string().into_bytes())
+    }
+
     pub(crate) fn pong() -> Self {
         Self::text("200 OK", "pong")
     }

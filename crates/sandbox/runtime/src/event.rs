@@ -16,6 +16,15 @@ pub struct Event {
 pub enum RuntimeEvent {
     /// It connected for the first time: the interpreter and bootstrap are up.
     Connected,
+    /// It waits in `/restore/next`: the function is loaded, its hooks before a snapshot have run.
+    RestorePoint,
+    /// A hook after `/restore/next` failed.
+    RestoreError {
+        /// `Lambda-Runtime-Function-Error-Type`.
+        error_type: Option<String>,
+        /// The error body.
+        body: Vec<u8>,
+    },
     /// It asked for its first event: the function is loaded.
     Ready,
     /// It asked for another event after an answer: the turn is over.
@@ -48,11 +57,11 @@ pub enum RuntimeEvent {
 }
 
 impl RuntimeEvent {
-    /// The message (and payload) that tells the node; none for `Connected` and
-    /// `Idle`, whose messages (`Stage`, `Usage`) carry what only the sandbox knows.
+    /// The message (and payload) that tells the node; none for `Connected`,
+    /// `Idle` and `RestorePoint`, whose messages carry what only the sandbox knows.
     pub fn into_message(self) -> Option<(FromSandbox, Vec<u8>)> {
         Some(match self {
-            Self::Connected | Self::Idle => return None,
+            Self::Connected | Self::Idle | Self::RestorePoint => return None,
             Self::Ready => (FromSandbox::Ready, Vec::new()),
             Self::Response {
                 request_id,
@@ -76,6 +85,9 @@ impl RuntimeEvent {
                 },
                 body,
             ),
+            Self::RestoreError { error_type, body } => {
+                (FromSandbox::RestoreError { error_type }, body)
+            }
             Self::InitError { error_type, body } => (FromSandbox::InitError { error_type }, body),
         })
     }

@@ -1,5 +1,7 @@
 //! Which operation a request line names.
 
+use proto_sandbox::Initialization;
+
 const API: &str = "/2018-06-01/";
 
 /// An operation of the Runtime API.
@@ -12,6 +14,8 @@ pub(crate) enum Route {
     /// With the request id of the path.
     Error(String),
     InitError,
+    RestoreNext,
+    RestoreError,
 }
 
 /// Why a request names none.
@@ -22,7 +26,13 @@ pub(crate) enum NoRoute {
     Method(&'static str),
 }
 
-pub(crate) fn find(method: &str, path: &str) -> Result<Route, NoRoute> {
+/// The restore routes exist only where the runtime is told that it will be captured.
+pub(crate) fn find(
+    initialization: Initialization,
+    method: &str,
+    path: &str,
+) -> Result<Route, NoRoute> {
+    let captured = initialization == Initialization::SnapStart;
     let (allowed, route) = match path {
         "/ping" | "/2018-06-01/ping" => ("GET", Route::Ping),
         _ => {
@@ -34,6 +44,8 @@ pub(crate) fn find(method: &str, path: &str) -> Result<Route, NoRoute> {
                 }
                 ["runtime", "invocation", id, "error"] => ("POST", Route::Error(id.to_owned())),
                 ["runtime", "init", "error"] => ("POST", Route::InitError),
+                ["runtime", "restore", "next"] if captured => ("GET", Route::RestoreNext),
+                ["runtime", "restore", "error"] if captured => ("POST", Route::RestoreError),
                 _ => return Err(NoRoute::NotFound),
             }
         }

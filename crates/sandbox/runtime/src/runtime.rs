@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use proto_sandbox::Outcome;
+use proto_sandbox::{Initialization, Outcome};
 
 use crate::answer::Answer;
 use crate::connection::{Connection, ConnectionId, Received, Size, Step};
@@ -22,6 +22,7 @@ pub struct Busy;
 #[derive(Debug)]
 pub struct Runtime {
     limits: Limits,
+    initialization: Initialization,
     state: State,
     connections: BTreeMap<ConnectionId, Connection>,
     requests: BTreeMap<ConnectionId, Request>,
@@ -51,13 +52,28 @@ enum Request {
     InitError {
         error_type: Option<String>,
     },
+    RestoreNext,
+    RestoreError {
+        error_type: Option<String>,
+    },
+}
+
+impl Request {
+    /// Whether nothing comes of the request's body.
+    fn needs_no_body(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused(_) | Self::Ping | Self::Next | Self::RestoreNext
+        )
+    }
 }
 
 impl Runtime {
     /// A Runtime API whose guest has not connected yet.
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Limits, initialization: Initialization) -> Self {
         Self {
             limits,
+            initialization,
             state: State::Started,
             connections: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -145,6 +161,19 @@ impl Runtime {
         Ok(())
     }
 
+    /// Lets a runtime that waits in `/restore/next` go on, as the original or as a clone;
+    /// `environment` is what it could not have had in a snapshot. Whether one waited.
+    pub fn resume(&mut self, environment: &[(String, String)]) -> bool {
+        let State::RestoreReady(id) = self.state else {
+            return false;
+        };
+        self.state = State::RestoreRunning;
+        self.answer(id, &Answer::restored(environment));
+        // Requests that were pipelined behind this one are next.
+        self.input(id, &[]);
+        true
+    }
+
     /// What the guest did, oldest first.
     pub fn next_event(&mut self) -> Option<RuntimeEvent> {
         self.events.pop_front()
@@ -156,9 +185,10 @@ impl Runtime {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let keep = match request {
-            Request::Refused(_) | Request::Ping | Request::Next => 0,
-            _ => self.limits.body_bytes,
+        let keep = if request.needs_no_body() {
+            0
+        } else {
+            self.limits.body_bytes
         };
         if head.expects_continue && head.framing != Framing::Length(0) {
             let too_long = matches!(head.framing, Framing::Length(length) if length > keep);
@@ -181,7 +211,7 @@ impl Runtime {
     }
 
     fn admit(&mut self, id: ConnectionId, head: &Head) -> Request {
-        let route = match route::find(&head.method, &head.path) {
+        let route = match route::find(self.initialization, &head.method, &head.path) {
             Ok(route) => route,
             Err(NoRoute::NotFound) => return Request::Refused(Answer::not_found()),
             Err(NoRoute::Method(allowed)) => {
@@ -219,16 +249,23 @@ impl Runtime {
                 }
                 _ => Request::Refused(self.state.refuse("InitError")),
             },
+            Route::RestoreNext => Request::RestoreNext,
+            Route::RestoreError => match self.state {
+                State::RestoreRunning => {
+                    self.state = State::RestoreError;
+                    Request::RestoreError {
+                        error_type: head.error_type.clone(),
+                    }
+                }
+                _ => Request::Refused(self.state.refuse("RestoreError")),
+            },
         }
     }
 
     /// Acts on a request whose body is complete.
     fn complete(&mut self, id: ConnectionId, body: Received) {
         if body.size == Size::TooLarge
-            && !matches!(
-                self.requests.get(&id),
-                Some(Request::Refused(_) | Request::Ping | Request::Next)
-            )
+            && !self.requests.get(&id).is_some_and(Request::needs_no_body)
         {
             let limit = self.limits.body_bytes;
             self.too_large(id);
@@ -239,6 +276,23 @@ impl Runtime {
             Some(Request::Refused(answer)) => self.answer(id, &answer),
             Some(Request::Ping) => self.answer(id, &Answer::pong()),
             Some(Request::Next) => self.park(id),
+            Some(Request::RestoreNext) => match self.state {
+                State::Started => {
+                    self.state = State::RestoreReady(id);
+                    self.events.push_back(RuntimeEvent::RestorePoint);
+                }
+                _ => {
+                    let answer = self.state.refuse("RestoreReady");
+                    self.answer(id, &answer);
+                }
+            },
+            Some(Request::RestoreError { error_type }) => {
+                self.events.push_back(RuntimeEvent::RestoreError {
+                    error_type,
+                    body: body.data,
+                });
+                self.answer(id, &Answer::accepted());
+            }
             Some(Request::Response {
                 invocation,
                 content_type,
@@ -274,10 +328,14 @@ impl Runtime {
 
     fn park(&mut self, id: ConnectionId) {
         match self.state {
-            State::Started => self.events.push_back(RuntimeEvent::Ready),
+            State::Started | State::RestoreRunning => self.events.push_back(RuntimeEvent::Ready),
             State::Answered(_) => self.events.push_back(RuntimeEvent::Idle),
             State::Ready => {}
-            State::InitError | State::Running(_) | State::Responding(..) => {
+            State::InitError
+            | State::RestoreReady(_)
+            | State::RestoreError
+            | State::Running(_)
+            | State::Responding(..) => {
                 let answer = self.state.refuse("Ready");
                 return self.answer(id, &answer);
             }
@@ -316,6 +374,10 @@ impl Runtime {
 
     /// The connection's request will never be complete.
     fn abandon(&mut self, id: ConnectionId) {
+        if self.state == State::RestoreReady(id) {
+            // Nobody is there to be told: it may ask again.
+            self.state = State::Started;
+        }
         self.give_up(id, Outcome::Truncated);
     }
 
@@ -337,7 +399,14 @@ impl Runtime {
                     body: Vec::new(),
                 });
             }
-            Some(Request::Refused(_) | Request::Ping | Request::Next) | None => {}
+            Some(Request::RestoreError { error_type }) => {
+                self.events.push_back(RuntimeEvent::RestoreError {
+                    error_type,
+                    body: Vec::new(),
+                });
+            }
+            Some(Request::Refused(_) | Request::Ping | Request::Next | Request::RestoreNext)
+            | None => {}
         }
     }
 }

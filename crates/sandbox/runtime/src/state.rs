@@ -3,8 +3,13 @@
 //! ```text
 //! Started ──next──▶ Ready ──event──▶ Running ──response/error head──▶ Responding
 //!    │                ▲                                                   │ body complete
-//!    └─init/error─▶ InitError      Ready ◀──next── Answered ◀─────────────┘ (or broken off)
+//!    ├─init/error─▶ InitError      Ready ◀──next── Answered ◀─────────────┘ (or broken off)
+//!    │
+//!    └─restore/next─▶ RestoreReady ──resume──▶ RestoreRunning ──next──▶ Ready
+//!       (snap-start)                                └─restore/error─▶ RestoreError
 //! ```
+//!
+//! A snapshot taken in RestoreReady goes on with `resume` in every clone.
 
 use proto_sandbox::EventHead;
 
@@ -33,6 +38,12 @@ pub(crate) enum State {
     Started,
     /// `/init/error` was posted; nothing may follow.
     InitError,
+    /// This connection waits in `/restore/next`: the moment for a snapshot.
+    RestoreReady(ConnectionId),
+    /// `/restore/next` was answered: the runtime runs its hooks.
+    RestoreRunning,
+    /// `/restore/error` was posted; nothing may follow.
+    RestoreError,
     /// Waiting for an event.
     Ready,
     /// An event was handed out.
@@ -49,6 +60,9 @@ impl State {
         match self {
             Self::Started => "Started",
             Self::InitError => "InitError",
+            Self::RestoreReady(_) => "RestoreReady",
+            Self::RestoreRunning => "RestoreRunning",
+            Self::RestoreError => "RestoreError",
             Self::Ready => "Ready",
             Self::Running(_) => "Running",
             Self::Responding(..) => "InvocationResponse",

@@ -1,6 +1,6 @@
 //! Every route of the Runtime API with its answers and refusals.
 
-use proto_sandbox::{EventHead, Outcome};
+use proto_sandbox::{EventHead, Initialization, Outcome};
 use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent};
 
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -53,7 +53,7 @@ fn events(runtime: &mut Runtime) -> Vec<RuntimeEvent> {
 
 /// A runtime that has taken the event `r1`.
 fn running() -> (Runtime, ConnectionId) {
-    let mut runtime = Runtime::new(small());
+    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     assert_eq!(send(&mut runtime, id, NEXT), "");
     runtime.deliver(event("r1")).unwrap();
@@ -64,7 +64,7 @@ fn running() -> (Runtime, ConnectionId) {
 
 #[test]
 fn next_waits_and_carries_the_event_in_exact_headers() {
-    let mut runtime = Runtime::new(small());
+    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     assert_eq!(send(&mut runtime, id, NEXT), "");
     assert_eq!(
@@ -90,7 +90,7 @@ fn next_waits_and_carries_the_event_in_exact_headers() {
 
 #[test]
 fn an_event_waits_for_next() {
-    let mut runtime = Runtime::new(small());
+    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
     runtime.deliver(event("r1")).unwrap();
     assert_eq!(runtime.deliver(event("r2")), Err(Busy));
     let id = runtime.open().unwrap();
@@ -215,7 +215,7 @@ fn steps_out_of_order_are_refused() {
 
 #[test]
 fn nothing_follows_an_init_error() {
-    let mut runtime = Runtime::new(small());
+    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     let sent = post(
         "init/error",
@@ -330,7 +330,7 @@ fn a_response_broken_off_is_told() {
 
 #[test]
 fn ping_wrong_paths_and_wrong_methods() {
-    let mut runtime = Runtime::new(small());
+    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     assert!(send(&mut runtime, id, "GET /ping HTTP/1.1\r\n\r\n").ends_with("\r\n\r\npong"));
     let got = send(&mut runtime, id, "GET /2018-06-01/nothing HTTP/1.1\r\n\r\n");
@@ -356,7 +356,7 @@ fn what_is_no_http_is_answered_and_closed() {
             "400",
         ),
     ] {
-        let mut runtime = Runtime::new(small());
+        let mut runtime = Runtime::new(small(), Initialization::OnDemand);
         let id = runtime.open().unwrap();
         let got = send(&mut runtime, id, &sent);
         assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{got}");
@@ -389,7 +389,7 @@ fn pipelined_requests_are_answered_in_order_and_bounded() {
 
 #[test]
 fn connections_are_bounded_and_a_dead_one_gets_no_event() {
-    let mut runtime = Runtime::new(small());
+    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
     let (one, two) = (runtime.open().unwrap(), runtime.open().unwrap());
     assert_eq!(runtime.open(), None);
     send(&mut runtime, one, NEXT);
@@ -400,4 +400,106 @@ fn connections_are_bounded_and_a_dead_one_gets_no_event() {
     runtime.deliver(event("r1")).unwrap();
     assert!(answer(&mut runtime, two).contains("Request-Id: r1"));
     assert!(runtime.open().is_some());
+}
+
+const RESTORE_NEXT: &str = "GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn restore_next_waits_for_the_moment_after_the_snapshot() {
+    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let id = runtime.open().unwrap();
+    assert!(!runtime.resume(&[]));
+    assert_eq!(send(&mut runtime, id, RESTORE_NEXT), "");
+    assert_eq!(
+        events(&mut runtime),
+        [RuntimeEvent::Connected, RuntimeEvent::RestorePoint]
+    );
+    // An event may come before the runtime is there to take it.
+    runtime.deliver(event("r1")).unwrap();
+    let other = runtime.open().unwrap();
+    for request in [
+        NEXT.to_owned(),
+        RESTORE_NEXT.to_owned(),
+        post("restore/error", "", "{}"),
+    ] {
+        let refused = send(&mut runtime, other, &request);
+        assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+        assert!(
+            refused.contains("State transition from RestoreReady to "),
+            "{refused}"
+        );
+    }
+    assert!(runtime.resume(&[]) && !runtime.resume(&[]));
+    let restored = answer(&mut runtime, id);
+    assert!(restored.starts_with("HTTP/1.1 200 OK\r\n"), "{restored}");
+    assert!(restored.contains("Content-Length: 0\r\n") && restored.ends_with("\r\n\r\n"));
+    assert!(send(&mut runtime, id, NEXT).contains("Lambda-Runtime-Aws-Request-Id: r1\r\n"));
+    assert_eq!(events(&mut runtime), [RuntimeEvent::Ready]);
+    assert!(send(&mut runtime, other, RESTORE_NEXT).contains("from Running to RestoreReady"));
+}
+
+#[test]
+fn a_clone_gets_the_variables_that_its_snapshot_could_not_hold() {
+    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let id = runtime.open().unwrap();
+    send(&mut runtime, id, RESTORE_NEXT);
+    let secret = ("KEY".to_owned(), "s\"ü".to_owned());
+    assert!(runtime.resume(&[secret]));
+    let restored = answer(&mut runtime, id);
+    assert!(
+        restored.ends_with("\r\n\r\n{\"environment\":{\"KEY\":\"s\\\"ü\"}}"),
+        "{restored}"
+    );
+}
+
+#[test]
+fn a_hook_that_fails_after_restore_ends_the_life_of_the_runtime() {
+    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let id = runtime.open().unwrap();
+    send(&mut runtime, id, RESTORE_NEXT);
+    runtime.resume(&[]);
+    answer(&mut runtime, id);
+    events(&mut runtime);
+    let header = "Lambda-Runtime-Function-Error-Type: Runtime.AfterRestoreError\r\n";
+    let reply = send(
+        &mut runtime,
+        id,
+        &post("restore/error", header, "{\"a\":1}"),
+    );
+    assert!(reply.starts_with("HTTP/1.1 202 Accepted"), "{reply}");
+    assert_eq!(
+        events(&mut runtime),
+        [RuntimeEvent::RestoreError {
+            error_type: Some("Runtime.AfterRestoreError".into()),
+            body: b"{\"a\":1}".to_vec()
+        }]
+    );
+    assert!(send(&mut runtime, id, NEXT).contains("from RestoreError to Ready"));
+}
+
+#[test]
+fn the_restore_routes_exist_only_where_a_snapshot_is_taken() {
+    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+    let id = runtime.open().unwrap();
+    for request in [RESTORE_NEXT.to_owned(), post("restore/error", "", "")] {
+        assert!(send(&mut runtime, id, &request).starts_with("HTTP/1.1 404 "));
+    }
+    // And a runtime that knows nothing of them is served as usual.
+    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let id = runtime.open().unwrap();
+    assert_eq!(send(&mut runtime, id, NEXT), "");
+    assert_eq!(events(&mut runtime).pop(), Some(RuntimeEvent::Ready));
+}
+
+#[test]
+fn who_hangs_up_in_restore_next_may_ask_again() {
+    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let id = runtime.open().unwrap();
+    send(&mut runtime, id, RESTORE_NEXT);
+    runtime.close(id);
+    assert!(!runtime.resume(&[]));
+    let id = runtime.open().unwrap();
+    send(&mut runtime, id, RESTORE_NEXT);
+    assert_eq!(events(&mut runtime).pop(), Some(RuntimeEvent::RestorePoint));
+    assert!(runtime.resume(&[]));
 }

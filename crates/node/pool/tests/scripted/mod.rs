@@ -11,13 +11,13 @@ use node_pool::log::LogHub;
 use node_pool::{LaunchError, Launcher, Link, Pool, PoolConfig};
 use proto_node::{
     BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
-    LogTail, Revision,
+    LogTail, Revision, StartKind,
 };
 use proto_sandbox::{
-    EventHead, ExitReason, ExitStatus, FromSandbox, LogStream, Message, Outcome, StageName,
-    ToSandbox,
+    EventHead, ExitReason, ExitStatus, FromSandbox, LogStream, Message, Outcome, RestoreStage,
+    RestoreTime, StageName, ToSandbox,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// What a sandbox does at its start and with each event, by the event's text.
 #[derive(Clone, Copy, PartialEq)]
@@ -32,6 +32,12 @@ pub(crate) enum Script {
     InitError,
     /// Exits during initialisation.
     ExitAtInit,
+    /// Comes back from a snapshot.
+    Restored,
+    /// Comes back from a snapshot; its hook fails.
+    HookFails,
+    /// Stops where a snapshot could be taken, until it is told to go on.
+    RestorePoint,
     /// Cannot be launched.
     Unavailable,
 }
@@ -53,6 +59,8 @@ impl Scripted {
 }
 
 struct ScriptedLink {
+    script: Script,
+    resume: Arc<Notify>,
     events: mpsc::UnboundedSender<(EventHead, Bytes)>,
     messages: mpsc::UnboundedReceiver<Message<FromSandbox>>,
     alive: Arc<AtomicUsize>,
@@ -65,9 +73,18 @@ impl Drop for ScriptedLink {
 }
 
 impl Link for ScriptedLink {
+    fn start(&self) -> StartKind {
+        match self.script {
+            Script::Restored | Script::HookFails => StartKind::Restored,
+            _ => StartKind::Cold,
+        }
+    }
+
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
-        if let ToSandbox::Event(head) = head {
-            let _ = self.events.send((head, payload));
+        match head {
+            ToSandbox::Event(head) => drop(self.events.send((head, payload))),
+            ToSandbox::Resume => self.resume.notify_one(),
+            _ => {}
         }
         Box::pin(async { Ok(()) })
     }
@@ -98,10 +115,14 @@ impl Launcher for Scripted {
         }
         let (events, received) = mpsc::unbounded_channel();
         let (sender, messages) = mpsc::unbounded_channel();
-        tokio::spawn(play(self.script, nth, received, Out(sender)));
+        let resume = Arc::new(Notify::new());
+        let out = Out(sender, Arc::clone(&resume));
+        tokio::spawn(play(self.script, nth, received, out));
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Arc::clone(&self.alive);
         let link: Box<dyn Link> = Box::new(ScriptedLink {
+            script: self.script,
+            resume,
             events,
             messages,
             alive,
@@ -114,7 +135,7 @@ impl Launcher for Scripted {
     }
 }
 
-struct Out(mpsc::UnboundedSender<Message<FromSandbox>>);
+struct Out(mpsc::UnboundedSender<Message<FromSandbox>>, Arc<Notify>);
 
 impl Out {
     fn say(&self, head: FromSandbox, payload: &[u8]) {
@@ -166,6 +187,23 @@ async fn play(
                 b"{\"errorType\":\"X\"}",
             );
             return;
+        }
+        Script::Restored | Script::HookFails => {
+            let stage = RestoreStage::Memory;
+            let times = [2_000_000, 1_000_000]
+                .map(|nanoseconds| RestoreTime { stage, nanoseconds })
+                .to_vec();
+            out.say(FromSandbox::Restored { times }, b"");
+            if script == Script::HookFails {
+                let error_type = Some("Runtime.AfterRestoreError".to_owned());
+                let body = b"{\"errorType\":\"Runtime.AfterRestoreError\",\"errorMessage\":\"m\"}";
+                out.say(FromSandbox::RestoreError { error_type }, body);
+                return;
+            }
+        }
+        Script::RestorePoint => {
+            out.say(FromSandbox::RestorePoint, b"");
+            out.1.notified().await;
         }
         Script::ExitAtInit => return out.exit(ExitStatus::Code(3), ExitReason::Itself),
         _ => {}
@@ -252,6 +290,7 @@ pub(crate) fn function() -> Arc<FunctionSpec> {
             directory: "/code".into(),
             sha256: String::new(),
         },
+        snap_start: Default::default(),
         log_group: "/aws/lambda/f".into(),
     })
 }

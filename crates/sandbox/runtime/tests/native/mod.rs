@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
+use proto_sandbox::Initialization;
 use sandbox_runtime::{ConnectionId, Event, Limits, Runtime, RuntimeEvent};
 
 struct Shared {
@@ -26,11 +27,11 @@ pub(crate) struct ApiServer {
 
 impl ApiServer {
     /// Listens and serves until the process ends; events come out of the receiver.
-    pub(crate) fn start() -> (Self, mpsc::Receiver<RuntimeEvent>) {
+    pub(crate) fn start(initialization: Initialization) -> (Self, mpsc::Receiver<RuntimeEvent>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (events, receiver) = mpsc::channel();
-        let runtime = Runtime::new(Limits::default());
+        let runtime = Runtime::new(Limits::default(), initialization);
         let shared = Shared {
             runtime,
             streams: BTreeMap::new(),
@@ -55,6 +56,14 @@ impl ApiServer {
         let mut shared = self.shared.lock().unwrap();
         shared.runtime.deliver(event).expect("no event is running");
         shared.flush();
+    }
+
+    /// Answers `restore/next`.
+    pub(crate) fn resume(&self, environment: &[(String, String)]) -> bool {
+        let mut shared = self.shared.lock().unwrap();
+        let resumed = shared.runtime.resume(environment);
+        shared.flush();
+        resumed
     }
 
     fn serve(&self, mut stream: TcpStream) {

@@ -7,7 +7,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use proto_sandbox::{EventHead, Outcome};
+use proto_sandbox::{EventHead, Initialization, Outcome};
 use sandbox_runtime::{Event, RuntimeEvent};
 use serde_json::Value;
 
@@ -46,7 +46,13 @@ impl Function {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, text).unwrap();
         }
-        let (server, events) = ApiServer::start();
+        let (server, events) = ApiServer::start(
+            if env.contains(&("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")) {
+                Initialization::SnapStart
+            } else {
+                Initialization::OnDemand
+            },
+        );
         let mut child = Command::new(command[0])
             .args(&command[1..])
             .env_clear()
@@ -139,6 +145,37 @@ impl Function {
                 other => panic!("unexpected {other:?}"),
             }
         }
+    }
+
+    /// Waits until it is where a snapshot can be taken; its task root is for notes of its own.
+    pub(crate) fn wait_for_restore_point(&self) {
+        loop {
+            match self.event() {
+                RuntimeEvent::Connected => {}
+                RuntimeEvent::RestorePoint => return,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    /// Lets it go on after the snapshot.
+    pub(crate) fn resume(&self, environment: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let environment: Vec<_> = environment.iter().map(owned).collect();
+        assert!(self.server.resume(&environment));
+    }
+
+    /// Waits for a hook's failure and the end of the process: whether it was after the restore,
+    /// the type in the header, the body, the exit code.
+    pub(crate) fn hook_error(&mut self) -> (bool, Option<String>, Value, Option<i32>) {
+        let (after, error_type, body) = match self.event() {
+            RuntimeEvent::Connected => return self.hook_error(),
+            RuntimeEvent::InitError { body, error_type } => (false, error_type, body),
+            RuntimeEvent::RestoreError { body, error_type } => (true, error_type, body),
+            other => panic!("unexpected {other:?}"),
+        };
+        let body = serde_json::from_slice(&body).unwrap();
+        (after, error_type, body, self.child.wait().unwrap().code())
     }
 
     /// Waits for an init error and the end of the process: the body, its exit code.
