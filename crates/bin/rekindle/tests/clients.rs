@@ -1,0 +1,109 @@
+//! The clients that people use, against `rekindle serve` with functions in real sandboxes; and functions that bring
+//! AWS's own runtime clients.
+
+mod server;
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use server::{Server, root, set_up, target};
+
+/// Runs a client with nothing of this machine's AWS settings, and expects it to say `ok`.
+fn drive(program: &Path, arguments: &[&Path]) {
+    set_up("tests/setup.sh", &[]);
+    let server = Server::start();
+    let output = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", "/nonexistent")
+        .env("AWS_ENDPOINT_URL", &server.endpoint)
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", "test")
+        .env("AWS_SECRET_ACCESS_KEY", "any")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env("NODE_CLIENTS", target().join("node-clients"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && told.contains(": ok"),
+        "{told}\n{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn boto3_drives_every_operation() {
+    let script = root().join("tests/clients/lambda_boto3.py");
+    drive(&target().join("venv/bin/python"), &[&script]);
+}
+
+#[test]
+fn awscli_drives_every_operation() {
+    let script = root().join("tests/clients/lambda_awscli.sh");
+    drive(Path::new("sh"), &[&script, &target().join("venv/bin/aws")]);
+}
+
+#[test]
+fn sdk_for_javascript_drives_every_operation() {
+    let script = root().join("tests/clients/lambda_sdk.mjs");
+    drive(Path::new("node"), &[&script]);
+}
+
+#[test]
+fn awslambdaric_runs_as_a_provided_function() {
+    provided("awslambdaric", "LookupError");
+}
+
+#[test]
+fn lambda_runtime_runs_as_a_provided_function() {
+    // The name that lambda_runtime gives to an error that is only a text.
+    provided(
+        "lambda-runtime",
+        "&alloc::boxed::Box<dyn core::error::Error + core::marker::Send + core::marker::Sync>",
+    );
+}
+
+/// Deploys a function with a runtime client of AWS's and calls it cold, warm, and so that it fails.
+fn provided(name: &str, error_type: &str) {
+    let functions = target().join("guest-functions");
+    set_up("guests/functions/build.sh", &[&functions]);
+    let server = Server::start();
+    let directory = functions.join(name);
+    let deployed = server.rekindle(&[
+        "deploy",
+        directory.to_str().unwrap(),
+        "--name",
+        name,
+        "--runtime",
+        "provided.al2023",
+        "--handler",
+        "app.handler",
+        "--memory",
+        "256",
+        "--timeout",
+        "30",
+    ]);
+    assert!(deployed.status.success(), "{deployed:?}");
+    for event in [r#"{"n":1,"text":"grüße"}"#, "[1,2]", "null"] {
+        let called = server.rekindle(&["invoke", name, event, "-o", "json"]);
+        assert!(called.status.success(), "{called:?}");
+        let body: serde_json::Value = serde_json::from_slice(&called.stdout).unwrap();
+        assert_eq!(
+            body["event"],
+            serde_json::from_str::<serde_json::Value>(event).unwrap()
+        );
+        assert!(body["arn"].as_str().unwrap().ends_with(name), "{body}");
+    }
+    let failed = server.rekindle(&["invoke", name, r#"{"raise":"asked to"}"#, "-o", "json"]);
+    let told = String::from_utf8_lossy(&failed.stdout);
+    assert!(!failed.status.success(), "{told}");
+    let answer: serde_json::Value = serde_json::from_slice(&failed.stdout).unwrap();
+    assert_eq!(answer["errorMessage"], "asked to", "{told}");
+    assert_eq!(answer["errorType"], error_type, "{told}");
+    let again = server.rekindle(&["invoke", name, "{}"]);
+    assert!(again.status.success(), "{again:?}");
+}

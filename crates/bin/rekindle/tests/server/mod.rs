@@ -1,0 +1,75 @@
+//! `rekindle serve` on a free loopback port, for the length of a test.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+pub(crate) const REKINDLE: &str = env!("CARGO_BIN_EXE_rekindle");
+
+/// The checkout.
+pub(crate) fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// Where built things go.
+pub(crate) fn target() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
+/// Runs one of the scripts that install or build what tests need.
+pub(crate) fn set_up(script: &str, arguments: &[&Path]) {
+    let status = Command::new(root().join(script))
+        .args(arguments)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{script} failed");
+}
+
+/// The server; ended when dropped.
+pub(crate) struct Server {
+    child: Child,
+    pub(crate) endpoint: String,
+    _data: tempfile::TempDir,
+}
+
+impl Server {
+    pub(crate) fn start() -> Server {
+        let data = tempfile::tempdir().unwrap();
+        let mut child = Command::new(REKINDLE)
+            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .arg(data.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let endpoint = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Server {
+            child,
+            endpoint,
+            _data: data,
+        }
+    }
+
+    /// Runs one of our own client commands.
+    pub(crate) fn rekindle(&self, args: &[&str]) -> Output {
+        Command::new(REKINDLE)
+            .args(args)
+            .env("REKINDLE_ENDPOINT", &self.endpoint)
+            .output()
+            .unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
