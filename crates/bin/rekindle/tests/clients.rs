@@ -1,12 +1,14 @@
 //! The clients that people use, against `rekindle serve` with functions in real sandboxes; and functions that bring
 //! AWS's own runtime clients.
 
+mod place;
 mod server;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use server::{Server, root, set_up, target};
+use place::{root, set_up, target};
+use server::Server;
 
 /// Runs a client with nothing of this machine's AWS settings, and expects it to say `ok`.
 fn drive(program: &Path, arguments: &[&Path]) {

@@ -1,5 +1,4 @@
-//! Real functions in real sandboxes, and bad ones: each error says what happened, the
-//! node stays up, and nothing is left over.
+//! Functions on an agent, without the HTTP server: interpreters, bootstraps and sandboxes are the real ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,7 +45,7 @@ impl Node {
             memory_mb: 512,
             timeout: Duration::from_secs(20),
             ephemeral_storage_mb: 512,
-            environment: BTreeMap::new(),
+            environment: BTreeMap::from([("OWN".to_owned(), "value".to_owned())]),
             code: CodeLocation {
                 directory: code,
                 sha256: String::new(),
@@ -56,13 +55,8 @@ impl Node {
         })
     }
 
-    fn bad(&self) -> Arc<FunctionSpec> {
-        self.written(
-            "bad.py",
-            include_str!("functions/bad.py"),
-            "python3.11",
-            "bad.handler",
-        )
+    fn python(&self, code: &str) -> Arc<FunctionSpec> {
+        self.written("app.py", code, "python3.11", "app.handler")
     }
 
     fn written(&self, name: &str, text: &str, runtime: &str, handler: &str) -> Arc<FunctionSpec> {
@@ -197,192 +191,6 @@ async fn a_program_of_ones_own_speaks_the_runtime_api() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn functions_that_end_badly_are_told_apart() {
-    let node = Node::start();
-    let f = node.bad();
-    for (event, error_type, message) in [
-        ("boom", "ValueError", "boom"),
-        ("nothing", "KeyError", "'nothing'"),
-        (
-            "too_large",
-            "Function.ResponseSizeTooLarge",
-            "Response payload size exceeded maximum",
-        ),
-        (
-            "leave",
-            "Runtime.ExitError",
-            "Error: Runtime exited with error: exit status 5",
-        ),
-        (
-            "segfault",
-            "Runtime.ExitError",
-            "Error: Runtime exited with error: signal: segmentation fault",
-        ),
-        (
-            "kill",
-            "Runtime.ExitError",
-            "Error: Runtime exited with error: signal: killed",
-        ),
-        (
-            "allocate",
-            "Runtime.OutOfMemory",
-            "Error: Runtime exited with error: signal: killed",
-        ),
-    ] {
-        let body = value(&node.invoke(&f, json!(event)).await.unwrap());
-        assert_eq!(body["errorType"], error_type, "{event}: {body}");
-        assert!(
-            body["errorMessage"].as_str().unwrap().contains(message),
-            "{event}: {body}"
-        );
-        // Whoever comes next does not notice.
-        let next = value(&node.invoke(&f, json!("ok")).await.unwrap());
-        assert_eq!(
-            (&next[1], &next[2]),
-            (&json!(993), &json!("/var/task")),
-            "{event}: {next}"
-        );
-    }
-    node.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn functions_that_never_answer_are_ended_at_their_time_limit() {
-    let node = Node::start();
-    let mut f = node.bad();
-    Arc::get_mut(&mut f).unwrap().timeout = Duration::from_secs(2);
-    for event in ["sleep", "spin"] {
-        let outcome = node.invoke(&f, json!(event)).await.unwrap();
-        assert_eq!(
-            value(&outcome)["errorMessage"],
-            "RequestId: 8476a536-e9f4-11e8-9739-2dfe598c3fcd Error: Task timed out after 2.00 seconds"
-        );
-    }
-    assert_eq!(
-        node.invoke(&f, json!("ok")).await.unwrap().start,
-        StartKind::Cold
-    );
-    node.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn limits_are_errors_of_the_guest_alone() {
-    let node = Node::start();
-    let f = node.bad();
-    for (event, error) in [
-        ("descriptors", "Too many open files"),
-        ("fill_tmp", "No space left on device"),
-    ] {
-        assert_eq!(value(&node.invoke(&f, json!(event)).await.unwrap()), error);
-    }
-    node.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_fork_bomb_hurts_itself_alone() {
-    let node = Node::start();
-    let mut f = node.bad();
-    Arc::get_mut(&mut f).unwrap().timeout = Duration::from_secs(10);
-    let body = value(&node.invoke(&f, json!("fork_bomb")).await.unwrap());
-    // Its processes share the time it has: it may be over before the limit is met.
-    let refused = body == "Resource temporarily unavailable";
-    assert!(refused || body["errorType"] == "Sandbox.Timedout", "{body}");
-    let python = node.function("python3.11", "app.handler", example("hello-python"));
-    let answer = value(
-        &node
-            .invoke(&python, json!({ "name": "Ada" }))
-            .await
-            .unwrap(),
-    );
-    assert_eq!(answer["greeting"], "Hello, Ada!");
-    node.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_gigabyte_of_log_is_cut_and_counted() {
-    let node = Node::start();
-    let mut f = node.bad();
-    Arc::get_mut(&mut f).unwrap().timeout = Duration::from_secs(120);
-    let outcome = node.invoke(&f, json!("shout")).await.unwrap();
-    assert_eq!(value(&outcome), "done");
-    assert!(outcome.log_tail.len() <= 4096);
-    let stored = node.agent.stored_logs("f", 1_000_000).await;
-    let bytes: usize = stored.iter().map(|record| record.message.len()).sum();
-    assert!(bytes < 64 << 20, "{bytes}");
-    let told = |message: &str| message.starts_with("LOGS_DROPPED Dropped Bytes: ");
-    assert!(stored.iter().any(|record| told(&record.message)));
-    node.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn code_that_does_not_load_says_why() {
-    let node = Node::start();
-    for (name, text, runtime, handler, error_type) in [
-        (
-            "a.py",
-            "import nothing_here",
-            "python3.11",
-            "a.handler",
-            "Runtime.ImportModuleError",
-        ),
-        (
-            "b.py",
-            "def handler(:",
-            "python3.11",
-            "b.handler",
-            "Runtime.UserCodeSyntaxError",
-        ),
-        (
-            "c.py",
-            "x = 1",
-            "python3.11",
-            "c.handler",
-            "Runtime.HandlerNotFound",
-        ),
-        (
-            "d.py",
-            "raise KeyError(1)",
-            "python3.11",
-            "d.handler",
-            "KeyError",
-        ),
-        (
-            "e.js",
-            "let let = 1",
-            "nodejs20.x",
-            "e.handler",
-            "Runtime.UserCodeSyntaxError",
-        ),
-        (
-            "f.js",
-            "exports.x = 1",
-            "nodejs20.x",
-            "f.handler",
-            "Runtime.HandlerNotFound",
-        ),
-        (
-            "g.py",
-            "import os; os._exit(3)",
-            "python3.11",
-            "g.handler",
-            "Runtime.ExitError",
-        ),
-        (
-            "h.txt",
-            "",
-            "provided.al2023",
-            "",
-            "Runtime.InvalidEntrypoint",
-        ),
-    ] {
-        let f = node.written(name, text, runtime, handler);
-        let body = value(&node.invoke(&f, json!({})).await.unwrap());
-        assert_eq!(body["errorType"], error_type, "{name}: {body}");
-    }
-    node.end().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_caller_that_hangs_up_leaves_the_instance_usable() {
     let node = Node::start();
     let f = node.written(
@@ -398,4 +206,133 @@ async fn a_caller_that_hangs_up_leaves_the_instance_usable() {
     let next = node.invoke(&f, json!(0)).await.unwrap();
     assert!([json!(1), json!(3)].contains(&value(&next)));
     node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn python_answers_cold_and_warm_with_its_environment() {
+    let node = Node::start();
+    let f = node.python(
+        "import os\nn = 0\ndef handler(e, c):\n    global n\n    n += 1\n    print('n is', n)\n    \
+         return [n, e, os.environ['OWN'], os.environ['AWS_LAMBDA_FUNCTION_NAME'], c.memory_limit_in_mb]\n",
+    );
+    let cold = node.invoke(&f, json!({ "a": 1 })).await.unwrap();
+    assert_eq!(
+        (value(&cold), cold.start),
+        (json!([1, { "a": 1 }, "value", "f", "512"]), StartKind::Cold)
+    );
+    assert!(String::from_utf8_lossy(&cold.log_tail).contains("\nn is 1\nEND "));
+    let warm = node.invoke(&f, json!(null)).await.unwrap();
+    assert_eq!((&value(&warm)[0], warm.start), (&json!(2), StartKind::Warm));
+    let stored = node.agent.stored_logs("f", 100).await;
+    let lines: Vec<_> = stored.into_iter().map(|record| record.message).collect();
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| line.starts_with("REPORT "))
+            .count(),
+        2,
+        "{lines:?}"
+    );
+    assert!(
+        lines[0].starts_with("INIT_START Runtime Version: python:3."),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn node_and_provided_functions_answer() {
+    use std::os::unix::fs::PermissionsExt;
+    let node = Node::start();
+    let f = node.written(
+        "index.mjs",
+        "export const handler = async (e) => [e, process.env.OWN];",
+        "nodejs20.x",
+        "index.handler",
+    );
+    assert_eq!(
+        value(&node.invoke(&f, json!("x")).await.unwrap()),
+        json!(["x", "value"])
+    );
+
+    let script = "#!/bin/sh\necho starting\nexit 9\n";
+    let f = node.written("bootstrap", script, "provided.al2023", "");
+    let path = f.code.directory.join("bootstrap");
+    let refused = node.invoke(&f, json!(1)).await.unwrap();
+    assert_eq!(
+        value(&refused)["errorType"],
+        "Runtime.InvalidEntrypoint",
+        "it is not executable"
+    );
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let failed = node.invoke(&f, json!(1)).await.unwrap();
+    assert_eq!(
+        value(&failed)["errorMessage"],
+        "RequestId: 8476a536-e9f4-11e8-9739-2dfe598c3fcd Error: Runtime exited with error: exit status 9"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_left_after_shutdown() {
+    let node = Node::start();
+    let f = node.python("def handler(e, c):\n    return e\n");
+    let outcomes = tokio::join!(node.invoke(&f, json!(1)), node.invoke(&f, json!(2)));
+    assert_eq!(value(&outcomes.0.unwrap()), json!(1));
+    assert_eq!(value(&outcomes.1.unwrap()), json!(2));
+    let ours = descendants();
+    assert!(ours.len() > 4, "a sandbox is several processes: {ours:?}");
+    node.agent
+        .shutdown(Instant::now() + Duration::from_secs(5))
+        .await;
+    assert_eq!(node.agent.instances(), 0);
+    assert!(matches!(
+        node.invoke(&f, json!(1)).await,
+        Err(InvokeError::ShuttingDown)
+    ));
+    let is_ours = |p: &Process| {
+        ours.iter()
+            .any(|o| (o.pid, o.started) == (p.pid, p.started))
+    };
+    while processes().any(|process| is_ours(&process)) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What `/proc/<pid>/stat` tells of a process (proc_pid_stat(5)).
+#[derive(Debug)]
+struct Process {
+    pid: u32,
+    parent: u32,
+    /// Clock ticks after boot.
+    started: u64,
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    entries.filter_map(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+        let (_, after_name) = stat.rsplit_once(") ")?;
+        let fields: Vec<_> = after_name.split(' ').collect();
+        Some(Process {
+            pid: entry.file_name().to_str()?.parse().ok()?,
+            parent: fields[1].parse().ok()?,
+            started: fields[19].parse().ok()?,
+        })
+    })
+}
+
+/// Every process that this one made, and that those made.
+fn descendants() -> Vec<Process> {
+    let mut found: Vec<Process> = Vec::new();
+    let mut rest: Vec<Process> = processes().collect();
+    loop {
+        let is_ours = |p: &Process| {
+            p.parent == std::process::id() || found.iter().any(|parent| parent.pid == p.parent)
+        };
+        let (new, others) = rest.into_iter().partition::<Vec<_>, _>(is_ours);
+        if new.is_empty() {
+            return found;
+        }
+        found.extend(new);
+        rest = others;
+    }
 }

@@ -3,9 +3,13 @@
 //! The programs are in `guests/programs`. Each prints only what does not depend on the machine or the moment, and ends
 //! with an exit code of its own.
 
+mod place;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+
+use place::{root, set_up, target};
 
 /// What both sides see as `PATH`.
 const SEARCH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -15,25 +19,6 @@ const PROGRAMS: &str = "/programs";
 const BUILT: &str = "/built";
 /// Where it sees the packages of the tests' virtual environment.
 const PACKAGES: &str = "/packages";
-
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../..")
-        .canonicalize()
-        .unwrap()
-}
-
-fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-fn set_up(script: &str, arguments: &[&Path]) {
-    let status = Command::new(root().join(script))
-        .args(arguments)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{script} failed");
-}
 
 fn programs() -> PathBuf {
     root().join("guests/programs")

@@ -158,25 +158,10 @@ impl Client {
         headers: &[(&'static str, String)],
         body: impl Into<Bytes>,
     ) -> Result<Answer, ClientError> {
-        let response = self.open(method, path, headers, body.into()).await?;
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, MAX_ANSWER)
-            .collect()
-            .await
-            .map_err(|error| ClientError::Broken(error.to_string()))?
-            .to_bytes();
-        let answer = Answer {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body,
-        };
-        if answer.status >= 400 {
-            return Err(refusal(&answer));
-        }
-        Ok(answer)
+        gather(self.open(method, path, headers, body.into()).await?).await
     }
 
-    /// Makes a request whose answer is read piece by piece.
+    /// Makes a request whose answer is read piece by piece; any status from 400 on is [`ClientError::Refused`].
     ///
     /// # Errors
     /// See [`ClientError`].
@@ -196,14 +181,31 @@ impl Client {
         let request = request
             .body(Full::new(body))
             .map_err(|error| ClientError::Nonsense(error.to_string()))?;
-        self.http
-            .request(request)
-            .await
-            .map_err(|source| ClientError::Unreachable {
-                endpoint: self.endpoint.clone(),
-                source,
-            })
+        let sent = self.http.request(request).await;
+        let response = sent.map_err(|source| ClientError::Unreachable {
+            endpoint: self.endpoint.clone(),
+            source,
+        })?;
+        if response.status().as_u16() >= 400 {
+            return Err(refusal(&gather(response).await?));
+        }
+        Ok(response)
     }
+}
+
+/// The whole of an answer, up to a limit.
+async fn gather(response: hyper::Response<hyper::body::Incoming>) -> Result<Answer, ClientError> {
+    let (head, body) = response.into_parts();
+    let body = Limited::new(body, MAX_ANSWER)
+        .collect()
+        .await
+        .map_err(|error| ClientError::Broken(error.to_string()))?
+        .to_bytes();
+    Ok(Answer {
+        status: head.status.as_u16(),
+        headers: head.headers,
+        body,
+    })
 }
 
 fn refusal(answer: &Answer) -> ClientError {

@@ -92,8 +92,8 @@ pub struct InvokeArgs {
 /// Arguments of `rekindle logs`.
 #[derive(Args, Clone, Debug)]
 pub struct LogsArgs {
-    /// Name of the function; all functions without it.
-    pub name: Option<String>,
+    /// Name of the function.
+    pub name: String,
     /// Go on with new lines as they come.
     #[arg(long, short)]
     pub follow: bool,
@@ -440,17 +440,12 @@ pub async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
 /// What the server has against it.
 pub async fn logs(args: &LogsArgs) -> Result<(), Failure> {
     let client = Client::new(&args.common.endpoint)?;
-    let mut path = format!("/rekindle/logs?follow={}", args.follow);
-    if let Some(name) = &args.name {
-        path.push_str(&format!("&function={}", segment(name)));
-    }
+    let path = format!(
+        "/_rekindle/logs?function={}&follow={}",
+        segment(&args.name),
+        args.follow
+    );
     let response = client.open(Method::GET, &path, &[], Bytes::new()).await?;
-    if !response.status().is_success() {
-        return Err(Failure::new(
-            ExitCode::Failed,
-            format!("the server answered {}", response.status()),
-        ));
-    }
     let mut body = response.into_body();
     let mut pending = Vec::new();
     while let Some(frame) = body.frame().await {

@@ -1,32 +1,9 @@
 //! `rekindle serve` on a free loopback port, for the length of a test.
 
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 pub(crate) const REKINDLE: &str = env!("CARGO_BIN_EXE_rekindle");
-
-/// The checkout.
-pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../..")
-        .canonicalize()
-        .unwrap()
-}
-
-/// Where built things go.
-pub(crate) fn target() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-/// Runs one of the scripts that install or build what tests need.
-pub(crate) fn set_up(script: &str, arguments: &[&Path]) {
-    let status = Command::new(root().join(script))
-        .args(arguments)
-        .status()
-        .unwrap();
-    assert!(status.success(), "{script} failed");
-}
 
 /// The server; ended when dropped.
 pub(crate) struct Server {
