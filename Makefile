@@ -25,6 +25,12 @@ demo:
 	cargo build --release -p rekindle
 	target/release/rekindle demo
 
+bench:
+	cargo build --release -p rekindle
+	timeout 120 target/release/rekindle bench syscall
+	timeout 120 target/release/rekindle bench start
+	timeout 120 target/release/rekindle bench invoke
+
 docs:
 	UPDATE_DOCS=1 cargo test -q -p kernel-syscall --test compat_page
 	UPDATE_DOCS=1 cargo test -q -p proto-lambda --test support_page

@@ -31,10 +31,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::List(args) => block_on(functions::list(&args))?,
         Command::Delete(args) => block_on(functions::delete(&args))?,
         Command::Demo(args) => block_on(demo::demo(&args))?,
-        Command::Bench(_) => {
-            return Err(Failure::new(ExitCode::Failed, "no benchmark of that name")
-                .next("use syscall, start or invoke"));
-        }
+        Command::Bench(args) => bench::bench(&args)?,
+        Command::BenchPart(part) => bench::part(&part)?,
     }
     Ok(0)
 }

@@ -40,6 +40,9 @@ pub enum Command {
     Doctor(doctor::DoctorArgs),
     /// Measure this machine and this build.
     Bench(BenchArgs),
+    /// One peer of a benchmark; started by the benchmark, not by people.
+    #[command(hide = true, subcommand)]
+    BenchPart(BenchPart),
     /// Deploy two functions to a server of its own and show what their starts consist of.
     Demo(demo::DemoArgs),
     /// One sandbox process; started by the node, not by people.
@@ -67,14 +70,38 @@ pub struct ServeArgs {
 /// `rekindle bench`.
 #[derive(Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// syscall, start or invoke.
-    pub name: String,
+    /// What to measure.
+    #[arg(value_enum)]
+    pub name: BenchName,
     /// Rounds per measurement; more is steadier.
-    #[arg(long)]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rounds: Option<u32>,
     /// How to print.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     pub format: Format,
+}
+
+/// The benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum BenchName {
+    /// One system call: native, in a sandbox, under a plain ptrace stub.
+    Syscall,
+    /// Python, Node.js and a static program from start to end: native, in a sandbox.
+    Start,
+    /// A warm invocation through HTTP beside a bare HTTP server.
+    Invoke,
+}
+
+/// `rekindle bench-part`: peers that need a process of their own.
+#[derive(Clone, Debug, Subcommand)]
+pub enum BenchPart {
+    /// Trace the guest of a kit.
+    Ptrace {
+        /// Directory of the kit.
+        kit: PathBuf,
+    },
+    /// Serve HTTP.
+    Hyper,
 }
 
 /// `rekindle sandbox`.

@@ -1,9 +1,8 @@
 //! `rekindle demo`: two functions, cold and warm, and what their starts consist of.
 
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,6 +13,7 @@ use crate::client::Client;
 use crate::failure::{ExitCode, Failure};
 use crate::functions::{self, Invocation};
 use crate::output::{Format, Table};
+use crate::server::Server;
 use crate::{EnvVar, Span};
 
 /// How often each function is called warm.
@@ -21,9 +21,6 @@ const WARM_CALLS: usize = 20;
 
 /// How often the native start is measured.
 const NATIVE_STARTS: usize = 5;
-
-/// How long the server may take to answer first.
-const SERVER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Arguments of `rekindle demo`.
 #[derive(Args, Clone, Debug)]
@@ -70,32 +67,6 @@ struct Row {
     native_start_ms: Option<f64>,
 }
 
-/// A server of its own; ends with this value.
-struct Server {
-    child: Child,
-    data: PathBuf,
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // An orderly end first, so that its sandboxes end too.
-        let _ = Command::new("kill")
-            .arg(self.child.id().to_string())
-            .status();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                break;
-            }
-            #[expect(clippy::disallowed_methods, reason = "waitpid has no time limit")]
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        let _ = std::fs::remove_dir_all(&self.data);
-    }
-}
-
 /// Runs the demonstration.
 ///
 /// # Errors
@@ -103,13 +74,13 @@ impl Drop for Server {
 pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::Failed, error);
     let started = Instant::now();
-    let data = std::env::temp_dir().join(format!("rekindle-demo-{}", std::process::id()));
-    std::fs::create_dir(&data).map_err(|error| fail(&error))?;
-    let address = free_address().map_err(|error| fail(&error))?;
-    progress(args, started, &format!("serving at http://{address}"));
-    let _server = serve(address, data).map_err(|error| fail(&error))?;
-    let client = Client::new(&format!("http://{address}"))?;
-    wait_for(&client).await?;
+    let server = Server::start().map_err(|error| fail(&error))?;
+    progress(
+        args,
+        started,
+        &format!("serving at http://{}", server.address()),
+    );
+    let client = server.client().await?;
     let mut rows = Vec::new();
     for example in &EXAMPLES {
         progress(args, started, &format!("deploying {}", example.name));
@@ -123,34 +94,6 @@ pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
 fn progress(args: &DemoArgs, started: Instant, step: &str) {
     if args.format == Format::Text {
         eprintln!("[{:>6.2} s] {step}", started.elapsed().as_secs_f64());
-    }
-}
-
-fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
-}
-
-fn serve(address: SocketAddr, data: PathBuf) -> io::Result<Server> {
-    let log = std::fs::File::create(data.join("serve.log"))?;
-    let child = Command::new("/proc/self/exe")
-        .args(["serve", "--listen", &address.to_string(), "--data"])
-        .arg(data.join("data"))
-        .stdin(Stdio::null())
-        .stdout(log.try_clone()?)
-        .stderr(log)
-        .spawn()?;
-    Ok(Server { child, data })
-}
-
-async fn wait_for(client: &Client) -> Result<(), Failure> {
-    let deadline = Instant::now() + SERVER_WITHIN;
-    loop {
-        let path = "/2015-03-31/functions/";
-        match client.request(http::Method::GET, path, &[], "").await {
-            Ok(_) => return Ok(()),
-            Err(error) if Instant::now() > deadline => return Err(error.into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
-        }
     }
 }
 

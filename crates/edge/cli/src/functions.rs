@@ -152,7 +152,10 @@ pub async fn deploy(args: &DeployArgs) -> Result<(), Failure> {
 }
 
 /// Creates or updates the function and waits until it is active; answers its configuration.
-pub(crate) async fn upload(client: &Client, args: &DeployArgs) -> Result<Value, Failure> {
+///
+/// # Errors
+/// What the code or the server has against it.
+pub async fn upload(client: &Client, args: &DeployArgs) -> Result<Value, Failure> {
     let code = package(&args.code).map_err(|error| {
         Failure::from_error(ExitCode::Failed, &error).next("name a directory or a zip archive")
     })?;

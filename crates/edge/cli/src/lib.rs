@@ -15,9 +15,10 @@ mod measure;
 mod output;
 mod package;
 pub mod run;
+pub mod server;
 mod values;
 
-pub use args::{BenchArgs, Cli, Command, SandboxArgs, ServeArgs};
+pub use args::{BenchArgs, BenchName, BenchPart, Cli, Command, SandboxArgs, ServeArgs};
 pub use client::{Client, ClientError};
 pub use failure::{ExitCode, Failure};
 pub use measure::{Bytes, Span};

@@ -20,9 +20,13 @@ bitflags::bitflags! {
         const TRACE_FORK = libc::PTRACE_O_TRACEFORK;
         /// Trace what it clones.
         const TRACE_CLONE = libc::PTRACE_O_TRACECLONE;
+        /// Show stops at system calls as [`CALL_STOP`].
+        const MARK_CALLS = libc::PTRACE_O_TRACESYSGOOD;
     }
 }
 
+/// The signal shown in a stop at a system call, with [`Options::MARK_CALLS`].
+pub const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
 /// `PTRACE_EVENT_STOP`: answer to [`interrupt`], first stop of a new tracee, group stop.
 pub const EVENT_STOP: i32 = libc::PTRACE_EVENT_STOP;
 /// `PTRACE_EVENT_FORK`.
@@ -70,6 +74,28 @@ pub fn resume(tid: Pid) -> io::Result<()> {
     let none: Ptr = std::ptr::null_mut();
     // SAFETY: needed because ptrace is variadic; this request touches no memory of ours.
     check_libc(unsafe { libc::ptrace(libc::PTRACE_CONT, tid, none, none) })?;
+    Ok(())
+}
+
+/// Resumes a stopped tracee until its next system call, which is not made: the tracer sets its result (`PTRACE_SYSEMU`).
+///
+/// # Errors
+/// `ESRCH` when it is gone or not stopped.
+pub fn resume_emulating(tid: Pid) -> io::Result<()> {
+    let none: Ptr = std::ptr::null_mut();
+    // SAFETY: needed because ptrace is variadic; this request touches no memory of ours.
+    check_libc(unsafe { libc::ptrace(libc::PTRACE_SYSEMU, tid, none, none) })?;
+    Ok(())
+}
+
+/// Resumes a stopped tracee until it enters or leaves a system call (`PTRACE_SYSCALL`).
+///
+/// # Errors
+/// `ESRCH` when it is gone or not stopped.
+pub fn resume_to_call(tid: Pid) -> io::Result<()> {
+    let none: Ptr = std::ptr::null_mut();
+    // SAFETY: needed because ptrace is variadic; this request touches no memory of ours.
+    check_libc(unsafe { libc::ptrace(libc::PTRACE_SYSCALL, tid, none, none) })?;
     Ok(())
 }
 

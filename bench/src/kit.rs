@@ -1,0 +1,59 @@
+//! What guests need: the program and a file, in a directory that ends with the benchmark.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use tempfile::TempDir;
+
+/// The guest program, as the build made it.
+const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest"));
+
+/// Where the directory is in a sandbox.
+const INSIDE: &str = "/bench";
+
+/// A directory with `guest` and a `page` of 4 KiB.
+pub(crate) struct Kit(TempDir);
+
+impl Kit {
+    pub(crate) fn unpack() -> io::Result<Kit> {
+        let directory = tempfile::Builder::new()
+            .prefix("rekindle-bench-")
+            .tempdir()?;
+        // Readable in the sandbox, whoever runs there.
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755))?;
+        let guest = directory.path().join("guest");
+        fs::write(&guest, GUEST)?;
+        fs::set_permissions(&guest, fs::Permissions::from_mode(0o755))?;
+        fs::write(directory.path().join("page"), [b'x'; 4096])?;
+        Ok(Kit(directory))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// The same command for the host and for a sandbox; arguments that begin with `@` name files of the kit.
+    pub(crate) fn commands(&self, line: &[&str]) -> (Command, Command) {
+        let at = |root: &Path| -> Vec<PathBuf> {
+            line.iter()
+                .map(|word| match word.strip_prefix('@') {
+                    Some(name) => root.join(name),
+                    None => PathBuf::from(word),
+                })
+                .collect()
+        };
+        let outside = at(self.path());
+        let mut native = Command::new(&outside[0]);
+        native.args(&outside[1..]);
+        let mut sandbox = Command::new("/proc/self/exe");
+        sandbox
+            .args(["run", "--rootfs", "host", "--mount"])
+            .arg(format!("{}:{INSIDE}:ro", self.path().display()))
+            .arg("--")
+            .args(at(Path::new(INSIDE)));
+        (native, sandbox)
+    }
+}

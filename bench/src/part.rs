@@ -1,0 +1,16 @@
+//! Peers that need a process of their own: this binary, started again.
+
+use edge_cli::{BenchPart, Failure};
+
+use crate::{failed, peers};
+
+/// Plays one part of a benchmark until its standard input ends.
+///
+/// # Errors
+/// When the peer cannot do its work.
+pub fn part(part: &BenchPart) -> Result<(), Failure> {
+    match part {
+        BenchPart::Ptrace { kit } => peers::ptrace::run(kit).map_err(|error| failed(&error)),
+        BenchPart::Hyper => peers::hyper::run().map_err(|error| failed(&error)),
+    }
+}
