@@ -9,6 +9,7 @@ mod cgroup;
 mod machine;
 mod net;
 mod process;
+mod snapshot;
 mod synthetic;
 mod sysctl;
 mod sysfs;
@@ -21,6 +22,7 @@ use kernel_core::Kernel;
 use kernel_core::task::Task;
 use kernel_vfs::{Errno, FileSystem, MountTable, Result};
 
+pub use snapshot::SnapshotState;
 use synthetic::{Node, SyntheticFs};
 
 /// The kernel that is told about.
@@ -48,6 +50,19 @@ pub trait Source: Send + Sync {
 
     /// Device number of a session's controlling terminal.
     fn terminal_of(&self, session: i32) -> Option<u64>;
+
+    /// What the sandbox is with regard to snapshots.
+    fn snapshot_state(&self) -> SnapshotState {
+        SnapshotState::None
+    }
+
+    /// The caller asks to be captured where it is.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where nobody takes snapshots.
+    fn ask_snapshot(&self) -> Result<()> {
+        Err(Errno::EOPNOTSUPP)
+    }
 
     /// A table of `/proc/net` by its name, for those the network knows.
     fn net_table(&self, name: &str) -> Option<String> {

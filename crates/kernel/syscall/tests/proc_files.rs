@@ -83,3 +83,15 @@ fn a_name_can_be_written_and_the_rest_not() {
     );
     assert_eq!(text, "renamed\n5\nrefused\n");
 }
+
+#[test]
+fn who_asks_for_a_snapshot_where_none_are_taken_is_told() {
+    let text = shell(
+        "cat /proc/rekindle/snapshot; stat -c %a /proc/rekindle/snapshot; (echo now | tee /proc/rekindle/snapshot) 2>&1 || echo failed",
+    );
+    assert!(text.starts_with("none\n666\n"), "{text}");
+    assert!(
+        text.contains("Operation not supported") && text.ends_with("failed\n"),
+        "{text}"
+    );
+}

@@ -11,7 +11,7 @@ use kernel_core::task::{Process, Task};
 use kernel_vfs::{Errno, FileType, Result};
 
 use crate::synthetic::{Directory, Fixed, Node, fixed};
-use crate::{Source, View, machine, sysctl};
+use crate::{Source, View, machine, snapshot, sysctl};
 
 /// A process or thread that is told about.
 #[derive(Clone)]
@@ -97,6 +97,7 @@ pub(crate) fn root(view: &View, boot_id: String) -> Node {
             Ok(format!("{}/task/{}", caller.pid(), caller.tid()).into_bytes())
         }),
     ));
+    entries.push(("rekindle", snapshot::directory(view)));
     entries.push(("sys", sysctl::root(view, boot_id)));
     Node::directory(Root {
         view: view.clone(),
