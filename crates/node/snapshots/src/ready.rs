@@ -1,0 +1,213 @@
+//! A snapshot in place: checked once, then handed out by the descriptors through which it was.
+
+use std::fs::{File, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::authentic::ServiceKey;
+use crate::directory;
+use crate::manifest::{FileRecord, Manifest};
+
+/// Least time between two notes on disk that a snapshot was used, in milliseconds.
+const NOTE_EVERY_MS: u64 = 60_000;
+
+/// A snapshot to restore from.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    /// What it is.
+    pub manifest: Arc<Manifest>,
+    /// Its files in the manifest's order, for reading at offsets; their position is shared.
+    pub files: Vec<Arc<File>>,
+}
+
+/// Why there is nothing to restore from.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// There is none.
+    #[error("there is no such snapshot")]
+    Absent,
+    /// It was no good; it lies in quarantine now.
+    #[error("the snapshot was put in quarantine: {0}")]
+    Quarantined(String),
+    /// It could not be read, which may pass.
+    #[error("the snapshot cannot be read")]
+    Io(#[from] io::Error),
+}
+
+/// What is wrong with a file of a snapshot.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Damage {
+    #[error("cannot read {0}")]
+    Io(String, #[source] io::Error),
+    #[error("{name} has {found} bytes and should have {expected}")]
+    Length {
+        name: String,
+        found: u64,
+        expected: u64,
+    },
+    #[error("the content of {0} is not what was written")]
+    Content(String),
+}
+
+/// Tells whether a file was touched since it was checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    inode: (u64, u64),
+    bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl From<&Metadata> for Stamp {
+    fn from(meta: &Metadata) -> Self {
+        Self {
+            inode: (meta.dev(), meta.ino()),
+            bytes: meta.len(),
+            modified: (meta.mtime(), meta.mtime_nsec()),
+            changed: (meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Checked {
+    file: Arc<File>,
+    stamp: Stamp,
+}
+
+/// A snapshot in place.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    pub(crate) manifest: Arc<Manifest>,
+    used_ms: AtomicU64,
+    noted_ms: AtomicU64,
+    checked: Mutex<Option<Vec<Checked>>>,
+}
+
+impl Ready {
+    pub(crate) fn new(manifest: Manifest, used_ms: u64) -> Self {
+        Self {
+            manifest: Arc::new(manifest),
+            used_ms: AtomicU64::new(used_ms),
+            noted_ms: AtomicU64::new(used_ms),
+            checked: Mutex::new(None),
+        }
+    }
+
+    pub(crate) fn used_ms(&self) -> u64 {
+        self.used_ms.load(Ordering::Relaxed)
+    }
+
+    /// Its files, checked now or before and untouched since. `None` if they are gone.
+    pub(crate) fn open(
+        &self,
+        directory: &Path,
+        key: &ServiceKey,
+    ) -> Result<Option<Vec<Arc<File>>>, Damage> {
+        let mut checked = self.checked.lock();
+        if let Some(known) = checked.as_deref() {
+            match untouched(known) {
+                Touched::No => return Ok(Some(handles(known))),
+                Touched::Removed => return Ok(None),
+                Touched::Yes => *checked = None,
+            }
+        }
+        let mut fresh = Vec::with_capacity(self.manifest.files.len());
+        for record in &self.manifest.files {
+            match check(directory, record, key) {
+                Ok(file) => fresh.push(file),
+                Err(Damage::Io(_, error))
+                    if error.kind() == io::ErrorKind::NotFound && !directory.exists() =>
+                {
+                    return Ok(None);
+                }
+                Err(damage) => return Err(damage),
+            }
+        }
+        let files = handles(&fresh);
+        *checked = Some(fresh);
+        Ok(Some(files))
+    }
+
+    /// Keeps it from being the first to go.
+    pub(crate) fn note_use(&self, directory: &Path, now_ms: u64) {
+        self.used_ms.fetch_max(now_ms, Ordering::Relaxed);
+        let noted = self.noted_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(noted) < NOTE_EVERY_MS {
+            return;
+        }
+        self.noted_ms.store(now_ms, Ordering::Relaxed);
+        // Only a hint for after a restart.
+        let path = directory.join(directory::USED);
+        let note = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path);
+        let _ = note.and_then(|file| file.set_modified(std::time::SystemTime::now()));
+    }
+}
+
+enum Touched {
+    No,
+    Yes,
+    Removed,
+}
+
+fn untouched(known: &[Checked]) -> Touched {
+    for entry in known {
+        match entry.file.metadata() {
+            Ok(meta) if meta.nlink() == 0 => return Touched::Removed,
+            Ok(meta) if Stamp::from(&meta) == entry.stamp => {}
+            _ => return Touched::Yes,
+        }
+    }
+    Touched::No
+}
+
+fn handles(checked: &[Checked]) -> Vec<Arc<File>> {
+    checked
+        .iter()
+        .map(|entry| Arc::clone(&entry.file))
+        .collect()
+}
+
+/// Opens a file of a snapshot and reads it to its end.
+fn check(directory: &Path, record: &FileRecord, key: &ServiceKey) -> Result<Checked, Damage> {
+    let failed = |error| Damage::Io(record.name.clone(), error);
+    let file = directory::open(&directory.join(&record.name)).map_err(failed)?;
+    // Taken before the content is read: a change from here on is seen.
+    let meta = file.metadata().map_err(failed)?;
+    if meta.len() != record.bytes {
+        return Err(Damage::Length {
+            name: record.name.clone(),
+            found: meta.len(),
+            expected: record.bytes,
+        });
+    }
+    let (hash, bytes) = key.of_file(&file).map_err(failed)?;
+    if bytes != record.bytes || !ServiceKey::same(&hash, &record.hash) {
+        return Err(Damage::Content(record.name.clone()));
+    }
+    Ok(Checked {
+        file: Arc::new(file),
+        stamp: Stamp::from(&meta),
+    })
+}
+
+/// Checks every file of a snapshot from the start.
+pub(crate) fn check_all(
+    directory: &Path,
+    manifest: &Manifest,
+    key: &ServiceKey,
+) -> Result<(), Damage> {
+    manifest
+        .files
+        .iter()
+        .try_for_each(|record| check(directory, record, key).map(|_| ()))
+}

@@ -1,0 +1,387 @@
+//! The store itself: the one owner of what is ready, pending and in quarantine.
+//!
+//! Lock order: `Store::index`, then nothing; files are moved while it is held, read while it is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use parking_lot::Mutex;
+use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
+use serde::{Deserialize, Serialize};
+
+use crate::Config;
+use crate::authentic::ServiceKey;
+use crate::directory::{self, Layout, entries, key_of};
+use crate::error::{StoreError, failed};
+use crate::evict::{Entry, decide_evictions};
+use crate::key::{KeyParts, SnapshotKey};
+use crate::manifest::Manifest;
+use crate::pending::Pending;
+use crate::ready::{Damage, Opened, Ready, Unusable};
+
+/// What the store knows of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing.
+    Absent,
+    /// It is being made.
+    Pending,
+    /// It can be restored from.
+    Ready,
+    /// The last one was no good, and why.
+    Quarantined(String),
+}
+
+/// Why a snapshot lies in quarantine, on disk.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Reason {
+    pub(crate) reason: String,
+    pub(crate) at_ms: u64,
+}
+
+#[derive(Debug, Default)]
+struct Index {
+    ready: BTreeMap<SnapshotKey, Arc<Ready>>,
+    pending: BTreeSet<SnapshotKey>,
+    /// Reasons of what lies in quarantine.
+    quarantined: BTreeMap<SnapshotKey, String>,
+}
+
+/// Snapshots in one directory, owned by one process. Its methods block.
+#[derive(Debug)]
+pub struct Store {
+    config: Config,
+    pub(crate) layout: Layout,
+    pub(crate) service_key: ServiceKey,
+    index: Mutex<Index>,
+    /// Holds the lock as long as it is open.
+    _lock: File,
+}
+
+impl std::fmt::Debug for ServiceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ServiceKey")
+    }
+}
+
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Store {
+    /// Opens or makes a store, and clears away what a dead process left half done.
+    pub fn open(config: Config) -> Result<Arc<Self>, StoreError> {
+        let layout = Layout::new(&config.directory);
+        layout.make()?;
+        let path = layout.lock_file();
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .map_err(failed("open", &path))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|_| StoreError::Locked(config.directory.clone()))?;
+        for path in entries(&layout.staging()) {
+            remove(&path);
+        }
+        let store = Self {
+            service_key: ServiceKey::open(&layout.key_file())?,
+            config,
+            layout,
+            index: Mutex::default(),
+            _lock: lock,
+        };
+        store.find_ready();
+        store.find_quarantined();
+        store.make_room(0)?;
+        Ok(Arc::new(store))
+    }
+
+    /// What is known of a snapshot.
+    pub fn state(&self, key: &SnapshotKey) -> State {
+        let index = self.index.lock();
+        if index.ready.contains_key(key) {
+            State::Ready
+        } else if index.pending.contains(key) {
+            State::Pending
+        } else if let Some(reason) = index.quarantined.get(key) {
+            State::Quarantined(reason.clone())
+        } else {
+            State::Absent
+        }
+    }
+
+    /// Starts a snapshot; only one of a name at a time.
+    pub fn begin(self: &Arc<Self>, parts: KeyParts) -> Result<Pending, StoreError> {
+        let key = parts.key();
+        if !self.index.lock().pending.insert(key.clone()) {
+            return Err(StoreError::Pending);
+        }
+        Pending::start(Arc::clone(self), key, parts)
+    }
+
+    /// A snapshot to restore from. Checked completely the first time and whenever its files were
+    /// touched; what fails the check goes to quarantine.
+    pub fn open_snapshot(&self, key: &SnapshotKey) -> Result<Opened, Unusable> {
+        let ready = match self.index.lock().ready.get(key) {
+            Some(ready) => Arc::clone(ready),
+            None => return Err(Unusable::Absent),
+        };
+        let directory = self.layout.ready_one(key);
+        match ready.open(&directory, &self.service_key) {
+            Ok(Some(files)) => {
+                ready.note_use(&directory, now_ms());
+                Ok(Opened {
+                    manifest: Arc::clone(&ready.manifest),
+                    files,
+                })
+            }
+            Ok(None) => {
+                self.forget(key, &ready);
+                Err(Unusable::Absent)
+            }
+            Err(Damage::Io(_, error)) if may_pass(&error) => Err(Unusable::Io(error)),
+            Err(damage) => {
+                let reason = damage.to_string();
+                self.quarantine(key, &reason);
+                Err(Unusable::Quarantined(reason))
+            }
+        }
+    }
+
+    /// Takes a snapshot out of use and keeps it for a look.
+    pub fn quarantine(&self, key: &SnapshotKey, reason: &str) {
+        tracing::warn!(%key, reason, "a snapshot goes to quarantine");
+        let mut index = self.index.lock();
+        index.ready.remove(key);
+        index.quarantined.insert(key.clone(), reason.to_owned());
+        self.move_to_quarantine(&self.layout.ready_one(key), key, reason);
+        self.thin_quarantine(&mut index);
+    }
+
+    /// Deletes a snapshot; those who restore from it at this moment are not disturbed.
+    pub fn remove(&self, key: &SnapshotKey) {
+        let mut index = self.index.lock();
+        index.ready.remove(key);
+        self.discard(&self.layout.ready_one(key));
+    }
+
+    /// Keys of all snapshots that can be restored from.
+    pub fn ready(&self) -> Vec<SnapshotKey> {
+        self.index.lock().ready.keys().cloned().collect()
+    }
+
+    /// Gives back the name of a snapshot that is no longer being made.
+    pub(crate) fn release(&self, key: &SnapshotKey) {
+        self.index.lock().pending.remove(key);
+    }
+
+    /// Moves a finished snapshot into place.
+    pub(crate) fn adopt(&self, staged: &Path, manifest: Manifest) -> Result<(), StoreError> {
+        let key = manifest.key.clone();
+        self.make_room(manifest.bytes())?;
+        let mut index = self.index.lock();
+        let place = self.layout.ready_one(&key);
+        // With something in place, the two change places: at no moment is there none.
+        let flags = if place.exists() {
+            RenameFlags::EXCHANGE
+        } else {
+            RenameFlags::NOREPLACE
+        };
+        renameat_with(rustix::fs::CWD, staged, rustix::fs::CWD, &place, flags)
+            .map_err(|error| failed("move a snapshot to", &place)(error.into()))?;
+        directory::sync_directory(&self.layout.ready())?;
+        index.quarantined.remove(&key);
+        tracing::info!(%key, bytes = manifest.bytes(), function = manifest.about.function, "snapshot ready");
+        index
+            .ready
+            .insert(key, Arc::new(Ready::new(manifest, now_ms())));
+        Ok(())
+    }
+
+    /// Removes what must go so that `incoming` bytes more fit.
+    fn make_room(&self, incoming: u64) -> Result<(), StoreError> {
+        let mut index = self.index.lock();
+        let mut held: Vec<Entry<std::path::PathBuf>> = index
+            .ready
+            .iter()
+            .map(|(key, ready)| Entry {
+                key: self.layout.ready_one(key),
+                bytes: ready.manifest.bytes(),
+                used: ready.used_ms(),
+            })
+            .collect();
+        // What nobody will use goes first.
+        held.extend(
+            entries(&self.layout.quarantine())
+                .into_iter()
+                .map(|path| Entry {
+                    bytes: size_of(&path),
+                    key: path,
+                    used: 0,
+                }),
+        );
+        for path in decide_evictions(&held, incoming, self.config.budget_bytes)? {
+            tracing::info!(path = %path.display(), "a snapshot is evicted");
+            if let Some(key) = key_of(&path).filter(|key| self.layout.ready_one(key) == path) {
+                index.ready.remove(&key);
+            }
+            self.discard(&path);
+        }
+        Ok(())
+    }
+
+    /// Somebody else deleted it.
+    fn forget(&self, key: &SnapshotKey, gone: &Arc<Ready>) {
+        let mut index = self.index.lock();
+        if index
+            .ready
+            .get(key)
+            .is_some_and(|now| Arc::ptr_eq(now, gone))
+        {
+            index.ready.remove(key);
+        }
+    }
+
+    /// Reads what is in place at the start.
+    fn find_ready(&self) {
+        let mut index = self.index.lock();
+        for path in entries(&self.layout.ready()) {
+            let Some(key) = key_of(&path).filter(|key| self.layout.ready_one(key) == path) else {
+                self.discard(&path);
+                continue;
+            };
+            // Being put into quarantine when the process died.
+            let reason = read_reason(&path).map(|reason| reason.reason);
+            let manifest = directory::read_small(&path.join(directory::MANIFEST))
+                .map_err(|error| format!("the manifest cannot be read: {error}"))
+                .and_then(|bytes| {
+                    Manifest::from_bytes(&bytes, &self.service_key, &key)
+                        .map_err(|error| error.to_string())
+                });
+            match (reason, manifest) {
+                (None, Ok(manifest)) => {
+                    let used = used_ms(&path).unwrap_or(manifest.about.created_ms);
+                    index
+                        .ready
+                        .insert(key, Arc::new(Ready::new(manifest, used)));
+                }
+                (Some(reason), _) | (None, Err(reason)) => {
+                    tracing::warn!(%key, reason, "a snapshot goes to quarantine");
+                    self.move_to_quarantine(&path, &key, &reason);
+                }
+            }
+        }
+    }
+
+    fn find_quarantined(&self) {
+        let mut index = self.index.lock();
+        self.thin_quarantine(&mut index);
+        for path in entries(&self.layout.quarantine()) {
+            if let (Some(key), Some(reason)) = (key_of(&path), read_reason(&path)) {
+                index.quarantined.insert(key, reason.reason);
+            }
+        }
+    }
+
+    /// Deletes the oldest of too many.
+    fn thin_quarantine(&self, index: &mut Index) {
+        let mut held: Vec<_> = entries(&self.layout.quarantine())
+            .into_iter()
+            .map(|path| (read_reason(&path).map_or(0, |reason| reason.at_ms), path))
+            .collect();
+        held.sort();
+        let over = held.len().saturating_sub(self.config.quarantined);
+        for (_, path) in held.into_iter().take(over) {
+            if let Some(key) = key_of(&path) {
+                index.quarantined.remove(&key);
+            }
+            self.discard(&path);
+        }
+    }
+
+    /// The reason is written first: a process that dies in between finishes this at its next start.
+    fn move_to_quarantine(&self, path: &Path, key: &SnapshotKey, reason: &str) {
+        let note = Reason {
+            reason: reason.to_owned(),
+            at_ms: now_ms(),
+        };
+        let written = serde_json::to_vec(&note)
+            .map_err(io::Error::other)
+            .and_then(|text| directory::write_synced(&path.join(directory::REASON), &text));
+        match written {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                tracing::warn!(%key, %error, "a snapshot's fault could not be noted");
+            }
+            _ => {}
+        }
+        if let Err(error) = fs::rename(path, self.layout.quarantine_one(key)) {
+            tracing::warn!(%key, %error, "a snapshot could not be put into quarantine");
+            self.discard(path);
+        }
+    }
+
+    fn discard(&self, path: &Path) {
+        match self.layout.discard(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(path = %path.display(), %error, "could not be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether an error is of this moment and not of the file.
+fn may_pass(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let passing = [
+        Errno::MFILE,
+        Errno::NFILE,
+        Errno::NOMEM,
+        Errno::INTR,
+        Errno::AGAIN,
+    ];
+    Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))
+}
+
+fn remove(path: &Path) {
+    let removed = if path.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    };
+    if let Err(error) = removed {
+        tracing::warn!(path = %path.display(), %error, "could not be removed");
+    }
+}
+
+pub(crate) fn read_reason(path: &Path) -> Option<Reason> {
+    let text = directory::read_small(&path.join(directory::REASON)).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+/// When a snapshot was last used, as noted on disk.
+pub(crate) fn used_ms(path: &Path) -> Option<u64> {
+    let modified = fs::metadata(path.join(directory::USED))
+        .ok()?
+        .modified()
+        .ok()?;
+    let since = modified.duration_since(UNIX_EPOCH).ok()?;
+    u64::try_from(since.as_millis()).ok()
+}
+
+/// Bytes of all files in a directory.
+pub(crate) fn size_of(path: &Path) -> u64 {
+    let sizes = entries(path)
+        .into_iter()
+        .filter_map(|path| fs::symlink_metadata(path).ok());
+    sizes.fold(0, |all, meta| all.saturating_add(meta.len()))
+}
