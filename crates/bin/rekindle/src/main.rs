@@ -5,7 +5,7 @@ mod sandbox;
 mod serve;
 
 use clap::Parser;
-use edge_cli::{Cli, Command, ExitCode, Failure, demo, doctor, functions, init, run};
+use edge_cli::{Cli, Command, ExitCode, Failure, demo, doctor, functions, init, run, snapshots};
 
 fn main() -> std::process::ExitCode {
     match dispatch(Cli::parse().command) {
@@ -24,6 +24,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Sandbox(args) => return sandbox::sandbox(&args),
         Command::Doctor(args) => doctor::doctor(&args)?,
         Command::Init(args) => init::init(&args)?,
+        Command::Snapshot(args) => snapshots::snapshot(&args)?,
         Command::Serve(args) => serve::serve(&args)?,
         Command::Deploy(args) => block_on(functions::deploy(&args))?,
         Command::Invoke(args) => block_on(functions::invoke(&args))?,

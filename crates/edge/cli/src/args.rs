@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::output::Format;
-use crate::{demo, doctor, functions, init, run};
+use crate::{demo, doctor, functions, init, run, snapshots};
 
 /// A self-hosted serverless platform with a Linux kernel of its own around each function.
 #[derive(Debug, Parser)]
@@ -34,6 +34,8 @@ pub enum Command {
     List(functions::ListArgs),
     /// Delete a function.
     Delete(functions::DeleteArgs),
+    /// Look at the snapshots that functions start from.
+    Snapshot(snapshots::SnapshotArgs),
     /// Write a small function to start from.
     Init(init::InitArgs),
     /// Say what this machine offers.

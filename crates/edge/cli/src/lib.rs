@@ -16,6 +16,7 @@ mod output;
 mod package;
 pub mod run;
 pub mod server;
+pub mod snapshots;
 mod values;
 
 pub use args::{BenchArgs, BenchName, BenchPart, Cli, Command, SandboxArgs, ServeArgs};

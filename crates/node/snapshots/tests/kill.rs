@@ -24,6 +24,7 @@ fn parts(number: usize) -> KeyParts {
 
 fn work(directory: &str) {
     let store = Store::open(Config::new(directory)).unwrap();
+    let mut told = std::io::stdout();
     for round in 0.. {
         let number = round % 7;
         let mut pending = store.begin(parts(number)).unwrap();
@@ -40,7 +41,7 @@ fn work(directory: &str) {
             4 => store.remove(&key),
             _ => drop(store.open_snapshot(&key).unwrap()),
         }
-        writeln!(std::io::stdout(), "\nround {round}").unwrap();
+        writeln!(told, "\nround {round}").unwrap();
     }
 }
 
