@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: demo test bench lint docs
+.PHONY: demo test bench lint docs fuzz test-cpython
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -34,3 +34,15 @@ bench:
 docs:
 	UPDATE_DOCS=1 cargo test -q -p kernel-syscall --test compat_page
 	UPDATE_DOCS=1 cargo test -q -p proto-lambda --test support_page
+
+# Random system calls from a seed of its own: make fuzz SEED=1 SECONDS=600
+SEED ?= $(shell date +%s)
+SECONDS ?= 60
+fuzz:
+	FUZZ_SEED=$(SEED) FUZZ_SECONDS=$(SECONDS) cargo test -p rekindle --test system_calls -- --nocapture
+
+# CPython's own tests, natively against a sandbox, case by case.
+test-cpython:
+	cargo build --release -p rekindle
+	tests/cpython.sh
+	python3 guests/cpython/compare.py --rekindle target/release/rekindle

@@ -415,3 +415,26 @@ fn a_client_that_hangs_up() {
     assert_eq!(next["ok"], true, "{next}");
     neighbour_answers(&server);
 }
+
+/// A program whose every process makes more of them: told to end, it ends.
+#[test]
+fn a_fork_bomb_under_run() {
+    let bomb = "import os\nwhile True:\n    try: os.fork()\n    except OSError: pass\n";
+    for tasks in ["100", "1000"] {
+        let out = std::process::Command::new(server::REKINDLE)
+            .args([
+                "run",
+                "--memory",
+                "2G",
+                "--tasks",
+                tasks,
+                "--timeout",
+                "2s",
+                "--",
+            ])
+            .args(["/usr/bin/python3", "-c", bomb])
+            .output()
+            .unwrap();
+        assert_eq!(out.status.code(), Some(124), "{out:?}");
+    }
+}

@@ -12,7 +12,7 @@ use crate::freeze::{Freezer, NotFrozen};
 use crate::futex::FutexTable;
 use crate::rng::Rng;
 use crate::signal::{DefaultAction, Disposition, Signal, SignalSet, si_code, siginfo};
-use crate::task::{ExitStatus, Pid, Process, Resource, StopState, Task, Tree};
+use crate::task::{ExitStatus, Links, Pid, Process, Resource, StopState, Task, Tree};
 
 /// What a kernel is told at birth.
 #[derive(Clone, Debug)]
@@ -134,21 +134,43 @@ impl Kernel {
 
     /// Kills every process with `SIGKILL`.
     pub fn kill_all(&self) {
-        let processes: Vec<Arc<Process>> = self
-            .tree
-            .lock()
-            .processes()
-            .map(|(_, l)| Arc::clone(&l.process))
-            .collect();
-        for process in processes {
-            self.exit_process(
-                &process,
-                ExitStatus::Signal {
-                    number: 9,
-                    core: false,
-                },
-            );
+        self.kill_each(|_, _| true);
+    }
+
+    /// Kills the living processes that are chosen, and those that they make meanwhile if these are chosen too.
+    ///
+    /// Who begins to end makes no process any more (clone(2) looks at that under the tree's lock), so looking again
+    /// until none is found misses nobody and comes to an end.
+    pub fn kill_each(&self, chosen: impl Fn(Pid, &Links) -> bool) {
+        loop {
+            let found: Vec<Arc<Process>> = {
+                let tree = self.tree.lock();
+                let living = tree.processes().filter(|(pid, links)| {
+                    links.ended.is_none()
+                        && links.process.exiting().is_none()
+                        && chosen(*pid, links)
+                });
+                living.map(|(_, l)| Arc::clone(&l.process)).collect()
+            };
+            if found.is_empty() {
+                return;
+            }
+            for process in found {
+                self.kill_process(&process);
+            }
         }
+    }
+
+    /// Kills one process with `SIGKILL`: its end is decided when this returns.
+    fn kill_process(&self, process: &Process) {
+        self.resume_stopped(process, false);
+        self.exit_process(
+            process,
+            ExitStatus::Signal {
+                number: 9,
+                core: false,
+            },
+        );
     }
 
     /// Makes all tasks come to their work loop.
@@ -173,6 +195,10 @@ impl Kernel {
     /// `false` means the queue of a real-time signal is full (`EAGAIN`).
     #[must_use]
     pub fn send_to_process(&self, process: &Process, signal: Signal, info: SigInfo) -> bool {
+        if signal == Signal::KILL {
+            self.kill_process(process);
+            return true;
+        }
         if !self.prepare(process, signal) {
             return true;
         }
@@ -183,9 +209,7 @@ impl Kernel {
             let state = t.signals.lock();
             !state.mask.contains(signal) || state.waiting_for.contains(signal)
         };
-        if signal == Signal::KILL {
-            threads.iter().for_each(|t| t.kick());
-        } else if let Some(task) = threads.iter().find(takes) {
+        if let Some(task) = threads.iter().find(takes) {
             task.kick();
         }
         process.signal_queue.wake(Events::READABLE);
@@ -226,8 +250,8 @@ impl Kernel {
                 task.signals.lock().pending.discard(unwanted);
             }
         }
-        if signal == Signal::CONT || signal == Signal::KILL {
-            self.resume_stopped(process, signal == Signal::CONT);
+        if signal == Signal::CONT {
+            self.resume_stopped(process, true);
         }
         if process.exiting().is_some() {
             return false;
@@ -239,7 +263,7 @@ impl Kernel {
                     | Disposition::Default(DefaultAction::Ignore | DefaultAction::Continue)
             )
         });
-        // Process 1 is not killed by a signal for which it has no handler (kill(2)), except from outside.
+        // The first process is as mortal as any other: it is a program, and ends as it would natively.
         if !ignored {
             return true;
         }

@@ -156,6 +156,14 @@ fn start(sys: &mut Sys<'_>, request: Request) -> SysResult {
         return wait_for_vfork(sys);
     }
     check(&request)?;
+    if request.flags & PARENT != 0 && sys.task.pid() == 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    // Looked at again when the number is taken; a fork of memory that is refused then would be wasted.
+    let limit = sys.kernel().config.max_tasks;
+    if sys.kernel().tree.lock().is_full(limit) {
+        return Err(Errno::EAGAIN.into());
+    }
     let has = |bits: u64| request.flags & bits == bits;
     let parent = Arc::clone(sys.task);
     let mm = if has(VM) {
@@ -218,14 +226,18 @@ fn start(sys: &mut Sys<'_>, request: Request) -> SysResult {
     {
         let mut tree = sys.kernel().tree.lock();
         if !has(THREAD) {
-            let parent_pid = if has(PARENT) {
-                tree.links(parent.pid()).map_or(1, |l| l.parent)
-            } else {
-                parent.pid()
-            };
-            let signal = i32::try_from(request.exit_signal)
+            // Who is killed makes no process any more: whoever kills a whole tree relies on it.
+            if parent.process().exiting().is_some() {
+                return Err(Errno::EINTR.into());
+            }
+            let chosen = i32::try_from(request.exit_signal)
                 .ok()
                 .and_then(Signal::new);
+            // A sibling tells the common parent in the way that the caller itself does.
+            let (parent_pid, signal) = match tree.links(parent.pid()) {
+                Some(links) if has(PARENT) => (links.parent, links.exit_signal),
+                _ => (parent.pid(), chosen),
+            };
             tree.add_process(Arc::clone(&process), parent_pid, signal);
         }
         tree.add_task(&task);

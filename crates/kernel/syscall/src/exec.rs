@@ -163,6 +163,7 @@ fn replace(sys: &mut Sys<'_>, program: Program, name: &[u8], argv: u64, envp: u6
     task.fields.lock().name = image.loaded.comm;
     if let Some(links) = sys.kernel().tree.lock().links_mut(task.pid()) {
         links.execed = true;
+        links.exit_signal = Some(kernel_core::signal::Signal::CHLD);
     }
     sys.process().dumpable.store(1, Ordering::Relaxed);
     Err(Stop::Resume)

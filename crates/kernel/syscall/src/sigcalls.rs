@@ -326,6 +326,9 @@ fn kill(sys: &mut Sys<'_>, args: Args) -> SysResult {
     if targets.is_empty() {
         return Err(Errno::ESRCH.into());
     }
+    if signal == Some(Signal::KILL) && pid <= 0 {
+        return kill_many(sys, &targets, pid);
+    }
     let results: Vec<_> = targets.iter().map(|t| send(sys, t, signal, info)).collect();
     if results.iter().any(Result::is_ok) {
         return Ok(0);
@@ -335,6 +338,27 @@ fn kill(sys: &mut Sys<'_>, args: Args) -> SysResult {
         .find_map(Result::err)
         .unwrap_or(Errno::ESRCH)
         .into())
+}
+
+/// `SIGKILL` to a group or to all: also to those that the targets make before it reaches them.
+fn kill_many(sys: &Sys<'_>, first: &[Arc<Process>], pid: i32) -> SysResult {
+    if !first.iter().any(|t| may_signal(sys, t, Some(Signal::KILL))) {
+        return Err(Errno::EPERM.into());
+    }
+    let own = sys.task.pid();
+    let group = match pid {
+        0 => sys.kernel().tree.lock().links(own).map_or(0, |l| l.group),
+        _ => -pid,
+    };
+    sys.kernel().kill_each(|p, links| {
+        let meant = if pid == -1 {
+            p != 1 && p != own
+        } else {
+            links.group == group
+        };
+        meant && may_signal(sys, &links.process, Some(Signal::KILL))
+    });
+    Ok(0)
 }
 
 fn thread(sys: &Sys<'_>, tgid: Option<i32>, tid: i32) -> Result<Arc<Task>, Errno> {

@@ -104,7 +104,7 @@ pub const PID_MAX: Pid = 32768;
 impl Tree {
     /// The next free number; `None` when `limit` tasks live.
     pub fn allocate(&mut self, limit: usize) -> Option<Pid> {
-        if self.tasks.len() >= limit {
+        if self.is_full(limit) {
             return None;
         }
         for _ in 0..PID_MAX {
@@ -118,6 +118,13 @@ impl Tree {
             }
         }
         None
+    }
+
+    /// Whether threads, and processes that have ended and were not waited for, are this many.
+    #[must_use]
+    pub fn is_full(&self, limit: usize) -> bool {
+        let zombies = self.processes.values().filter(|l| l.ended.is_some());
+        self.tasks.len() + zombies.count() >= limit
     }
 
     fn in_use(&self, pid: Pid) -> bool {
@@ -203,6 +210,8 @@ impl Tree {
         for child in children {
             if let Some(links) = self.processes.get_mut(&child) {
                 links.parent = reaper;
+                // Who adopts it did not choose its exit signal.
+                links.exit_signal = Some(Signal::CHLD);
                 if links.ended.is_some() {
                     zombies.push(child);
                 }
