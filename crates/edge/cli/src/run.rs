@@ -15,6 +15,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
+use host_sys::process::{Pid, PidFd};
 use host_sys::{descriptor, signal::Blocked};
 use proto_sandbox::{
     ExitReason, ExitStatus, FailureKind, FromSandbox, Limits, Program, RootFs, StartSpec, Stdio,
@@ -35,6 +36,9 @@ const GROUPS: &str = "rekindle-run";
 
 /// How long a stopped sandbox may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a sandbox process may take to end after its last message.
+const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGWINCH.
 const FORWARDED: [i32; 7] = [1, 2, 3, 10, 12, 15, 28];
@@ -144,12 +148,14 @@ struct Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         // After its last message it ends by itself; a kill of what has ended does nothing.
-        for _ in 0..200 {
-            match self.child.try_wait() {
-                #[expect(clippy::disallowed_methods, reason = "waitpid has no time limit")]
-                Ok(None) => std::thread::sleep(Duration::from_millis(5)),
-                _ => return,
-            }
+        if let Ok(pidfd) = Pid::try_from(self.child.id())
+            .map_err(io::Error::other)
+            .and_then(PidFd::open)
+        {
+            let _ = pidfd.wait_ended(LAST_BREATH);
+        }
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
         }
         let _ = self.child.kill();
         let _ = self.child.wait();

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use crate::call::{check, syscall6};
 use crate::check as check_libc;
@@ -118,6 +119,34 @@ impl PidFd {
         let got = check(unsafe { syscall6(libc::SYS_pidfd_getfd, args) })?;
         // SAFETY: needed to take ownership of a raw descriptor that was just returned.
         Ok(unsafe { OwnedFd::from_raw_fd(got as i32) })
+    }
+
+    /// Waits until the process has ended, at most this long; it stays to be reaped. Whether it has.
+    ///
+    /// # Errors
+    /// What poll(2) says.
+    pub fn wait_ended(&self, limit: Duration) -> io::Result<bool> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            // Rounded up, so that it does not spin through the last millisecond.
+            let milliseconds = i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX);
+            let mut poll = libc::pollfd {
+                fd: self.0.as_raw_fd(),
+                events: libc::POLLIN,
+                revents: 0,
+            };
+            // SAFETY: needed because poll is a C function; it gets one live pollfd.
+            match unsafe { libc::poll(&raw mut poll, 1, milliseconds) } {
+                -1 => {
+                    let error = io::Error::last_os_error();
+                    if error.kind() != io::ErrorKind::Interrupted {
+                        return Err(error);
+                    }
+                }
+                ready => return Ok(ready == 1),
+            }
+        }
     }
 
     /// Sends `SIGKILL` to the whole process.

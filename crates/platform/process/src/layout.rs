@@ -26,9 +26,12 @@ pub(crate) const TASK_END: u64 = 0x7fff_ffff_f000;
 /// Number of the file of command pages in every stub.
 pub(crate) const ARENA_FD: u64 = 0;
 /// First number of the cached mapped files in every stub; numbers below are listeners for a moment.
-pub(crate) const FIRST_FILE_FD: u32 = 64;
+pub(crate) const FIRST_FILE_FD: u32 = 32;
 /// How many mapped files a stub keeps open.
 pub(crate) const FILE_FDS: u32 = 32;
+/// What the host's descriptor table holds before it grows. Growing one that threads share costs a grace period (10 ms).
+const TABLE_LEN: u32 = 64;
+const _: () = assert!(FIRST_FILE_FD + FILE_FDS <= TABLE_LEN);
 
 /// System call number with which the mapper reports; no system call of the host.
 pub(crate) const CALL_DONE: u32 = 0x1001;
