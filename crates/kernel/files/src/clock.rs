@@ -21,6 +21,14 @@ pub enum ClockId {
 }
 
 impl ClockId {
+    /// From the number guests use.
+    #[must_use]
+    pub fn from_raw(raw: u32) -> Option<ClockId> {
+        [ClockId::Realtime, ClockId::Monotonic, ClockId::Boottime]
+            .into_iter()
+            .find(|clock| clock.raw() == raw)
+    }
+
     /// The number guests use.
     #[must_use]
     pub fn raw(self) -> u32 {

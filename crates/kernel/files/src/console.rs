@@ -7,14 +7,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use base_abi::structs::Stat;
+use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{Errno, Events, File, PollTable, Result, UserMemory, WaitQueue};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::anon::pipe_stat;
 use crate::pty::{Slave, Terminal};
 
 /// A standard stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Stream {
     /// Descriptor 0.
     Input,
@@ -89,7 +91,52 @@ pub struct ConsoleFile {
     ino: u64,
 }
 
+impl ConsoleFile {
+    /// Kind of its saved state.
+    pub const KIND: &'static str = "console";
+
+    /// The standard stream that a saved file was. What was typed and not yet read comes again; output
+    /// belongs to the host from the moment it was written.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`].
+    pub fn load(
+        state: &FileState,
+        standard: &StandardFiles,
+    ) -> std::result::Result<Arc<dyn File>, LoadError> {
+        let (stream, unread, closed): (Stream, Vec<u8>, bool) =
+            decode(&state.bytes, "a standard stream")?;
+        let [input, output, error] = standard;
+        let file = match stream {
+            Stream::Input => input,
+            Stream::Output => output,
+            Stream::Error => error,
+        };
+        let any: &dyn std::any::Any = file.as_ref();
+        if let Some(console) = any.downcast_ref::<ConsoleFile>()
+            && stream == Stream::Input
+        {
+            if console.channel.len() == 0 {
+                console.channel.push(&unread);
+            }
+            if closed {
+                console.channel.close();
+            }
+        }
+        Ok(Arc::clone(file))
+    }
+}
+
 impl File for ConsoleFile {
+    fn save(&self, _saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        let state = self.channel.state.lock();
+        let unread: Vec<u8> = match self.stream {
+            Stream::Input => state.bytes.iter().copied().collect(),
+            Stream::Output | Stream::Error => Vec::new(),
+        };
+        Saved::state(ConsoleFile::KIND, &(self.stream, unread, state.closed))
+    }
+
     fn stat(&self) -> Result<Stat> {
         Ok(pipe_stat(self.ino))
     }

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use base_abi::structs::Stat;
+use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{Errno, Events, File, PollTable, Result, WaitQueue};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::anon::anon_stat;
 
@@ -29,7 +31,34 @@ pub struct EventFd {
     ino: u64,
 }
 
+/// What a snapshot keeps.
+#[derive(Serialize, Deserialize)]
+struct EventFdState {
+    ino: u64,
+    semaphore: bool,
+    count: u64,
+}
+
 impl EventFd {
+    /// Kind of its saved state.
+    pub const KIND: &'static str = "eventfd";
+
+    /// Builds it from saved state.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`].
+    pub fn load(state: &FileState) -> std::result::Result<Arc<EventFd>, LoadError> {
+        let state: EventFdState = decode(&state.bytes, "an event file")?;
+        let mode = if state.semaphore {
+            EventFdMode::Semaphore
+        } else {
+            EventFdMode::Counter
+        };
+        let file = EventFd::new(0, mode, state.ino);
+        *file.count.lock() = state.count.min(MAX);
+        Ok(file)
+    }
+
     /// A counter that starts at `initial`.
     #[must_use]
     pub fn new(initial: u32, mode: EventFdMode, ino: u64) -> Arc<EventFd> {
@@ -92,6 +121,17 @@ impl File for EventFd {
         format!(
             "eventfd-count: {count:16x}\neventfd-id: {}\neventfd-semaphore: {semaphore}\n",
             self.ino
+        )
+    }
+
+    fn save(&self, _saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        Saved::state(
+            EventFd::KIND,
+            &EventFdState {
+                ino: self.ino,
+                semaphore: self.mode == EventFdMode::Semaphore,
+                count: *self.count.lock(),
+            },
         )
     }
 

@@ -63,6 +63,11 @@ impl FifoDriver {
         drop(gone);
     }
 
+    /// A restored pipe is the one behind this fifo.
+    pub(crate) fn adopt(&self, id: InodeId, pipe: &Arc<Pipe>) {
+        self.state.lock().pipes.insert(id, Arc::downgrade(pipe));
+    }
+
     fn pipe(&self, id: InodeId) -> Result<Arc<Pipe>> {
         let mut state = self.state.lock();
         if let Some(pipe) = state.pipes.get(&id).and_then(Weak::upgrade) {

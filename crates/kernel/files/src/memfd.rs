@@ -9,8 +9,10 @@ use std::sync::Arc;
 use base_abi::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
 use base_abi::structs::Stat;
 use host_sys::{memory_file, seal};
+use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{Errno, File, FileType, Result};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::budget::{Budget, Charge};
 
@@ -47,7 +49,81 @@ struct Body {
 #[derive(Clone)]
 pub struct MemFd(Arc<Body>);
 
+/// Bytes of one memory file that a snapshot holds.
+const SAVED_MAX: u64 = 64 << 20;
+
+/// What a snapshot keeps.
+#[derive(Serialize, Deserialize)]
+struct MemFdState {
+    name: String,
+    mode: u32,
+    ino: u64,
+    seals: u32,
+    content: Vec<u8>,
+}
+
 impl MemFd {
+    /// Kind of its saved state.
+    pub const KIND: &'static str = "memfd";
+
+    /// Builds it from saved state.
+    ///
+    /// # Errors
+    /// What is wrong with the state, or the host's refusal.
+    pub fn load(bytes: &[u8], budget: &Budget) -> std::result::Result<Arc<MemFd>, LoadError> {
+        let state: MemFdState = decode(bytes, "a memory file")?;
+        let sealing = match state.mode {
+            0o666 => Sealing::NoExec,
+            _ => Sealing::Allowed,
+        };
+        let failed = || LoadError::failed("memory file");
+        let file = MemFd::new(&state.name, sealing, budget, state.ino).map_err(failed())?;
+        let mut done = 0;
+        while let Some(rest) = state.content.get(done..).filter(|r| !r.is_empty()) {
+            let n = file.write_at(done as u64, rest).map_err(failed())?;
+            done += n.max(1);
+        }
+        let seals = state.seals & !SEAL_EXEC.cast_unsigned();
+        if seals != 0 {
+            file.add_seals(seals).map_err(failed())?;
+        }
+        Ok(file)
+    }
+
+    fn saved(&self) -> std::result::Result<MemFdState, Unsavable> {
+        let failed = |_| Unsavable::new(self.anonymous_name());
+        let len = self.0.host.metadata().map_err(failed)?.len();
+        if len > SAVED_MAX {
+            return Err(Unsavable::new(self.anonymous_name()));
+        }
+        let mut content = vec![0; usize::try_from(len).unwrap_or(0)];
+        self.0.host.read_exact_at(&mut content, 0).map_err(failed)?;
+        let seals = self.seals();
+        Ok(MemFdState {
+            name: self.0.name.clone(),
+            mode: self.0.mode,
+            ino: self.0.ino,
+            seals: seals.map_err(|_| Unsavable::new(self.anonymous_name()))?,
+            content,
+        })
+    }
+
+    /// Another file of the same memory.
+    #[must_use]
+    pub fn again(&self) -> Arc<MemFd> {
+        Arc::new(self.clone())
+    }
+
+    /// The number that a saved state stands under.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`].
+    pub fn saved_id(
+        state: &FileState,
+    ) -> std::result::Result<kernel_vfs::save::ObjectId, LoadError> {
+        decode(&state.bytes, "a memory file")
+    }
+
     /// An empty file whose pages are charged to `bytes`.
     ///
     /// # Errors
@@ -170,6 +246,11 @@ impl File for MemFd {
 
     fn reopen(&self, _flags: u32) -> Result<Arc<dyn File>> {
         Ok(Arc::new(self.clone()))
+    }
+
+    fn save(&self, saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        let id = saver.shared(&self.0, |_| kernel_vfs::save::encode(&self.saved()?))?;
+        Saved::state(MemFd::KIND, &id)
     }
 
     fn anonymous_name(&self) -> String {

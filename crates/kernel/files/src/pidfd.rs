@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base_abi::structs::Stat;
+use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{Events, File, PollTable, Result, WaitQueue};
 
 use crate::anon::anon_stat;
@@ -26,6 +27,17 @@ pub struct PidFd {
 }
 
 impl PidFd {
+    /// Kind of its saved state.
+    pub const KIND: &'static str = "pidfd";
+
+    /// The process of a saved state.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`].
+    pub fn saved_pid(state: &FileState) -> std::result::Result<i32, LoadError> {
+        decode(&state.bytes, "a process file")
+    }
+
     /// Refers to a process.
     #[must_use]
     pub fn new(process: Arc<dyn Exit>, ino: u64) -> Arc<PidFd> {
@@ -58,6 +70,13 @@ impl File for PidFd {
     fn fd_info(&self) -> String {
         let pid = self.process.pid().unwrap_or(-1);
         format!("Pid:\t{pid}\nNSpid:\t{pid}\n")
+    }
+
+    fn save(&self, _saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        match self.process.pid() {
+            Some(pid) => Saved::state(PidFd::KIND, &pid),
+            None => Err(Unsavable::new("a descriptor of a process that is gone")),
+        }
     }
 
     fn anonymous_name(&self) -> String {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base_abi::structs::{SigInfo, Stat};
+use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{Errno, Events, File, PollTable, Result, WaitQueue};
 use parking_lot::Mutex;
 use zerocopy::{Immutable, IntoBytes};
@@ -63,6 +64,21 @@ pub struct SignalFd {
 }
 
 impl SignalFd {
+    /// Kind of its saved state.
+    pub const KIND: &'static str = "signalfd";
+
+    /// Builds it from saved state.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`].
+    pub fn load(
+        state: &FileState,
+        signals: Arc<dyn PendingSignals>,
+    ) -> std::result::Result<Arc<SignalFd>, LoadError> {
+        let (ino, set): (u64, u64) = decode(&state.bytes, "a signal file")?;
+        Ok(SignalFd::new(set, signals, ino))
+    }
+
     /// Accepts the signals of `set`.
     #[must_use]
     pub fn new(set: u64, signals: Arc<dyn PendingSignals>, ino: u64) -> Arc<SignalFd> {
@@ -122,6 +138,10 @@ impl File for SignalFd {
 
     fn fd_info(&self) -> String {
         format!("sigmask:\t{:016x}\n", self.signals())
+    }
+
+    fn save(&self, _saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        Saved::state(SignalFd::KIND, &(self.ino, self.signals()))
     }
 
     fn anonymous_name(&self) -> String {

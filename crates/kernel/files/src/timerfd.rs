@@ -6,8 +6,10 @@
 use std::sync::Arc;
 
 use base_abi::structs::Stat;
+use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{Errno, Events, File, Notify, PollTable, Result, WaitQueue};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::anon::anon_stat;
 use crate::clock::{Alarm, Clock, ClockId, timespec};
@@ -31,7 +33,7 @@ pub enum TimerBase {
 }
 
 /// The plain state of a timer.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TimerState {
     /// The next expiration, in nanoseconds of the clock.
     pub deadline: Option<u64>,
@@ -87,6 +89,24 @@ pub struct TimerFd {
 }
 
 impl TimerFd {
+    /// Kind of its saved state.
+    pub const KIND: &'static str = "timerfd";
+
+    /// Builds it from saved state. The guest's monotonic clock goes on where it was, and so do deadlines.
+    ///
+    /// # Errors
+    /// [`LoadError::Malformed`].
+    pub fn load(
+        state: &FileState,
+        clock: &Arc<dyn Clock>,
+    ) -> std::result::Result<Arc<TimerFd>, LoadError> {
+        let (ino, id, timer): (u64, u32, TimerState) = decode(&state.bytes, "a timer file")?;
+        let id = ClockId::from_raw(id).ok_or(LoadError::Malformed("a timer's clock"))?;
+        let file = TimerFd::new(id, Arc::clone(clock), ino);
+        file.restore(timer);
+        Ok(file)
+    }
+
     /// A disarmed timer on a clock.
     #[must_use]
     pub fn new(clock_id: ClockId, clock: Arc<dyn Clock>, ino: u64) -> Arc<TimerFd> {
@@ -202,6 +222,11 @@ impl File for TimerFd {
             interval.sec,
             interval.nsec
         )
+    }
+
+    fn save(&self, _saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        let state = (self.ino, self.clock_id.raw(), self.state());
+        Saved::state(TimerFd::KIND, &state)
     }
 
     fn anonymous_name(&self) -> String {

@@ -35,6 +35,34 @@ impl AccessMode {
         }
     }
 
+    /// A number for saved state.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            AccessMode::Read => 0,
+            AccessMode::Write => 1,
+            AccessMode::ReadWrite => 2,
+            AccessMode::Path => 3,
+        }
+    }
+
+    pub(crate) fn from_number(number: u8) -> Option<AccessMode> {
+        use AccessMode::{Path, Read, ReadWrite, Write};
+        [Read, Write, ReadWrite, Path]
+            .get(usize::from(number))
+            .copied()
+    }
+
+    /// As flags of open(2).
+    #[must_use]
+    pub fn open_flags(self) -> u32 {
+        match self {
+            AccessMode::Read => base_abi::general::O_RDONLY,
+            AccessMode::Write => base_abi::general::O_WRONLY,
+            AccessMode::ReadWrite => base_abi::general::O_RDWR,
+            AccessMode::Path => base_abi::general::O_PATH,
+        }
+    }
+
     /// May it be read?
     #[must_use]
     pub fn readable(self) -> bool {
@@ -206,6 +234,10 @@ impl Description {
     #[must_use]
     pub fn location(&self) -> Option<&Path> {
         self.location.as_ref()
+    }
+
+    pub(crate) fn set_offset(&self, offset: u64) {
+        *self.offset.lock() = offset;
     }
 
     /// Current offset.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use base_abi::structs::Stat;
 
+use crate::save::{Saved, Saver, Unsavable};
 use crate::{Description, Errno, Events, Inode, PollTable, Result, UserMemory};
 
 /// Origin of a seek (lseek(2)).
@@ -243,6 +244,18 @@ pub trait File: Any + Send + Sync {
     /// Extra lines for `/proc/<pid>/fdinfo/<fd>` (proc_pid_fdinfo(5)).
     fn fd_info(&self) -> String {
         String::new()
+    }
+
+    /// What a snapshot keeps of it. A file with an inode is opened again where it was.
+    ///
+    /// # Errors
+    /// When it is of a kind that cannot be saved.
+    fn save(&self, saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        let _ = saver;
+        match self.inode() {
+            Some(_) => Ok(Saved::Reopen),
+            None => Err(Unsavable::new(self.anonymous_name())),
+        }
     }
 
     /// What `/proc/<pid>/fd/<fd>` shows for a file without a path: `pipe:[7]`, `anon_inode:[eventpoll]`.

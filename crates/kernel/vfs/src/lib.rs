@@ -31,6 +31,7 @@ pub mod notify;
 mod open;
 mod path;
 mod permission;
+pub mod save;
 mod wait;
 mod walk;
 

@@ -251,6 +251,17 @@ fn open_inode(place: &Path, kind: FileType, flags: u32) -> Result<Arc<dyn File>>
     }
 }
 
+/// Opens the file behind a place once more, as a description that was open before had it: nothing
+/// is checked, created or cut off.
+pub(crate) fn again(place: &Path, access: AccessMode, flags: u32) -> Result<Arc<dyn File>> {
+    if access == AccessMode::Path {
+        return Ok(Arc::new(PathFile {
+            inode: Arc::clone(place.inode()),
+        }));
+    }
+    open_inode(place, place.dentry().kind(), flags & !O_TRUNC)
+}
+
 /// What an `O_PATH` descriptor has for a file: a status and nothing else.
 struct PathFile {
     inode: Arc<dyn Inode>,

@@ -2,7 +2,7 @@
 
 /// General registers of x86-64 in user mode, in `user_regs_struct` order without
 /// the segment selectors, which guests cannot change usefully.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[expect(missing_docs, reason = "register names are the architecture's own")]
 pub struct Registers {
     pub r15: u64,
@@ -28,7 +28,7 @@ pub struct Registers {
 }
 
 /// Everything that `fork` copies and a signal frame saves.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct CpuState {
     /// General registers. Implementations sanitise `rflags` and canonical addresses.
     pub regs: Registers,

@@ -140,6 +140,14 @@ impl Item {
     }
 
     /// Takes it out of use: no longer told, never reported, even where it still is on a list.
+    pub(super) fn is_armed(&self) -> bool {
+        self.interest.lock().armed
+    }
+
+    pub(super) fn disarm(&self) {
+        self.interest.lock().armed = false;
+    }
+
     pub(super) fn retire(&self) {
         let mut interest = self.interest.lock();
         interest.armed = false;

@@ -13,6 +13,7 @@ mod graph;
 mod interest;
 mod item;
 mod ready;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -258,6 +259,13 @@ impl File for Epoll {
             )
         };
         self.interests().into_iter().map(line).collect()
+    }
+
+    fn save(
+        &self,
+        saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        self.saved(saver)
     }
 
     fn anonymous_name(&self) -> String {

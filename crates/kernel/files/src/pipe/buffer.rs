@@ -142,6 +142,20 @@ impl Buffer {
         }
     }
 
+    /// A page as it was saved.
+    pub(super) fn push_page(&mut self, data: Vec<u8>, packet: bool) {
+        self.len += data.len();
+        self.pages.push_back(Page {
+            data,
+            start: 0,
+            framing: if packet {
+                Framing::Packets
+            } else {
+                Framing::Stream
+            },
+        });
+    }
+
     fn drop_page(&mut self) {
         if let Some(page) = self.pages.pop_front() {
             self.len -= page.bytes().len();

@@ -13,10 +13,10 @@ use super::{Framing, Pipe};
 /// An end of a pipe; both ends at once for a fifo opened `O_RDWR`.
 pub struct PipeEnd {
     pub(super) pipe: Arc<Pipe>,
-    access: AccessMode,
-    inode: Option<Arc<dyn Inode>>,
-    packets: AtomicBool,
-    joined: AtomicBool,
+    pub(super) access: AccessMode,
+    pub(super) inode: Option<Arc<dyn Inode>>,
+    pub(super) packets: AtomicBool,
+    pub(super) joined: AtomicBool,
     /// Writers that had come when this end was opened: a reader sees no `POLLHUP` before the first writer.
     pub(super) writers_at_open: u64,
     pub(super) readers_at_open: u64,
@@ -160,6 +160,13 @@ impl File for PipeEnd {
     fn reopen(&self, flags: u32) -> Result<Arc<dyn File>> {
         let access = AccessMode::from_flags(flags);
         Ok(PipeEnd::join(&self.pipe, access, self.inode.clone()))
+    }
+
+    fn save(
+        &self,
+        saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        self.saved(saver)
     }
 
     fn anonymous_name(&self) -> String {

@@ -6,6 +6,7 @@
 mod buffer;
 mod end;
 mod open;
+mod saved;
 mod splice;
 
 use std::sync::Arc;

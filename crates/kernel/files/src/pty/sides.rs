@@ -51,6 +51,13 @@ impl Master {
 }
 
 impl File for Master {
+    fn save(
+        &self,
+        _saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        Err(kernel_vfs::save::Unsavable::new("a pseudo-terminal"))
+    }
+
     fn inode(&self) -> Option<&Arc<dyn Inode>> {
         self.inode.as_ref()
     }
@@ -132,6 +139,13 @@ impl Slave {
 }
 
 impl File for Slave {
+    fn save(
+        &self,
+        _saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        Err(kernel_vfs::save::Unsavable::new("a terminal"))
+    }
+
     fn inode(&self) -> Option<&Arc<dyn Inode>> {
         self.inode.as_ref()
     }

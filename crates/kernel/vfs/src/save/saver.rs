@@ -1,0 +1,124 @@
+//! Numbering objects by identity and writing them down.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{DescriptionState, MAX_OBJECTS, ObjectId, ObjectsState, Saved, Unsavable, place};
+use crate::{AccessMode, Description, MountTable};
+
+/// Collects everything that open files refer to.
+pub struct Saver {
+    mounts: Arc<MountTable>,
+    numbers: HashMap<usize, ObjectId>,
+    descriptions: Vec<Arc<Description>>,
+    saved: Vec<DescriptionState>,
+    shared_numbers: HashMap<usize, ObjectId>,
+    /// Holds what was numbered, so that no address comes twice.
+    kept: Vec<Arc<dyn Any + Send + Sync>>,
+    shared: Vec<Vec<u8>>,
+}
+
+impl Saver {
+    /// Nothing numbered yet; places are named by the mounts of this table.
+    #[must_use]
+    pub fn new(mounts: &Arc<MountTable>) -> Saver {
+        Saver {
+            mounts: Arc::clone(mounts),
+            numbers: HashMap::new(),
+            descriptions: Vec::new(),
+            saved: Vec::new(),
+            shared_numbers: HashMap::new(),
+            kept: Vec::new(),
+            shared: Vec::new(),
+        }
+    }
+
+    /// The number of a description; it is written by [`finish`](Saver::finish).
+    pub fn description(&mut self, description: &Arc<Description>) -> ObjectId {
+        let next = u32::try_from(self.descriptions.len()).unwrap_or(u32::MAX);
+        let address = Arc::as_ptr(description) as usize;
+        let id = *self.numbers.entry(address).or_insert(next);
+        if id == next {
+            self.descriptions.push(Arc::clone(description));
+        }
+        id
+    }
+
+    /// The number of an object that several files share; `state` is asked the first time. What it
+    /// mentions gets smaller numbers, so that objects are never circular.
+    ///
+    /// # Errors
+    /// What `state` says.
+    pub fn shared<T: Any + Send + Sync>(
+        &mut self,
+        object: &Arc<T>,
+        state: impl FnOnce(&mut Saver) -> Result<Vec<u8>, Unsavable>,
+    ) -> Result<ObjectId, Unsavable> {
+        let address = Arc::as_ptr(object).cast::<u8>() as usize;
+        if let Some(id) = self.shared_numbers.get(&address) {
+            return Ok(*id);
+        }
+        let bytes = state(self)?;
+        if self.shared.len() >= MAX_OBJECTS {
+            return Err(Unsavable::new("too many objects"));
+        }
+        let id = u32::try_from(self.shared.len()).unwrap_or(u32::MAX);
+        self.shared.push(bytes);
+        self.kept
+            .push(Arc::clone(object) as Arc<dyn Any + Send + Sync>);
+        self.shared_numbers.insert(address, id);
+        Ok(id)
+    }
+
+    /// Where a path is, in words of the mounts.
+    ///
+    /// # Errors
+    /// A place that no walk leads to.
+    pub fn place(&self, path: &crate::Path) -> Result<super::PlaceState, Unsavable> {
+        place::save(&self.mounts, path)
+    }
+
+    /// Writes every description that was mentioned, and those that they mention.
+    ///
+    /// # Errors
+    /// The first that cannot be saved.
+    pub fn finish(mut self) -> Result<ObjectsState, Unsavable> {
+        while let Some(description) = self.descriptions.get(self.saved.len()).cloned() {
+            if self.saved.len() >= MAX_OBJECTS {
+                return Err(Unsavable::new("too many open files"));
+            }
+            let state = self.save(&description)?;
+            self.saved.push(state);
+        }
+        Ok(ObjectsState {
+            descriptions: self.saved,
+            shared: self.shared,
+        })
+    }
+
+    fn save(&mut self, description: &Arc<Description>) -> Result<DescriptionState, Unsavable> {
+        let access = description.access();
+        let file = match access {
+            AccessMode::Path => None,
+            _ => match description.file().save(self)? {
+                Saved::Reopen => None,
+                Saved::State(state) => Some(state),
+            },
+        };
+        let place = match description.location() {
+            Some(path) => Some(place::save(&self.mounts, path)?),
+            None => None,
+        };
+        if file.is_none() && place.is_none() {
+            return Err(Unsavable::new(description.file().anonymous_name()));
+        }
+        Ok(DescriptionState {
+            access: access.number(),
+            flags: description.flags().bits(),
+            offset: description.offset(),
+            place,
+            file,
+        })
+    }
+}
