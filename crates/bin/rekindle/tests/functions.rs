@@ -141,21 +141,30 @@ async fn a_version_that_is_to_be_captured_runs_its_hooks() {
     let node = Node::start();
     let python = "import os, random, ssl, snapshot_restore_py as hooks\nsaid = []\n\
         hooks.register_before_snapshot(said.append, 'before')\nhooks.register_after_restore(said.append, 'after')\n\
-        def handler(e, c):\n    return [said, os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'], c.log_stream_name, e]\n";
+        hooks.register_before_snapshot(lambda: said.append(os.environ.get('KEY')))\n\
+        def handler(e, c):\n    return [said + [os.environ['KEY']], os.environ['AWS_LAMBDA_INITIALIZATION_TYPE'], c.log_stream_name, e]\n";
     let nodejs = "const crypto = require('crypto'); const { registerBeforeSnapshot, registerAfterRestore } = require('rekindle');\n\
-        const said = []; registerBeforeSnapshot(() => said.push('before')); registerAfterRestore(() => said.push('after'));\n\
+        const said = []; registerBeforeSnapshot(() => said.push('before'));\n\
+        registerBeforeSnapshot(() => said.push(process.env.KEY ?? null)); registerAfterRestore(() => said.push('after'));\n\
         exports.handler = async (e, c) => { crypto.randomBytes(16); Math.random();\n\
-        return [said, process.env.AWS_LAMBDA_INITIALIZATION_TYPE, c.logStreamName ?? null, e]; };\n";
+        return [[...said, process.env.KEY], process.env.AWS_LAMBDA_INITIALIZATION_TYPE, c.logStreamName ?? null, e]; };\n";
     for (name, text, runtime, handler) in [
         ("app.py", python, "python3.11", "app.handler"),
         ("index.js", nodejs, "nodejs20.x", "index.handler"),
     ] {
         let mut f = Arc::unwrap_or_clone(node.written(name, text, runtime, handler));
         f.snap_start = SnapStart::On;
+        let variables = [("KEY", "s3cr3t-value"), ("REKINDLE_SECRETS", "KEY")];
+        f.environment = variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
         let f = Arc::new(f);
         for event in [1, 2] {
             let outcome = node.invoke(&f, json!(event)).await.unwrap();
-            let expected = json!([["before", "after"], "snap-start", null, event]);
+            let expected = json!([
+                [null, "before", "after", "s3cr3t-value"],
+                "snap-start",
+                null,
+                event
+            ]);
             assert_eq!(value(&outcome), expected);
             let hooks = outcome
                 .timings

@@ -99,9 +99,17 @@ pub fn function_environment(
         .into_iter()
         .filter(|(name, _)| !own(name))
         .map(owned);
+    // A program that brings its own runtime does not know where else to look; it is not captured.
+    let late = match (function.snap_start, kind) {
+        (SnapStart::On, FunctionEnvironment::Python | FunctionEnvironment::Node) => {
+            function.secrets()
+        }
+        _ => Vec::new(),
+    };
     let user = function.environment.iter();
     let user = user
         .filter(|(name, _)| !RESERVED.contains(&name.as_str()))
+        .filter(|(name, _)| late.iter().all(|(secret, _)| secret != *name))
         .map(|(name, value)| (name.clone(), value.clone()));
     defaults
         .chain(reserved.into_iter().map(owned))
@@ -183,7 +191,21 @@ mod tests {
                 .collect();
         assert_eq!(got["AWS_LAMBDA_INITIALIZATION_TYPE"], "snap-start");
         assert!(!got.keys().any(|name| name.starts_with("AWS_LAMBDA_LOG_")));
-        let usual = environment(&[], FunctionEnvironment::Python);
+        let own = [("KEY", "s3cr3t-value"), ("REKINDLE_SECRETS", " KEY ,OTHER")];
+        let mut secretive = function(&own);
+        secretive.snap_start = SnapStart::On;
+        assert_eq!(
+            secretive.secrets(),
+            [("KEY".to_owned(), "s3cr3t-value".to_owned())]
+        );
+        let names = |kind| -> Vec<_> {
+            let all = function_environment(&secretive, kind, "", "");
+            all.into_iter().map(|(name, _)| name).collect()
+        };
+        assert!(!names(FunctionEnvironment::Python).contains(&"KEY".to_owned()));
+        assert!(names(FunctionEnvironment::Provided).contains(&"KEY".to_owned()));
+        let usual = environment(&own, FunctionEnvironment::Python);
+        assert_eq!(usual["KEY"], "s3cr3t-value");
         assert_eq!(usual["AWS_LAMBDA_INITIALIZATION_TYPE"], "on-demand");
         assert_eq!(usual["AWS_LAMBDA_LOG_STREAM_NAME"], "stream");
     }

@@ -174,7 +174,7 @@ impl Instance {
             match &message.head {
                 FromSandbox::Ready => return Init::Ready,
                 FromSandbox::RestorePoint | FromSandbox::CaptureAsked => {
-                    if let Err(error) = link.send(ToSandbox::Resume, Bytes::new()).await {
+                    if let Err(error) = link.send(self.resume(), Bytes::new()).await {
                         return Init::Failed(Failure::Platform(error.to_string()));
                     }
                 }
@@ -183,6 +183,13 @@ impl Instance {
             if let Some(failure) = self.note(message.head, &Bytes::from(message.payload)) {
                 return Init::Failed(failure);
             }
+        }
+    }
+
+    /// Lets a runtime that waits for a snapshot go on without one.
+    pub(crate) fn resume(&self) -> ToSandbox {
+        ToSandbox::Resume {
+            environment: self.function.secrets(),
         }
     }
 

@@ -189,7 +189,7 @@ impl Instance {
             if matches!(
                 message.head,
                 FromSandbox::RestorePoint | FromSandbox::CaptureAsked
-            ) && let Err(error) = link.send(ToSandbox::Resume, Bytes::new()).await
+            ) && let Err(error) = link.send(self.resume(), Bytes::new()).await
             {
                 return End::of(Failure::Platform(error.to_string()), id);
             }

@@ -1,5 +1,7 @@
 //! Which environment variables a function may have.
 
+use std::collections::BTreeMap;
+
 use crate::{ApiError, Environment, Violations, limits};
 
 const VARIABLE_PATTERN: &str = "[a-zA-Z]([a-zA-Z0-9_])+";
@@ -70,12 +72,36 @@ pub fn check_environment(environment: &Environment) -> Result<(), ApiError> {
             "Environment variables must not contain NUL characters.",
         ));
     }
+    check_secrets(variables)?;
     let measured = serde_json::json!(variables).to_string();
     if measured.len() > limits::ENVIRONMENT_BYTES {
         return Err(ApiError::invalid_parameter(format!(
             "Lambda was unable to configure your environment variables because the environment variables you have \
              provided exceeded the 4KB limit. String measured: {measured}"
         )));
+    }
+    Ok(())
+}
+
+/// Names the variables, separated by commas, whose values may be in no snapshot.
+const SECRETS_VARIABLE: &str = "REKINDLE_SECRETS";
+/// Shortest value that can be looked for in a snapshot.
+const SECRET_BYTES: usize = 8;
+
+/// Checks that what is to be kept out of snapshots is there and can be looked for.
+fn check_secrets(variables: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    let named = variables.get(SECRETS_VARIABLE).map_or("", String::as_str);
+    let names = named.split(',').map(str::trim);
+    for name in names.filter(|name| !name.is_empty()) {
+        let message = match variables.get(name) {
+            None => format!("{SECRETS_VARIABLE} names {name}, and there is no such variable."),
+            Some(value) if value.len() < SECRET_BYTES => format!(
+                "The secret {name} must have at least {SECRET_BYTES} bytes: \
+                 no snapshot can be checked for a shorter one."
+            ),
+            Some(_) => continue,
+        };
+        return Err(ApiError::invalid_parameter(message));
     }
     Ok(())
 }

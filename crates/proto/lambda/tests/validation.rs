@@ -134,6 +134,14 @@ fn values_are_refused_by_name() {
         "Rekindle does not support Layers yet.",
     );
     starts(
+        json!({"Environment": {"Variables": {"REKINDLE_SECRETS": "KEY"}}}),
+        "REKINDLE_SECRETS names KEY, and there is no such variable.",
+    );
+    starts(
+        json!({"Environment": {"Variables": {"KEY": "short", "REKINDLE_SECRETS": "KEY"}}}),
+        "The secret KEY must have at least 8 bytes",
+    );
+    starts(
         json!({"Architectures": ["arm64"]}),
         "Architecture arm64 is not supported",
     );

@@ -19,4 +19,4 @@ pub use fault::{FaultKind, FunctionFault, MAX_RESPONSE_BYTES};
 pub use invoker::{BoxFuture, InvokeError, InvokeRequest, Invoker, LogTail, ThrottleReason};
 pub use log::{LOG_CHANNEL_RECORDS, LOG_TAIL_BYTES, LogKind, LogRecord, tail_of};
 pub use outcome::{InvokeOutcome, InvokeResult, Stage, StageTime, StartKind, Timings};
-pub use spec::{CodeLocation, FunctionSpec, Revision, SnapStart};
+pub use spec::{CodeLocation, FunctionSpec, Revision, SECRETS_VARIABLE, SnapStart, secret_names};

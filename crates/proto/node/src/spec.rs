@@ -29,6 +29,17 @@ pub struct CodeLocation {
     pub sha256: String,
 }
 
+/// The variable that names, separated by commas, those variables whose values are in no snapshot.
+pub const SECRETS_VARIABLE: &str = "REKINDLE_SECRETS";
+
+/// The names in a value of [`SECRETS_VARIABLE`].
+pub fn secret_names(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .split(',')
+        .map(str::trim)
+        .filter(|name| !name.is_empty())
+}
+
 /// Whether instances of a version start from a snapshot (`SnapStart.ApplyOn`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -75,4 +86,16 @@ pub struct FunctionSpec {
     pub snap_start: SnapStart,
     /// Log group, for example `/aws/lambda/hello`.
     pub log_group: String,
+}
+
+impl FunctionSpec {
+    /// Variables that must be in no snapshot, with their values: those that [`SECRETS_VARIABLE`] names.
+    pub fn secrets(&self) -> Vec<(String, String)> {
+        let named = self.environment.get(SECRETS_VARIABLE);
+        let names = named.map(|value| secret_names(value)).into_iter().flatten();
+        names
+            .filter_map(|name| self.environment.get_key_value(name))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
 }

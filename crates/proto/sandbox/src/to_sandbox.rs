@@ -23,7 +23,10 @@ pub enum ToSandbox {
     /// `Captured` or `Refused`, and the guest stays frozen.
     Capture(CaptureSpec),
     /// Let the guest go on from `RestorePoint` or `CaptureAsked`, as the original.
-    Resume,
+    Resume {
+        /// As [`RestoreSpec::environment`].
+        environment: Vec<(String, String)>,
+    },
     /// Thaw and hand this event to the runtime. Payload: the event.
     Event(EventHead),
     /// Stop running guest threads until the next `Event` or `Thaw`.

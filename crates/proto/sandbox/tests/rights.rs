@@ -17,6 +17,12 @@ fn capture(max_bytes: u64) -> ToSandbox {
     })
 }
 
+fn resume() -> ToSandbox {
+    ToSandbox::Resume {
+        environment: Vec::new(),
+    }
+}
+
 fn file_with(text: &str) -> File {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(text.as_bytes()).unwrap();
@@ -29,7 +35,7 @@ fn each_message_gets_its_own() {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let (first, second) = (file_with("first"), file_with("second"));
     write_with_descriptors(&ours, &capture(1), b"", &[first.as_fd()]).unwrap();
-    write_message(&mut &ours, &ToSandbox::Resume, b"").unwrap();
+    write_message(&mut &ours, &resume(), b"").unwrap();
     write_with_descriptors(&ours, &capture(2), b"payload", &[second.as_fd()]).unwrap();
     drop((ours, first, second));
 
@@ -44,7 +50,7 @@ fn each_message_gets_its_own() {
     }
     let expected = [
         (capture(1), b"".to_vec(), "first".to_owned()),
-        (ToSandbox::Resume, b"".to_vec(), String::new()),
+        (resume(), b"".to_vec(), String::new()),
         (capture(2), b"payload".to_vec(), "second".to_owned()),
     ];
     assert_eq!(told, expected);
@@ -67,7 +73,7 @@ fn more_than_a_message_may_carry_are_refused_by_both_ends() {
     assert!(write_with_descriptors(&ours, &capture(1), b"", &many).is_err());
     // A sender that keeps no rules cannot fill the reader's table.
     for _ in 0..3 {
-        write_with_descriptors(&ours, &ToSandbox::Resume, b"", &many[..4]).unwrap();
+        write_with_descriptors(&ours, &resume(), b"", &many[..4]).unwrap();
     }
     let mut reader = RightsReader::new(&theirs);
     let read = (0..3).try_for_each(|_| read_message::<ToSandbox>(&mut reader).map(|_| ()));

@@ -264,8 +264,8 @@ fn obey(
                     &[],
                 );
             }
-            ToSandbox::Resume => match function {
-                Some(function) => function.resume(instance),
+            ToSandbox::Resume { environment } => match function {
+                Some(function) => function.resume(instance, &environment),
                 None => instance.thaw(),
             },
             ToSandbox::Event(head) => match function {

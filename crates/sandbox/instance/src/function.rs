@@ -98,12 +98,12 @@ impl Function {
         let _ = self.executed.set(at);
     }
 
-    /// Lets a runtime that waits in `restore/next` go on.
-    pub(crate) fn resume(&self, instance: &Instance) {
+    /// Lets a runtime that waits in `restore/next` go on, with variables that no snapshot may hold.
+    pub(crate) fn resume(&self, instance: &Instance, environment: &[(String, String)]) {
         // Told before the guest can run, so that its hooks count from here.
         let _ = self.tell.send(Turn::Resumed(Instant::now()));
         instance.thaw();
-        if !self.api.resume(&[]) {
+        if !self.api.resume(environment) {
             tracing::warn!("nobody waits in restore/next");
         }
     }

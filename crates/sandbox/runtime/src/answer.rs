@@ -1,24 +1,27 @@
 //! The answers of the Runtime API, as bytes.
 
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::event::Event;
 use crate::head::Persistence;
 
 /// An answer without a connection yet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Answer {
-    status: &'static str,
-    content_type: &'static str,
-    headers: Vec<(&'static str, String)>,
+    status: Cow<'static, str>,
+    content_type: Cow<'static, str>,
+    headers: Vec<(Cow<'static, str>, String)>,
     body: Vec<u8>,
 }
 
 impl Answer {
     fn json(status: &'static str, body: Vec<u8>) -> Self {
         Self {
-            status,
-            content_type: "application/json",
+            status: status.into(),
+            content_type: "application/json".into(),
             headers: Vec::new(),
             body,
         }
@@ -31,8 +34,8 @@ impl Answer {
 
     fn text(status: &'static str, body: &str) -> Self {
         Self {
-            status,
-            content_type: "text/plain; charset=utf-8",
+            status: status.into(),
+            content_type: "text/plain; charset=utf-8".into(),
             headers: Vec::new(),
             body: body.as_bytes().to_vec(),
         }
@@ -66,7 +69,7 @@ impl Answer {
 
     pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
         let mut answer = Self::text("405 Method Not Allowed", "");
-        answer.headers.push(("Allow", allowed.to_owned()));
+        answer.headers.push(("Allow".into(), allowed.to_owned()));
         answer
     }
 
@@ -109,10 +112,13 @@ impl Answer {
     pub(crate) fn event(event: Event) -> Self {
         let head = event.head;
         let mut headers = vec![
-            ("Lambda-Runtime-Aws-Request-Id", head.request_id),
-            ("Lambda-Runtime-Deadline-Ms", head.deadline_ms.to_string()),
+            ("Lambda-Runtime-Aws-Request-Id".into(), head.request_id),
             (
-                "Lambda-Runtime-Invoked-Function-Arn",
+                "Lambda-Runtime-Deadline-Ms".into(),
+                head.deadline_ms.to_string(),
+            ),
+            (
+                "Lambda-Runtime-Invoked-Function-Arn".into(),
                 head.invoked_function_arn,
             ),
         ];
@@ -129,11 +135,11 @@ impl Answer {
         headers.extend(
             optional
                 .into_iter()
-                .filter_map(|(name, value)| Some((name, value?))),
+                .filter_map(|(name, value)| Some((Cow::Borrowed(name), value?))),
         );
         Self {
-            status: "200 OK",
-            content_type: "application/json",
+            status: "200 OK".into(),
+            content_type: "application/json".into(),
             headers,
             body: event.payload,
         }

@@ -1,11 +1,13 @@
 //! Reading of a request body, whole or chunked, kept up to a limit and thrown
 //! away beyond it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::head::{Framing, Malformed, text};
 use crate::limits::{MAX_CHUNK_LINE, MAX_HEADERS};
 
 /// Where in the body the next byte belongs.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Place {
     /// In data of which this many bytes are missing, without chunks.
     Plain(u64),
@@ -21,7 +23,7 @@ enum Place {
 }
 
 /// What came after the last chunk (only streamed responses use it).
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Trailers {
     /// `Lambda-Runtime-Function-Error-Type`.
     pub(crate) error_type: Option<String>,
@@ -30,7 +32,7 @@ pub(crate) struct Trailers {
 }
 
 /// A body on its way in.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Body {
     place: Place,
     keep: u64,

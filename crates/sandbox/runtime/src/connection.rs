@@ -1,16 +1,18 @@
 //! One HTTP/1.1 connection: cuts its bytes into requests, queues the answers.
 
+use serde::{Deserialize, Serialize};
+
 use crate::answer::Answer;
 use crate::body::{Body, Progress, Trailers};
 use crate::head::{self, Framing, Head, Persistence};
 use crate::limits::Limits;
 
 /// Names a connection of one [`crate::Runtime`]; never used twice.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ConnectionId(pub(crate) u64);
 
 /// What is expected next from the guest.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 enum Phase {
     Head,
     Body(Body),
@@ -46,7 +48,7 @@ pub(crate) enum Size {
     TooLarge,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Connection {
     phase: Phase,
     persistence: Persistence,
@@ -165,6 +167,16 @@ impl Connection {
     /// The guest will send no more: what is not answered by now will not be.
     pub(crate) fn end_of_input(&mut self) {
         self.phase = Phase::Closing;
+    }
+
+    /// Whether it holds no more than a connection may.
+    pub(crate) fn is_within(&self, limits: &Limits) -> bool {
+        let body = match &self.phase {
+            Phase::Body(body) => body.data.len() as u64,
+            _ => 0,
+        };
+        self.input.len() <= limits.head_bytes.max(limits.pipelined_bytes)
+            && body <= limits.body_bytes
     }
 
     pub(crate) fn is_finished(&self) -> bool {

@@ -1,9 +1,10 @@
 //! What goes in (an event for the function) and what comes out.
 
 use proto_sandbox::{EventHead, FromSandbox, Outcome};
+use serde::{Deserialize, Serialize};
 
 /// One event for the function.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Event {
     /// Becomes the response headers of `/next`.
     pub head: EventHead,

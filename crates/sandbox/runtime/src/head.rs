@@ -1,5 +1,7 @@
 //! Parsing of a request line and its headers, down to what the routes need.
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits::MAX_HEADERS;
 
 /// How the length of a request body is given.
@@ -12,7 +14,7 @@ pub(crate) enum Framing {
 }
 
 /// What happens to the connection after the answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Persistence {
     KeepAlive,
     Close,

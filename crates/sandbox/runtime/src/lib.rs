@@ -23,9 +23,11 @@ mod head;
 mod limits;
 mod route;
 mod runtime;
+mod saved;
 mod state;
 
 pub use connection::ConnectionId;
 pub use event::{Event, RuntimeEvent};
 pub use limits::Limits;
 pub use runtime::{Busy, Runtime};
+pub use saved::{Inconsistent, Saved};

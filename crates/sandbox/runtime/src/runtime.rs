@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use proto_sandbox::{Initialization, Outcome};
+use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::connection::{Connection, ConnectionId, Received, Size, Step};
@@ -19,24 +20,26 @@ use crate::state::{Invocation, State};
 pub struct Busy;
 
 /// The Runtime API as one guest sees it.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Runtime {
-    limits: Limits,
+    #[serde(skip)]
+    pub(crate) limits: Limits,
     initialization: Initialization,
-    state: State,
-    connections: BTreeMap<ConnectionId, Connection>,
-    requests: BTreeMap<ConnectionId, Request>,
-    next_id: u64,
+    pub(crate) state: State,
+    pub(crate) connections: BTreeMap<ConnectionId, Connection>,
+    pub(crate) requests: BTreeMap<ConnectionId, Request>,
+    pub(crate) next_id: u64,
     /// Connections that wait in `/next`, the longest waiting first.
-    parked: VecDeque<ConnectionId>,
+    pub(crate) parked: VecDeque<ConnectionId>,
     /// An event that nobody has asked for yet.
     pending: Option<Event>,
-    events: VecDeque<RuntimeEvent>,
+    #[serde(skip)]
+    pub(crate) events: VecDeque<RuntimeEvent>,
 }
 
 /// What to do when the body of a request is complete.
-#[derive(Debug)]
-enum Request {
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) enum Request {
     /// Answer this, whatever the body was.
     Refused(Answer),
     Ping,

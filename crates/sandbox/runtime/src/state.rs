@@ -12,12 +12,13 @@
 //! A snapshot taken in RestoreReady goes on with `resume` in every clone.
 
 use proto_sandbox::EventHead;
+use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::connection::ConnectionId;
 
 /// The two names under which an invocation is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Invocation {
     pub(crate) request_id: String,
     invocation_id: String,
@@ -32,7 +33,7 @@ impl From<&EventHead> for Invocation {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum State {
     /// The process runs, `/next` was not asked for yet.
     Started,

@@ -1,7 +1,7 @@
 //! Every route of the Runtime API with its answers and refusals.
 
 use proto_sandbox::{EventHead, Initialization, Outcome};
-use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent};
+use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent, Saved};
 
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -502,4 +502,88 @@ fn who_hangs_up_in_restore_next_may_ask_again() {
     send(&mut runtime, id, RESTORE_NEXT);
     assert_eq!(events(&mut runtime).pop(), Some(RuntimeEvent::RestorePoint));
     assert!(runtime.resume(&[]));
+}
+
+/// What a clone has of the Runtime API of its original.
+fn clone_of(runtime: &Runtime) -> Runtime {
+    let text = serde_json::to_string(&runtime.save().unwrap()).unwrap();
+    let saved: Saved = serde_json::from_str(&text).unwrap();
+    saved.load(small()).unwrap()
+}
+
+#[test]
+fn clones_go_on_from_where_their_original_was_saved() {
+    let mut original = Runtime::new(small(), Initialization::SnapStart);
+    let id = original.open().unwrap();
+    send(&mut original, id, RESTORE_NEXT);
+    assert!(original.save().is_none(), "something is left to tell");
+    events(&mut original);
+    for number in 0..3 {
+        let mut clone = clone_of(&original);
+        assert_eq!(clone.connections().collect::<Vec<_>>(), [id]);
+        assert!(clone.resume(&[]));
+        assert!(answer(&mut clone, id).starts_with("HTTP/1.1 200 OK"));
+        send(&mut clone, id, NEXT);
+        let request = format!("r{number}");
+        clone.deliver(event(&request)).unwrap();
+        assert!(answer(&mut clone, id).contains(&format!("Request-Id: {request}\r\n")));
+        // And parked in its next request, it is saved again.
+        send(
+            &mut clone,
+            id,
+            &post(&format!("invocation/{request}/response"), "", "{}"),
+        );
+        send(&mut clone, id, NEXT);
+        events(&mut clone);
+        let mut again = clone_of(&clone);
+        again.deliver(event("later")).unwrap();
+        assert!(answer(&mut again, id).contains("Request-Id: later\r\n"));
+    }
+    // The original is untouched by all that.
+    assert!(original.resume(&[]));
+}
+
+#[test]
+fn a_request_that_was_half_sent_is_completed_in_the_clone() {
+    let (runtime, id) = running();
+    let mut runtime = runtime;
+    let whole = post("invocation/r1/response", "", "{\"answer\":1}");
+    let (first, rest) = whole.split_at(whole.len() - 5);
+    send(&mut runtime, id, first);
+    let mut clone = clone_of(&runtime);
+    assert!(send(&mut clone, id, rest).starts_with("HTTP/1.1 202"));
+    assert!(matches!(
+        events(&mut clone).as_slice(),
+        [RuntimeEvent::Response { payload, .. }] if payload == b"{\"answer\":1}"
+    ));
+}
+
+#[test]
+fn what_cannot_have_been_saved_is_not_loaded() {
+    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let id = runtime.open().unwrap();
+    send(&mut runtime, id, RESTORE_NEXT);
+    events(&mut runtime);
+    let good = serde_json::to_value(runtime.save().unwrap()).unwrap();
+    let load = |value: serde_json::Value| {
+        serde_json::from_value::<Saved>(value).map(|saved| saved.load(small()).is_ok())
+    };
+    assert!(load(good.clone()).unwrap());
+    for (pointer, value) in [
+        ("/next_id", serde_json::json!(0)),
+        ("/parked", serde_json::json!([7])),
+        ("/parked", serde_json::json!([0, 0])),
+        ("/state", serde_json::json!({ "RestoreReady": 7 })),
+        ("/connections/0/input", serde_json::json!(vec![65; 2000])),
+        ("/requests", serde_json::json!({ "7": "Ping" })),
+    ] {
+        let mut bad = good.clone();
+        *bad.pointer_mut(pointer).unwrap() = value;
+        assert!(!load(bad).unwrap(), "{pointer}");
+    }
+    let mut many = good;
+    let one = many["connections"]["0"].clone();
+    many["connections"] = serde_json::json!({ "0": one, "1": one, "2": one });
+    many["next_id"] = serde_json::json!(3);
+    assert!(!load(many).unwrap());
 }

@@ -83,7 +83,7 @@ impl Link for ScriptedLink {
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
         match head {
             ToSandbox::Event(head) => drop(self.events.send((head, payload))),
-            ToSandbox::Resume => self.resume.notify_one(),
+            ToSandbox::Resume { .. } => self.resume.notify_one(),
             _ => {}
         }
         Box::pin(async { Ok(()) })
