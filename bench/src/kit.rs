@@ -11,6 +11,9 @@ use tempfile::TempDir;
 /// The guest program, as the build made it.
 const GUEST: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guest"));
 
+/// The environment of every guest: what the caller's own holds (certificates to load, for one) would be measured too.
+const ENVIRONMENT: [(&str, &str); 2] = [("PATH", "/usr/bin:/bin"), ("HOME", "/root")];
+
 /// Where the directory is in a sandbox.
 const INSIDE: &str = "/bench";
 
@@ -47,13 +50,17 @@ impl Kit {
         };
         let outside = at(self.path());
         let mut native = Command::new(&outside[0]);
-        native.args(&outside[1..]);
+        native.args(&outside[1..]).env_clear().envs(ENVIRONMENT);
         let mut sandbox = Command::new("/proc/self/exe");
         sandbox
+            .env_clear()
+            .envs(ENVIRONMENT)
             .args(["run", "--rootfs", "host", "--mount"])
-            .arg(format!("{}:{INSIDE}:ro", self.path().display()))
-            .arg("--")
-            .args(at(Path::new(INSIDE)));
+            .arg(format!("{}:{INSIDE}:ro", self.path().display()));
+        for (name, _) in ENVIRONMENT {
+            sandbox.args(["--env", name]);
+        }
+        sandbox.arg("--").args(at(Path::new(INSIDE)));
         (native, sandbox)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 
 use host_sys::process::{Pid, has_changed};
@@ -73,28 +73,39 @@ pub(crate) fn start() -> io::Result<()> {
     started.map_err(io::Error::from_raw_os_error)
 }
 
-fn ask<T>(job: impl FnOnce(SyncSender<io::Result<T>>) -> Job) -> io::Result<T> {
+/// What the keeper will say.
+#[derive(Debug)]
+pub(crate) struct Answer<T>(Receiver<io::Result<T>>);
+
+impl<T> Answer<T> {
+    /// Waits for it.
+    pub(crate) fn wait(self) -> io::Result<T> {
+        self.0
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::from_raw_os_error(libc::ESRCH)))
+    }
+}
+
+fn ask<T>(job: impl FnOnce(SyncSender<io::Result<T>>) -> Job) -> Answer<T> {
     let (reply, answer) = sync_channel(1);
     QUEUE.lock().push_back(job(reply));
     bell::ring_keeper();
-    answer
-        .recv()
-        .unwrap_or_else(|_| Err(io::Error::from_raw_os_error(libc::ESRCH)))
+    Answer(answer)
 }
 
 /// Makes the first stub of a platform.
 pub(crate) fn make_template(arena: Arc<Arena>) -> io::Result<Template> {
-    ask(|reply| Job::Template { arena, reply })
+    ask(|reply| Job::Template { arena, reply }).wait()
 }
 
 /// Forks a stub; its commands will be in `slot`.
-pub(crate) fn fork(from: Family, slot: u32) -> io::Result<Born> {
+pub(crate) fn fork(from: Family, slot: u32) -> Answer<Born> {
     ask(|reply| Job::Fork { from, slot, reply })
 }
 
 /// Makes another guest thread in a stub.
 pub(crate) fn new_thread(of: Family) -> io::Result<Parked> {
-    ask(|reply| Job::Thread { of, reply })
+    ask(|reply| Job::Thread { of, reply }).wait()
 }
 
 /// Reaps a stub that was sent `SIGKILL` and all of whose guest threads were reaped or never traced.

@@ -53,8 +53,6 @@ impl Mapper {
         slot: u32,
         inherit: Option<&Mapper>,
     ) -> Mapper {
-        // Asked for the first time while the platform is made, when the host may still be asked.
-        receivers_see_the_end();
         let files = inherit.map_or_else(
             || vec![None; FILE_FDS as usize],
             |other| other.files.clone(),
@@ -208,7 +206,9 @@ impl Mapper {
 
 const ENDED: i16 = libc::POLLHUP | libc::POLLNVAL | libc::POLLERR;
 
-fn receivers_see_the_end() -> bool {
+/// Whether a receiver learns of the last thread's end. Asked for the first time while the platform is made, when the
+/// host may still be asked for its version.
+pub(crate) fn receivers_see_the_end() -> bool {
     static SEE: OnceLock<bool> = OnceLock::new();
     *SEE.get_or_init(|| host_sys::process::kernel_version() >= (6, 11))
 }

@@ -10,9 +10,10 @@ use crate::arena::Arena;
 use crate::family::Family;
 use crate::keeper::{self, Grave};
 use crate::layout::{GUEST_END, GUEST_START};
+use crate::mapper;
 use crate::space::StubSpace;
 use crate::spawn::Template;
-use crate::stub::{Stub, refused};
+use crate::stub::{Stub, Unborn, refused};
 
 /// What every address space of a platform refers to.
 #[derive(Debug)]
@@ -20,25 +21,26 @@ pub(crate) struct Shared {
     pub(crate) arena: Arc<Arena>,
     pub(crate) template: Template,
     pub(crate) proc: ProcDir,
-    /// A stub forked ahead of time.
-    spare: Mutex<Option<Arc<Stub>>>,
+    /// A stub that is forked ahead of time.
+    spare: Mutex<Option<Unborn>>,
 }
 
 impl Shared {
-    fn fork_template(&self) -> Result<Arc<Stub>, PlatformError> {
-        Stub::fork(
-            &self.arena,
-            Family {
-                spawner: self.template.pid,
-                mapper: None,
-            },
-            None,
-        )
+    fn begin_stub(&self) -> Result<Unborn, PlatformError> {
+        let template = Family {
+            spawner: self.template.pid,
+            mapper: None,
+        };
+        Unborn::begin(&self.arena, template)
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
+        // A stub that was born is killed by being dropped.
+        if let Some(spare) = self.spare.lock().take() {
+            drop(spare.finish(None));
+        }
         let _ = self.template.pidfd.kill();
         keeper::bury(Grave::new(
             Family {
@@ -76,6 +78,7 @@ impl ProcessPlatform {
     /// As [`new`](ProcessPlatform::new).
     pub fn with_proc(proc: ProcDir) -> Result<ProcessPlatform, PlatformError> {
         keeper::start().map_err(refused("start the keeper"))?;
+        mapper::receivers_see_the_end();
         let arena = Arena::new()
             .map(Arc::new)
             .map_err(refused("map the command pages"))?;
@@ -92,14 +95,14 @@ impl ProcessPlatform {
         Ok(platform)
     }
 
-    /// Forks a stub ahead of the next [`Platform::new_address_space`], unless one is there.
+    /// Begins to fork a stub for the next [`Platform::new_address_space`], unless one is there. Returns before it is done.
     ///
     /// # Errors
-    /// When the host refuses another one.
+    /// When there are too many; what the host has against it shows with the address space.
     pub fn prepare(&self) -> Result<(), PlatformError> {
-        if self.shared.spare.lock().is_none() {
-            let stub = self.shared.fork_template()?;
-            *self.shared.spare.lock() = Some(stub);
+        let mut spare = self.shared.spare.lock();
+        if spare.is_none() {
+            *spare = Some(self.shared.begin_stub()?);
         }
         Ok(())
     }
@@ -122,7 +125,8 @@ impl Platform for ProcessPlatform {
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
         let spare = self.shared.spare.lock().take();
-        let stub = spare.map_or_else(|| self.shared.fork_template(), Ok)?;
+        let unborn = spare.map_or_else(|| self.shared.begin_stub(), Ok)?;
+        let stub: Arc<Stub> = unborn.finish(None)?;
         Ok(Arc::new(StubSpace::new(stub, self.shared.clone())))
     }
 }

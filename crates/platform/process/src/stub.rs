@@ -10,7 +10,7 @@ use platform_api::PlatformError;
 
 use crate::arena::Arena;
 use crate::family::Family;
-use crate::keeper::{self, Grave};
+use crate::keeper::{self, Answer, Grave};
 use crate::mapper::Mapper;
 use crate::spawn::{Born, Parked};
 
@@ -36,15 +36,33 @@ pub(crate) fn refused(what: &'static str) -> impl Fn(io::Error) -> PlatformError
     }
 }
 
-impl Stub {
-    /// Forks the template or another stub. `inherit` is the mapper of the forked one, whose open files the new stub has too.
-    pub(crate) fn fork(
-        arena: &Arc<Arena>,
-        from: Family,
-        inherit: Option<&Mapper>,
-    ) -> Result<Arc<Stub>, PlatformError> {
+/// A stub that the keeper is making. Whoever began it must see it through: left alone it lives until the process ends.
+#[derive(Debug)]
+pub(crate) struct Unborn {
+    arena: Arc<Arena>,
+    slot: u32,
+    answer: Answer<Born>,
+}
+
+impl Unborn {
+    /// Begins to fork the template or another stub.
+    pub(crate) fn begin(arena: &Arc<Arena>, from: Family) -> Result<Unborn, PlatformError> {
         let slot = arena.take().map_err(refused("take a slot for a stub"))?;
-        let born: Born = keeper::fork(from, slot).map_err(|error| {
+        Ok(Unborn {
+            arena: arena.clone(),
+            slot,
+            answer: keeper::fork(from, slot),
+        })
+    }
+
+    /// Waits for it. `inherit` is the mapper of the forked one, whose open files the new stub has too.
+    pub(crate) fn finish(self, inherit: Option<&Mapper>) -> Result<Arc<Stub>, PlatformError> {
+        let Unborn {
+            arena,
+            slot,
+            answer,
+        } = self;
+        let born = answer.wait().map_err(|error| {
             arena.give_back(slot);
             refused("fork a stub")(error)
         })?;
@@ -55,7 +73,6 @@ impl Stub {
                 spawner: born.pid,
                 mapper: Some(born.mapper),
             },
-            arena: arena.clone(),
             slot,
             mapper: Mutex::new(Mapper::new(
                 born.mapper,
@@ -64,9 +81,21 @@ impl Stub {
                 slot,
                 inherit,
             )),
+            arena,
             parked: Mutex::new(Some(born.parked)),
             killed: AtomicBool::new(false),
         }))
+    }
+}
+
+impl Stub {
+    /// Forks the template or another stub. `inherit` is the mapper of the forked one, whose open files the new stub has too.
+    pub(crate) fn fork(
+        arena: &Arc<Arena>,
+        from: Family,
+        inherit: Option<&Mapper>,
+    ) -> Result<Arc<Stub>, PlatformError> {
+        Unborn::begin(arena, from)?.finish(inherit)
     }
 
     /// The threads that the keeper needs to fork this stub.
