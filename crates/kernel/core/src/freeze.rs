@@ -5,7 +5,7 @@
 //! the flag before it goes on. Sleeping tasks are left asleep, so freezing an
 //! idle instance touches nobody.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -15,6 +15,8 @@ use parking_lot::{Condvar, Mutex};
 pub struct Freezer {
     wanted: AtomicBool,
     running: AtomicUsize,
+    asked: AtomicU64,
+    answers: AtomicUsize,
     lock: Mutex<()>,
     stopped: Condvar,
     thawed: Condvar,
@@ -31,8 +33,13 @@ pub struct NotFrozen {
 impl Freezer {
     /// A task is about to run; waits while frozen.
     pub fn enter(&self) {
-        self.running.fetch_add(1, Ordering::SeqCst);
+        self.count_in();
         self.checkpoint();
+    }
+
+    /// As [`enter`](Freezer::enter), for a task that passes a checkpoint of its own next.
+    pub fn count_in(&self) {
+        self.running.fetch_add(1, Ordering::SeqCst);
     }
 
     /// A task stops running (sleeps or ends).
@@ -45,11 +52,26 @@ impl Freezer {
 
     /// A running task passes here: it waits if a freeze is wanted.
     pub fn checkpoint(&self) {
+        self.checkpoint_with(&mut |_| {});
+    }
+
+    /// As [`checkpoint`](Freezer::checkpoint); whenever a frozen kernel asks its tasks where they stand,
+    /// `answer` is called with the number of the question.
+    pub fn checkpoint_with(&self, answer: &mut dyn FnMut(u64)) {
         while self.wanted() {
             self.leave();
+            let mut seen = 0;
             let mut guard = self.lock.lock();
             while self.wanted() {
-                self.thawed.wait(&mut guard);
+                let asked = self.asked.load(Ordering::SeqCst);
+                if asked == seen {
+                    self.thawed.wait(&mut guard);
+                    continue;
+                }
+                seen = asked;
+                drop(guard);
+                answer(asked);
+                guard = self.lock.lock();
             }
             drop(guard);
             self.running.fetch_add(1, Ordering::SeqCst);
@@ -84,6 +106,45 @@ impl Freezer {
             }
         }
         Ok(())
+    }
+
+    /// Asks all tasks of a frozen kernel where they stand and waits for `expected` answers; `kick` wakes
+    /// those that sleep in a call. Gives the number of the question.
+    ///
+    /// # Errors
+    /// When answers are missing after `limit`.
+    pub fn ask(
+        &self,
+        expected: usize,
+        limit: Duration,
+        kick: impl FnOnce(),
+    ) -> Result<u64, NotFrozen> {
+        let deadline = Instant::now() + limit;
+        let number = {
+            let _guard = self.lock.lock();
+            self.answers.store(0, Ordering::SeqCst);
+            let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+            self.thawed.notify_all();
+            number
+        };
+        kick();
+        let mut guard = self.lock.lock();
+        loop {
+            let missing = expected.saturating_sub(self.answers.load(Ordering::SeqCst));
+            if missing == 0 {
+                return Ok(number);
+            }
+            if self.stopped.wait_until(&mut guard, deadline).timed_out() {
+                return Err(NotFrozen { running: missing });
+            }
+        }
+    }
+
+    /// A task has said where it stands.
+    pub fn answered(&self) {
+        let _guard = self.lock.lock();
+        self.answers.fetch_add(1, Ordering::SeqCst);
+        self.stopped.notify_all();
     }
 
     /// Lets everything run again.

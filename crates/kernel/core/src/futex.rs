@@ -53,6 +53,17 @@ impl FutexWaiter {
         self.woken.load(Ordering::Acquire)
     }
 
+    /// Stands for a wait that was over when it was saved: its call has only to return.
+    #[must_use]
+    pub fn finished(parker: &Arc<Parker>) -> Arc<FutexWaiter> {
+        Arc::new(FutexWaiter {
+            key: Mutex::new(FutexKey::Private { mm: 0, addr: 0 }),
+            bitset: 0,
+            woken: AtomicBool::new(true),
+            parker: Arc::clone(parker),
+        })
+    }
+
     fn wake(&self) {
         self.woken.store(true, Ordering::Release);
         self.parker.unpark();

@@ -87,6 +87,11 @@ impl Jobs {
         }
     }
 
+    /// Whether any session has a terminal.
+    pub(crate) fn any_terminal(&self) -> bool {
+        !self.terminals.lock().is_empty()
+    }
+
     /// The controlling terminal of a session.
     pub(crate) fn terminal_of(&self, session: i32) -> Option<Arc<Terminal>> {
         self.terminals.lock().get(&session).cloned()

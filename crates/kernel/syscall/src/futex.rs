@@ -148,7 +148,8 @@ fn wait(sys: &mut Sys<'_>, args: Args, bitset: u32, kind: Timeout) -> SysResult 
     let mm = sys.mm();
     let (addr, expected) = (args.u64(0), args.u32(2));
     let key = key_of(&mm, addr, args.u32(1) & PRIVATE != 0)?;
-    if args.u64(3) != 0 {
+    // A call that is made again after a restore keeps its deadline.
+    if args.u64(3) != 0 && sys.restart.deadline.is_none() {
         let limit = clock::read_timespec(&mm, args.u64(3))?;
         let realtime = args.u32(1) & CLOCK_REALTIME != 0;
         let deadline = match kind {

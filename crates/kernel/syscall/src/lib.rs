@@ -41,6 +41,7 @@ mod poll;
 mod run;
 mod rw;
 mod sigcalls;
+pub mod snapshot;
 mod sockaddr;
 mod socket_io;
 mod sockets;

@@ -43,6 +43,15 @@ impl Target {
     }
 }
 
+/// The file of a process that was saved.
+pub(crate) fn restored(system: &Arc<System>, process: &Arc<Process>) -> Arc<PidFd> {
+    let target = Target {
+        system: Arc::downgrade(system),
+        process: Arc::clone(process),
+    };
+    PidFd::new(Arc::new(target), u64::from(process.pid().cast_unsigned()))
+}
+
 impl Exit for Target {
     fn pid(&self) -> Option<i32> {
         self.with_links(|links| links.map(|l| l.process.pid()))

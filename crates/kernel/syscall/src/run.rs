@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use kernel_core::signal::{Signal, SignalSet, siginfo};
-use kernel_core::task::{Blocked, ExitStatus, OnSignal, Restart, Task, TimedCall};
+use kernel_core::task::saved::SavedCall;
+use kernel_core::task::{Blocked, ExitStatus, OnSignal, Restart, Standstill, Task, TimedCall};
 use platform_api::{Context, Event, Fault, FaultKind, Syscall};
 
 use crate::call::{Args, Stop, Sys};
@@ -23,6 +24,16 @@ use crate::{System, clock, current, exit, strace, table};
 /// # Errors
 /// When the host refuses a thread.
 pub fn spawn(system: Arc<System>, task: Arc<Task>, cpu: Box<dyn Context>) -> std::io::Result<()> {
+    spawn_in(system, task, cpu, None)
+}
+
+/// As [`spawn`], for a task that slept in a call when it was saved: the call is made again first.
+pub(crate) fn spawn_in(
+    system: Arc<System>,
+    task: Arc<Task>,
+    cpu: Box<dyn Context>,
+    call: Option<(Syscall, Restart)>,
+) -> std::io::Result<()> {
     task.set_interrupter(cpu.interrupter());
     let name = format!("task-{}", task.tid());
     let runner = Runner {
@@ -30,6 +41,8 @@ pub fn spawn(system: Arc<System>, task: Arc<Task>, cpu: Box<dyn Context>) -> std
         task,
         cpu,
         meter: CpuMeter::default(),
+        call,
+        answered: 0,
     };
     std::thread::Builder::new()
         .name(name)
@@ -51,14 +64,24 @@ pub(crate) struct Runner {
     pub(crate) task: Arc<Task>,
     pub(crate) cpu: Box<dyn Context>,
     meter: CpuMeter,
+    /// The call it sleeps in, for snapshots; at start the call to make again.
+    call: Option<(Syscall, Restart)>,
+    /// The last question of the freezer that was answered.
+    answered: u64,
 }
 
 impl Runner {
     fn run(mut self) {
         self.system.objects.jobs.bind(&self.system);
         current::enter(&self.task);
-        self.system.kernel.freezer.enter();
-        while self.step() == Flow::Continue {}
+        self.rejoin();
+        let mut flow = match self.call.take() {
+            Some((call, restart)) => self.call(call, restart),
+            None => self.after_call(),
+        };
+        while flow == Flow::Continue {
+            flow = self.step();
+        }
         exit::leave(&self.system, &self.task);
         let Runner {
             system, task, cpu, ..
@@ -68,6 +91,35 @@ impl Runner {
         current::leave();
         exit::finish(&system, task);
         system.kernel.freezer.leave();
+    }
+
+    /// Counts as running again, unless the kernel is frozen: then it waits.
+    fn rejoin(&mut self) {
+        self.system.kernel.freezer.count_in();
+        self.checkpoint();
+    }
+
+    fn checkpoint(&mut self) {
+        if self.system.kernel.freezer.wanted() {
+            let system = Arc::clone(&self.system);
+            let mut answer = |number| self.stand_still(number);
+            system.kernel.freezer.checkpoint_with(&mut answer);
+        }
+    }
+
+    /// Says where the task stands, once for each time it is asked.
+    fn stand_still(&mut self, number: u64) {
+        if self.answered == number {
+            return;
+        }
+        self.answered = number;
+        let cpu = self.cpu.state().ok().cloned();
+        let saved = |(call, restart): &(Syscall, Restart)| {
+            SavedCall::new(call.nr, call.args, call.ip, restart)
+        };
+        let call = self.call.as_ref().map(saved);
+        *self.task.standstill.lock() = Some((number, Standstill { cpu, call }));
+        self.system.kernel.freezer.answered();
     }
 
     fn step(&mut self) -> Flow {
@@ -95,7 +147,7 @@ impl Runner {
     /// Deals with everything that wants attention: freeze, exit, stop, signals.
     pub(crate) fn work(&mut self, mut interrupted: Option<Interrupted>) -> Flow {
         loop {
-            self.system.kernel.freezer.checkpoint();
+            self.checkpoint();
             if self.task.process().exiting().is_some() {
                 return Flow::Exit;
             }
@@ -114,8 +166,11 @@ impl Runner {
     }
 
     fn syscall(&mut self, call: Syscall) -> Flow {
+        self.call(call, Restart::default())
+    }
+
+    fn call(&mut self, call: Syscall, mut restart: Restart) -> Flow {
         let entry = table::lookup(call.nr);
-        let mut restart = Restart::default();
         loop {
             self.task.parker.clear();
             let result = match entry {
@@ -180,21 +235,27 @@ impl Runner {
 
     /// Sleeps in a blocked call until there is reason to run its handler again.
     fn sleep(&mut self, call: &Syscall, restart: &mut Restart, blocked: Blocked) -> Slept {
+        self.call = Some((*call, restart.clone()));
+        let slept = self.sleep_in_call(call, restart, blocked);
+        self.call = None;
+        slept
+    }
+
+    fn sleep_in_call(&mut self, call: &Syscall, restart: &mut Restart, blocked: Blocked) -> Slept {
         let deadline = restart.deadline.map(|d| self.system.host_instant(d));
         *self.task.blocked_call.lock() = Some(TimedCall {
             nr: call.nr,
             args: call.args,
             deadline: restart.deadline,
         });
-        let freezer = &self.system.kernel.freezer;
         // Signals do not end some waits; death ends all.
         let deaf = blocked.on_signal == OnSignal::Uninterruptible
             && self.task.process().exiting().is_none();
         if deaf || !self.task.parker.has_attention() {
-            freezer.leave();
+            self.system.kernel.freezer.leave();
             self.meter.sleep(&self.task);
             self.task.parker.park(deadline);
-            freezer.enter();
+            self.rejoin();
             self.meter.wake();
         }
         drop(blocked.registrations);
@@ -227,7 +288,11 @@ impl Runner {
     /// Like `work`, but leaves `interrupted` in place when no handler took it.
     fn work_in_call(&mut self, interrupted: &mut Option<Interrupted>) -> Flow {
         loop {
-            self.system.kernel.freezer.checkpoint();
+            if interrupted.is_none() {
+                // A handler's frame took the call over: what stands now is code of the guest.
+                self.call = None;
+            }
+            self.checkpoint();
             if self.task.process().exiting().is_some() || self.task.leaving() {
                 return Flow::Exit;
             }
@@ -262,11 +327,11 @@ impl Runner {
     }
 
     /// Parks while the process is stopped by job control; true if it was.
-    fn wait_while_stopped(&self) -> bool {
-        let kernel = &self.system.kernel;
+    fn wait_while_stopped(&mut self) -> bool {
+        let (system, task) = (Arc::clone(&self.system), Arc::clone(&self.task));
         let stopped = || {
-            let tree = kernel.tree.lock();
-            let links = tree.links(self.task.pid());
+            let tree = system.kernel.tree.lock();
+            let links = tree.links(task.pid());
             links.is_some_and(|l| matches!(l.stop, kernel_core::task::StopState::Stopped { .. }))
         };
         if !stopped() {
@@ -274,9 +339,9 @@ impl Runner {
         }
         self.task.stopped.store(true, Ordering::SeqCst);
         while stopped() && self.task.process().exiting().is_none() {
-            kernel.freezer.leave();
+            system.kernel.freezer.leave();
             self.task.parker.park(None);
-            kernel.freezer.enter();
+            self.rejoin();
             self.task.parker.take_attention();
         }
         self.task.stopped.store(false, Ordering::SeqCst);

@@ -58,7 +58,18 @@ impl System {
     /// A system without tasks over a file tree.
     #[must_use]
     pub fn new(kernel: Kernel, mounts: Arc<MountTable>, tracer: Option<Tracer>) -> System {
-        let clocks = Arc::new(Clocks::new(Duration::ZERO));
+        System::at(kernel, mounts, tracer, Duration::ZERO)
+    }
+
+    /// The same for a sandbox whose monotonic clock has come so far: a restored one goes on where it was.
+    #[must_use]
+    pub fn at(
+        kernel: Kernel,
+        mounts: Arc<MountTable>,
+        tracer: Option<Tracer>,
+        monotonic: Duration,
+    ) -> System {
+        let clocks = Arc::new(Clocks::new(monotonic));
         let vdso = clocks.vdso().map(|pages| VdsoPages {
             memory: Arc::clone(&pages.file),
             data_len: pages.data_len,

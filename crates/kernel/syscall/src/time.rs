@@ -29,7 +29,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
 ];
 
 /// Whose time a clock id means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClockKind {
     /// A clock of the sandbox.
     Guest(GuestClock),

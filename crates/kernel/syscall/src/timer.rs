@@ -23,7 +23,9 @@ const MAX_TIMERS: usize = 65_536;
 const MAX_OVERRUN: u64 = i32::MAX as u64;
 
 /// Which timer of a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord,
+)]
 pub(crate) enum TimerId {
     /// setitimer(2)'s `ITIMER_REAL`, `VIRTUAL`, `PROF`.
     Interval(u32),
@@ -32,7 +34,7 @@ pub(crate) enum TimerId {
 }
 
 /// Who hears of an expiry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// `SIGEV_NONE`.
     Nobody,
@@ -229,11 +231,53 @@ fn processors() -> u64 {
     std::thread::available_parallelism().map_or(1, |n| n.get() as u64)
 }
 
+/// A timer in a snapshot. Clocks of the guest go on where they were, and so do deadlines.
+#[derive(Debug, serde::Serialize, serde::Deserialize)]
+pub(crate) struct SavedTimer {
+    pid: Pid,
+    id: TimerId,
+    clock: ClockKind,
+    target: Target,
+    deadline: u64,
+    interval: u64,
+    overrun: u64,
+}
+
 /// All timers of all processes.
 #[derive(Default)]
 pub(crate) struct ProcessTimers(Mutex<BTreeMap<(Pid, TimerId), Arc<Timer>>>);
 
 impl ProcessTimers {
+    /// All of them as plain data.
+    pub(crate) fn save(&self) -> Vec<SavedTimer> {
+        let timers = self.0.lock();
+        let one = |timer: &Arc<Timer>| {
+            let state = timer.state.lock();
+            SavedTimer {
+                pid: timer.pid,
+                id: timer.id,
+                clock: timer.clock,
+                target: timer.target,
+                deadline: state.deadline,
+                interval: state.interval,
+                overrun: state.overrun,
+            }
+        };
+        timers.values().map(one).collect()
+    }
+
+    /// Puts saved timers back and arms them.
+    pub(crate) fn load(&self, system: &Arc<System>, saved: Vec<SavedTimer>) {
+        for state in saved.into_iter().take(MAX_TIMERS) {
+            let timer = new_timer(system, state.pid, state.id, state.clock, state.target);
+            self.0
+                .lock()
+                .insert((state.pid, state.id), Arc::clone(&timer));
+            timer.set(state.deadline, state.interval);
+            timer.state.lock().overrun = state.overrun;
+        }
+    }
+
     /// A timer that exists.
     pub(crate) fn get(&self, pid: Pid, id: TimerId) -> Option<Arc<Timer>> {
         self.0.lock().get(&(pid, id)).cloned()

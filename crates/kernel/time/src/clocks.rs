@@ -13,7 +13,7 @@ use crate::rate::{FIRST_SPAN, Line, SECOND, Sample, follow, rate};
 use crate::vdso;
 
 /// Clocks that every guest has (clock_getres(2)); CPU clocks belong to tasks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum GuestClock {
     /// `CLOCK_REALTIME`, `CLOCK_REALTIME_COARSE`, `CLOCK_REALTIME_ALARM` and, without leap seconds, `CLOCK_TAI`.
     Realtime,

@@ -15,6 +15,27 @@ pub struct FsContext {
 }
 
 impl FsContext {
+    /// A view as it was saved.
+    ///
+    /// # Errors
+    /// `ENOTDIR`.
+    pub fn restored(
+        table: Arc<MountTable>,
+        root: Path,
+        cwd: Path,
+        umask: u32,
+    ) -> Result<FsContext> {
+        if !root.dentry().is_dir() || !cwd.dentry().is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        Ok(FsContext {
+            table,
+            root,
+            cwd,
+            umask: umask & 0o777,
+        })
+    }
+
     /// A view of the whole tree, standing at its root, with umask 022.
     #[must_use]
     pub fn new(table: Arc<MountTable>) -> FsContext {

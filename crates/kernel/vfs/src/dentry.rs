@@ -310,6 +310,24 @@ impl Dentry {
         }
     }
 
+    /// Forgets the names below that were looked up in vain.
+    pub(crate) fn forget_absent(&self) {
+        let mut stack = self.present_children();
+        while let Some(dentry) = stack.pop() {
+            stack.extend(dentry.present_children());
+        }
+    }
+
+    fn present_children(&self) -> Vec<Arc<Dentry>> {
+        let mut children = self.children.write();
+        children.retain(|_, child| matches!(child, Child::Present(_)));
+        let present = children.values().filter_map(|child| match child {
+            Child::Present(dentry) => Some(Arc::clone(dentry)),
+            Child::Absent => None,
+        });
+        present.collect()
+    }
+
     fn take_children(&self) -> Vec<Arc<Dentry>> {
         let children = std::mem::take(&mut *self.children.write());
         let present = children.into_values().filter_map(|child| match child {

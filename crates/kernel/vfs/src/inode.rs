@@ -341,4 +341,23 @@ pub trait FileSystem: Any + Send + Sync {
 
     /// Capacity.
     fn stat(&self) -> FsStat;
+
+    /// What a snapshot keeps of it; `None` when it is made anew with every kernel.
+    ///
+    /// # Errors
+    /// When its contents cannot be saved.
+    fn save(&self) -> std::result::Result<Option<Vec<u8>>, crate::save::Unsavable> {
+        Ok(None)
+    }
+
+    /// Puts into a fresh file system what was saved of another one mounted in the same way.
+    ///
+    /// # Errors
+    /// What does not fit.
+    fn load(&self, saved: &[u8]) -> std::result::Result<(), crate::save::LoadError> {
+        let _ = saved;
+        Err(crate::save::LoadError::Malformed(
+            "contents of a file system",
+        ))
+    }
 }

@@ -112,6 +112,13 @@ impl Mount {
     }
 }
 
+impl Mount {
+    /// Forgets which names did not exist: the file system was filled behind the walks' back.
+    pub fn forget_absent(&self) {
+        self.root.forget_absent();
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         if self.owns_tree {

@@ -43,6 +43,18 @@ impl Default for Actions {
 }
 
 impl Actions {
+    /// All of them, by signal number.
+    #[must_use]
+    pub fn all(&self) -> &[SigAction; 64] {
+        &self.0
+    }
+
+    /// As they were saved; `None` unless there are 64.
+    #[must_use]
+    pub fn restored(all: Vec<SigAction>) -> Option<Actions> {
+        all.try_into().ok().map(Actions)
+    }
+
     /// The action as `rt_sigaction` reports it.
     #[must_use]
     pub fn get(&self, signal: Signal) -> SigAction {

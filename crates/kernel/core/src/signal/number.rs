@@ -1,7 +1,10 @@
 //! Signal numbers as x86-64 Linux has them.
 
 /// A valid signal number, 1..=64.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
+#[serde(try_from = "i32", into = "i32")]
 pub struct Signal(u8);
 
 macro_rules! signals {
@@ -29,6 +32,20 @@ signals! {
     SEGV = 11, USR2 = 12, PIPE = 13, ALRM = 14, TERM = 15, STKFLT = 16, CHLD = 17, CONT = 18,
     STOP = 19, TSTP = 20, TTIN = 21, TTOU = 22, URG = 23, XCPU = 24, XFSZ = 25, VTALRM = 26,
     PROF = 27, WINCH = 28, IO = 29, PWR = 30, SYS = 31,
+}
+
+impl TryFrom<i32> for Signal {
+    type Error = &'static str;
+
+    fn try_from(number: i32) -> Result<Signal, &'static str> {
+        Signal::new(number).ok_or("no signal has this number")
+    }
+}
+
+impl From<Signal> for i32 {
+    fn from(signal: Signal) -> i32 {
+        signal.number()
+    }
 }
 
 impl Signal {

@@ -15,6 +15,22 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// All that is queued, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &SigInfo> {
+        self.queue.iter()
+    }
+
+    /// As it was saved; what is no signal is left out.
+    pub fn restored(queue: Vec<SigInfo>) -> Pending {
+        let mut pending = Pending::default();
+        for info in queue {
+            if let Some(signal) = Signal::new(info.signo) {
+                let _ = pending.push(signal, info, usize::MAX);
+            }
+        }
+        pending
+    }
+
     /// Which signals are pending.
     #[must_use]
     pub fn set(&self) -> SignalSet {

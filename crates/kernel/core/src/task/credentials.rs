@@ -3,7 +3,7 @@
 use kernel_vfs::Credentials;
 
 /// Who a process is. One set per process: POSIX semantics without libc's signal dance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[expect(missing_docs, reason = "field names are credentials(7)'s own")]
 pub struct Creds {
     pub uid: u32,

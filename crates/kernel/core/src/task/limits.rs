@@ -1,7 +1,7 @@
 //! Resource limits (getrlimit(2)).
 
 /// A soft and a hard limit; `u64::MAX` is `RLIM_INFINITY`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Rlimit {
     /// What is enforced.
     pub soft: u64,
@@ -48,7 +48,7 @@ impl Resource {
 }
 
 /// All limits of a process.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Rlimits([Rlimit; 16]);
 
 impl Default for Rlimits {

@@ -11,6 +11,7 @@ mod credentials;
 mod limits;
 mod process;
 mod restart;
+pub mod saved;
 mod thread;
 mod tree;
 
@@ -18,6 +19,7 @@ pub use credentials::Creds;
 pub use limits::{Resource, Rlimit, Rlimits};
 pub use process::{Process, ProcessSignals, TimesUsed};
 pub use restart::{Blocked, OnSignal, Restart, TimedCall};
+pub use saved::Standstill;
 pub use thread::{Task, TaskFields, TaskParts, TaskSignals, VforkDone};
 pub use tree::{ExitStatus, Links, PID_MAX, StopState, Tree};
 

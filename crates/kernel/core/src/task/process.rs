@@ -17,7 +17,7 @@ pub struct ProcessSignals {
 }
 
 /// CPU time, in nanoseconds.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct TimesUsed {
     /// In guest code.
     pub user: u64,
@@ -47,9 +47,9 @@ pub struct Process {
     /// CPU time of waited-for children.
     pub children_times: Mutex<TimesUsed>,
     /// exit_group(2) status once decided: 0 = running, else encoded status + 1.
-    exiting: AtomicU64,
+    pub(super) exiting: AtomicU64,
     /// Status of the leader thread's own exit(2), encoded + 1.
-    leader_status: AtomicU64,
+    pub(super) leader_status: AtomicU64,
     /// The thread that is in execve(2) and waits for the others to go; 0 = none.
     exec_thread: AtomicI32,
     /// `personality(2)`.

@@ -8,7 +8,7 @@ use kernel_vfs::Registration;
 use crate::futex::FutexWaiter;
 
 /// What a handler keeps from one run of the same call to the next.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Restart {
     /// Guest `CLOCK_MONOTONIC` nanoseconds after which the call gives up.
     pub deadline: Option<u64>,

@@ -9,7 +9,7 @@ use kernel_vfs::{FdTable, FsContext, WaitQueue};
 use parking_lot::{Mutex, RwLock};
 use platform_api::Interrupt;
 
-use super::{Pid, Process, TimedCall};
+use super::{Pid, Process, Standstill, TimedCall};
 use crate::park::Parker;
 use crate::signal::{Pending, Signal, SignalSet};
 
@@ -66,6 +66,8 @@ pub struct Task {
     pub vfork_done: Mutex<Option<Arc<VforkDone>>>,
     /// The call it sleeps in, for `/proc` and snapshots.
     pub blocked_call: Mutex<Option<TimedCall>>,
+    /// Where it stood when a frozen kernel asked last, with the number of the question.
+    pub standstill: Mutex<Option<(u64, Standstill)>>,
     /// Guest nanoseconds of CPU, updated by the task loop.
     pub user_time: AtomicU64,
     /// Nanoseconds in our kernel.
@@ -124,6 +126,7 @@ impl Task {
             fields: Mutex::new(parts.fields),
             vfork_done: Mutex::default(),
             blocked_call: Mutex::default(),
+            standstill: Mutex::default(),
             user_time: AtomicU64::new(0),
             system_time: AtomicU64::new(0),
             guest_since: AtomicU64::new(0),

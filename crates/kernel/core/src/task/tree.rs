@@ -102,6 +102,18 @@ pub struct Tree {
 pub const PID_MAX: Pid = 32768;
 
 impl Tree {
+    /// The last number given out.
+    #[must_use]
+    pub fn last_pid(&self) -> Pid {
+        self.last_pid
+    }
+
+    /// Puts back a process with all its relations, and the number that was given out last.
+    pub fn put_back(&mut self, links: Links, last_pid: Pid) {
+        self.last_pid = last_pid.clamp(1, PID_MAX);
+        self.processes.insert(links.process.pid(), links);
+    }
+
     /// The next free number; `None` when `limit` tasks live.
     pub fn allocate(&mut self, limit: usize) -> Option<Pid> {
         if self.is_full(limit) {

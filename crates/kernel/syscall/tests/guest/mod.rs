@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use kernel_core::task::{ExitStatus, Rlimits};
 use kernel_core::{Config, Kernel};
-use kernel_files::console::{HostSide, Stream};
+use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_fs::host_view::{self, Identity};
 use kernel_fs::{Budget, BudgetLimits, TmpFs, dev};
 use kernel_syscall::{Init, System, start_init};
@@ -37,8 +37,15 @@ impl Outcome {
     }
 }
 
-/// Runs a program of the machine with this standard input.
-pub(crate) fn run(argv: &[&str], input: &str) -> Outcome {
+/// A kernel with everything mounted and nothing running.
+pub(crate) struct Machine {
+    pub(crate) system: Arc<System>,
+    pub(crate) console: HostSide,
+    pub(crate) standard: StandardFiles,
+}
+
+/// A fresh machine whose monotonic clock has come so far.
+pub(crate) fn boot(monotonic: Duration) -> Machine {
     let platform = ProcessPlatform::new().expect("platform");
     let identity = Identity {
         hostname: String::from("guest"),
@@ -76,39 +83,65 @@ pub(crate) fn run(argv: &[&str], input: &str) -> Outcome {
     let tracer: Option<kernel_syscall::Tracer> = std::env::var_os("GUEST_STRACE")
         .map(|_| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
     let core = Kernel::new(config, Arc::new(platform), [7; 32]);
-    let system = Arc::new(System::new(core, Arc::clone(&mounts), tracer));
+    let system = Arc::new(System::at(core, Arc::clone(&mounts), tracer, monotonic));
     let _ = kernel.set(Arc::downgrade(&system));
     system.mount_own().expect("own file systems");
-    let (console, streams) = HostSide::streams(1 << 20, [1, 2, 3]);
-    let files = Arc::new(FdTable::new());
-    let accesses = [AccessMode::Read, AccessMode::Write, AccessMode::Write];
-    for (file, access) in streams.into_iter().zip(accesses) {
-        let description = Description::anonymous(file, access, StatusFlags::empty());
-        files.insert(description, FdFlags::empty(), 16).unwrap();
+    let (console, standard) = HostSide::streams(1 << 20, [1, 2, 3]);
+    Machine {
+        system,
+        console,
+        standard,
     }
-    console.push_input(input.as_bytes());
-    console.set_closed(Stream::Input);
-    let bytes = |text: &&str| text.as_bytes().to_vec();
-    let init = Init {
-        program: argv[0].as_bytes().to_vec(),
-        argv: argv.iter().map(bytes).collect(),
-        envp: vec![b"PATH=/usr/bin:/bin".to_vec(), b"HOME=/root".to_vec()],
-        cwd: b"/tmp".to_vec(),
-        uid: 0,
-        gid: 0,
-        limits: Rlimits::default(),
-    };
-    start_init(&system, init, files).expect("start");
-    let status = system
-        .kernel
-        .wait_ended(Some(Instant::now() + Duration::from_secs(60)));
-    if status.is_none() {
-        system.kernel.kill_all();
+}
+
+impl Machine {
+    /// Starts a program of the machine.
+    pub(crate) fn start(&self, argv: &[&str]) {
+        let (system, streams) = (&self.system, self.standard.clone());
+        let files = Arc::new(FdTable::new());
+        let accesses = [AccessMode::Read, AccessMode::Write, AccessMode::Write];
+        for (file, access) in streams.into_iter().zip(accesses) {
+            let description = Description::anonymous(file, access, StatusFlags::empty());
+            files.insert(description, FdFlags::empty(), 16).unwrap();
+        }
+        let bytes = |text: &&str| text.as_bytes().to_vec();
+        let init = Init {
+            program: argv[0].as_bytes().to_vec(),
+            argv: argv.iter().map(bytes).collect(),
+            envp: vec![b"PATH=/usr/bin:/bin".to_vec(), b"HOME=/root".to_vec()],
+            cwd: b"/tmp".to_vec(),
+            uid: 0,
+            gid: 0,
+            limits: Rlimits::default(),
+        };
+        start_init(system, init, files).expect("start");
     }
-    let text = |stream| String::from_utf8_lossy(&console.take_output(stream, 1 << 20)).into_owned();
-    Outcome {
-        output: text(Stream::Output),
-        errors: text(Stream::Error),
-        status,
+
+    /// Waits for the end of the program.
+    pub(crate) fn finish(&self) -> Outcome {
+        let (system, console) = (&self.system, &self.console);
+        let status = system
+            .kernel
+            .wait_ended(Some(Instant::now() + Duration::from_secs(60)));
+        if status.is_none() {
+            system.kernel.kill_all();
+        }
+        let text =
+            |stream| String::from_utf8_lossy(&console.take_output(stream, 1 << 20)).into_owned();
+        Outcome {
+            output: text(Stream::Output),
+            errors: text(Stream::Error),
+            status,
+        }
     }
+}
+
+/// Runs a program of the machine with this standard input.
+#[allow(dead_code, reason = "not every test file runs programs to their end")]
+pub(crate) fn run(argv: &[&str], input: &str) -> Outcome {
+    let machine = boot(Duration::ZERO);
+    machine.start(argv);
+    machine.console.push_input(input.as_bytes());
+    machine.console.set_closed(Stream::Input);
+    machine.finish()
 }

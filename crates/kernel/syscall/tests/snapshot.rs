@@ -1,0 +1,327 @@
+//! Programs that are captured in the middle and go on in another kernel.
+
+mod guest;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base_abi::general::{
+    MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE,
+};
+use guest::{Machine, boot};
+use kernel_files::console::Stream;
+use kernel_mm::{CommitBudget, ExecLayout, MapRequest, Mm, MmLimits, Source, UNLIMITED, VmaFlags};
+use kernel_syscall::System;
+use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture};
+use kernel_vfs::save::LoadError;
+use platform_api::Protection;
+
+const LIMIT: Duration = Duration::from_secs(20);
+const PAGE: usize = 4096;
+
+/// One mapping with all its bytes: stands in for snapshots of memory.
+struct Range {
+    start: u64,
+    len: u64,
+    prot: Protection,
+    name: Option<String>,
+    offset: u64,
+    pages: Vec<(u64, Vec<u8>)>,
+}
+
+struct Memory {
+    ranges: Vec<Range>,
+    exec: ExecLayout,
+    brk: u64,
+}
+
+fn copy_memory(mm: &Mm) -> Memory {
+    let ranges = mm.vmas().into_iter().map(|vma| {
+        let special = vma.flags.contains(VmaFlags::SPECIAL);
+        let mut pages = Vec::new();
+        let mut at = vma.start;
+        while at < vma.end && !special && vma.prot.contains(Protection::READ) {
+            let mut page = vec![0; PAGE];
+            let n = mm.space().read(at, &mut page);
+            if n == PAGE && page.iter().any(|b| *b != 0) {
+                pages.push((at, page));
+            }
+            at += PAGE as u64;
+        }
+        let offset = match &vma.backing {
+            kernel_mm::VmaBacking::File { offset, .. } => *offset,
+            kernel_mm::VmaBacking::Anonymous => 0,
+        };
+        Range {
+            start: vma.start,
+            len: vma.len(),
+            prot: vma.prot,
+            name: special.then(|| vma.file().map(|f| f.name.to_string()).unwrap_or_default()),
+            offset,
+            pages,
+        }
+    });
+    Memory {
+        ranges: ranges.collect(),
+        exec: mm.exec_layout(),
+        brk: mm.brk(0),
+    }
+}
+
+fn rebuild(system: &System, memory: &Memory) -> Arc<Mm> {
+    let platform = &system.kernel.platform;
+    let limits = MmLimits {
+        address_space: UNLIMITED,
+        data: UNLIMITED,
+        stack: 8 << 20,
+        memlock: UNLIMITED,
+        max_map_count: 65_536,
+        budget: Arc::new(CommitBudget::new(UNLIMITED)),
+        aslr_seed: 1,
+    };
+    let space = platform.new_address_space().unwrap();
+    let mm = Mm::new(space, &platform.features(), limits);
+    mm.set_exec_layout(memory.exec);
+    mm.brk(memory.brk);
+    for range in &memory.ranges {
+        let source = match &range.name {
+            None => Source::Anonymous,
+            Some(name) => Source::Special {
+                file: Arc::clone(&system.vdso.as_ref().unwrap().memory),
+                offset: range.offset,
+                name: if name.contains("vvar") {
+                    "[vvar]"
+                } else {
+                    "[vdso]"
+                },
+            },
+        };
+        let special = range.name.is_some();
+        let flags = if special {
+            base_abi::general::MAP_SHARED | MAP_FIXED
+        } else {
+            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
+        };
+        let prot = if special {
+            range.prot.bits()
+        } else {
+            PROT_READ | PROT_WRITE
+        };
+        mm.map(MapRequest {
+            addr: range.start,
+            len: range.len,
+            prot,
+            flags,
+            source,
+        })
+        .unwrap();
+        for (at, page) in &range.pages {
+            assert_eq!(mm.space().write(*at, page), PAGE);
+        }
+        if !special {
+            mm.protect(range.start, range.len, range.prot.bits())
+                .unwrap();
+        }
+    }
+    Arc::new(mm)
+}
+
+/// Captures the machine, ends it, and gives another one that goes on.
+fn move_house(machine: Machine) -> Machine {
+    let mut memory = Vec::new();
+    let captured = capture(&machine.system, LIMIT, &mut |mms, _| {
+        memory = mms.iter().map(|mm| copy_memory(mm)).collect();
+        Ok(())
+    });
+    let state = captured.map(|c| c.state).expect("capture");
+    machine.system.kernel.kill_all();
+    drop(machine);
+    let saved = SavedKernel::parse(&state).expect("parse");
+    let next = boot(saved.monotonic());
+    let loaded = saved.load(&next.system, &next.standard, &mut |id, _| {
+        let memory = memory.get(id as usize);
+        memory
+            .map(|memory| rebuild(&next.system, memory))
+            .ok_or(LoadError::Malformed("address space"))
+    });
+    loaded.expect("load");
+    next.system.kernel.thaw();
+    next
+}
+
+fn wait_for(machine: &Machine, text: &str) -> String {
+    let deadline = Instant::now() + LIMIT;
+    let mut seen = String::new();
+    while !seen.contains(text) {
+        assert!(Instant::now() < deadline, "{seen}");
+        let more = machine.console.take_output(Stream::Output, 1 << 16);
+        seen.push_str(&String::from_utf8_lossy(&more));
+        std::thread::yield_now();
+    }
+    seen
+}
+
+/// Waits until every task sleeps in a call: what the program does next it does after the capture.
+fn wait_until_asleep(machine: &Machine) {
+    let deadline = Instant::now() + LIMIT;
+    let awake = || {
+        let tree = machine.system.kernel.tree.lock();
+        tree.tasks().any(|t| t.blocked_call.lock().is_none())
+    };
+    while awake() {
+        assert!(Instant::now() < deadline, "the program does not rest");
+        std::thread::yield_now();
+    }
+}
+
+/// Runs a Python program that prints `ready`, captures it when it sleeps, and gives what it prints afterwards
+/// with `input` as its standard input.
+fn python(program: &str, input: &str) -> String {
+    let machine = boot(Duration::ZERO);
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    let next = move_house(machine);
+    next.console.push_input(input.as_bytes());
+    next.console.set_closed(Stream::Input);
+    next.finish().expect_success()
+}
+
+#[test]
+fn a_program_waiting_for_input_goes_on() {
+    let program = "
+import sys
+x = list(range(1000))
+print('ready', flush=True)
+line = sys.stdin.readline()
+print(sum(x), line.strip())
+";
+    assert_eq!(python(program, "hello\n"), "499500 hello\n");
+}
+
+#[test]
+fn a_sleep_is_as_long_as_it_was_and_clocks_go_on() {
+    let program = "
+import time
+a, w = time.monotonic(), time.time()
+print('ready', flush=True)
+time.sleep(0.5)
+b = time.monotonic()
+print(b - a >= 0.5, time.time() >= w)
+";
+    assert_eq!(python(program, ""), "True True\n");
+}
+
+#[test]
+fn threads_and_their_locks_go_on() {
+    let program = "
+import sys, threading, queue
+q, r = queue.Queue(), queue.Queue()
+def work(n):
+    while True:
+        item = q.get()
+        if item is None: return
+        r.put(item * n)
+threads = [threading.Thread(target=work, args=(7,)) for _ in range(4)]
+for t in threads: t.start()
+print('ready', flush=True)
+sys.stdin.read()
+for i in range(100): q.put(i)
+for t in threads: q.put(None)
+for t in threads: t.join()
+print(sum(r.get() for _ in range(100)))
+";
+    assert_eq!(python(program, ""), "34650\n");
+}
+
+#[test]
+fn pipes_keep_their_bytes_and_ends() {
+    let program = "
+import os, select, sys
+r, w = os.pipe()
+os.write(w, b'before')
+d = os.dup(w)
+os.set_blocking(r, False)
+print('ready', flush=True)
+sys.stdin.read()
+print(os.read(r, 100), os.get_blocking(r))
+os.close(w)
+os.write(d, b'after')
+print(os.read(r, 100))
+os.close(d)
+print(os.read(r, 100))
+";
+    assert_eq!(python(program, ""), "b'before' False\nb'after'\nb''\n");
+}
+
+#[test]
+fn epoll_and_event_files_go_on() {
+    let program = "
+import os, select, sys
+e, p = os.eventfd(0), select.epoll()
+p.register(e, select.EPOLLIN)
+p.register(0, select.EPOLLIN)
+r, w = os.pipe()
+p.register(r, select.EPOLLIN | select.EPOLLET)
+os.write(w, b'x')
+print(len(p.poll(0)), len(p.poll(0)), flush=True)
+print('ready', flush=True)
+events = p.poll()
+print([fd == 0 for fd, _ in events])
+os.eventfd_write(e, 5)
+print(sorted(fd == e for fd, _ in p.poll()), os.eventfd_read(e))
+os.write(w, b'y')
+print([fd == r for fd, _ in p.poll() if fd], os.read(r, 9))
+";
+    assert_eq!(
+        python(program, "line\n"),
+        "[True]\n[False, True] 5\n[True] b'xy'\n"
+    );
+}
+
+#[test]
+fn children_signals_and_timers_go_on() {
+    let program = "
+import os, signal, sys, time
+fired = []
+signal.signal(signal.SIGALRM, lambda *a: fired.append(1))
+signal.signal(signal.SIGUSR1, lambda *a: fired.append(2))
+pid = os.fork()
+if pid == 0:
+    signal.pause()
+    os._exit(len(fired) + 40)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+os.kill(os.getpid(), signal.SIGUSR1)
+print('ready', flush=True)
+signal.pause()
+print(fired, signal.sigpending() == {signal.SIGUSR1})
+signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGUSR1])
+print(fired)
+os.kill(pid, signal.SIGUSR1)
+print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), os.getpid(), os.getppid())
+";
+    assert_eq!(python(program, ""), "[1] True\n[1, 2]\n41 1 0\n");
+}
+
+#[test]
+fn what_cannot_be_saved_is_named_and_the_program_goes_on() {
+    let program = "
+import os, sys
+a = os.openpty()
+print('ready', flush=True)
+print(sys.stdin.read())
+";
+    let machine = boot(Duration::ZERO);
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    let refused = capture(&machine.system, LIMIT, &mut |_, _| Ok(()));
+    match refused.map(|_| ()) {
+        Err(CaptureError::Unsavable(what)) => assert!(what.what.contains("terminal"), "{what}"),
+        other => panic!("{other:?}"),
+    }
+    machine.console.push_input(b"on");
+    machine.console.set_closed(Stream::Input);
+    assert_eq!(machine.finish().expect_success(), "on\n");
+}
