@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use control_registry::Phase;
+use control_registry::{Function, Phase};
 use http::StatusCode;
-use proto_lambda::{FunctionCodeLocation, GetFunctionResponse, check_page_size};
+use proto_lambda::{
+    FunctionCodeLocation, FunctionConfiguration, GetFunctionResponse, Qualifier, check_page_size,
+};
 use serde::Serialize;
 
 use crate::{
@@ -31,7 +33,7 @@ pub(crate) fn get(shared: &Shared, call: &Call) -> Answer {
     let latest = shared.registry.find(&wanted.clone().without_qualifier())?;
     let tags = &latest.record.tags;
     respond::ok(&GetFunctionResponse {
-        configuration: function.configuration(wanted.qualifier.as_ref(), Phase::Settled),
+        configuration: settled(shared, &function, wanted.qualifier.as_ref()),
         code: FunctionCodeLocation {
             repository_type: "S3",
             location: download::url(shared, &function, call),
@@ -44,7 +46,20 @@ pub(crate) fn get(shared: &Shared, call: &Call) -> Answer {
 pub(crate) fn get_configuration(shared: &Shared, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
     let function = shared.registry.find(&wanted)?;
-    respond::ok(&function.configuration(wanted.qualifier.as_ref(), Phase::Settled))
+    respond::ok(&settled(shared, &function, wanted.qualifier.as_ref()))
+}
+
+/// A configuration as it is now; whether there is a snapshot is known to the node.
+fn settled(
+    shared: &Shared,
+    function: &Function,
+    qualifier: Option<&Qualifier>,
+) -> FunctionConfiguration {
+    let mut configuration = function.configuration(qualifier, Phase::Settled);
+    if shared.invoker.has_snapshot(&function.spec) {
+        configuration.snap_start.optimization_status = "On";
+    }
+    configuration
 }
 
 /// ListFunctions.

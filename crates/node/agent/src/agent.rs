@@ -14,6 +14,7 @@ use tokio::sync::broadcast;
 
 use crate::config::AgentConfig;
 use crate::launcher::ProcessLauncher;
+use crate::snapshots::SnapshotsError;
 
 /// Why an agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum AgentError {
     /// The bootstraps of the runtimes could not be written.
     #[error("the runtimes' bootstraps could not be written")]
     Runtimes(#[source] io::Error),
+    /// The store of snapshots could not be opened.
+    #[error("the store of snapshots could not be opened")]
+    Snapshots(#[source] SnapshotsError),
     /// The log store could not be opened.
     #[error("the log store could not be opened")]
     Logs(#[source] io::Error),
@@ -70,6 +74,10 @@ impl Invoker for Agent {
 
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.pool.forget(&revision).await })
+    }
+
+    fn has_snapshot(&self, function: &FunctionSpec) -> bool {
+        self.pool.has_snapshot(function)
     }
 
     fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {

@@ -20,6 +20,8 @@ pub struct AgentConfig {
     pub directory: PathBuf,
     /// Where logs are kept; without it they are only published live.
     pub logs: Option<LogStoreConfig>,
+    /// Where snapshots are kept and how many; without it there are none.
+    pub snapshots: Option<node_snapshots::Config>,
     /// How much may run and wait.
     pub pool: PoolConfig,
 }
@@ -36,6 +38,7 @@ impl AgentConfig {
         Ok(Self {
             sandbox_command: vec![program.into(), "sandbox".into()],
             layers: vec![Layer::Host],
+            snapshots: Some(node_snapshots::Config::new(directory.join("snapshots"))),
             directory,
             logs: Some(logs),
             pool: PoolConfig::default(),

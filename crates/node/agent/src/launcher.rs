@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use node_pool::{LaunchError, Launcher, Link};
-use proto_node::{BoxFuture, FunctionSpec};
+use node_pool::{Capture, FunctionEnvironment, LaunchError, Launcher, Link};
+use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, StartSpec, ToSandbox};
 use sandbox_confine::cgroup::{self, Group};
 
 use crate::agent::AgentError;
 use crate::config::AgentConfig;
 use crate::process::SandboxProcess;
+use crate::restore;
 use crate::runtimes::Runtimes;
+use crate::snapshots::Snapshots;
 use crate::spawner::Spawner;
 use crate::start::start_spec;
 
@@ -32,6 +34,7 @@ pub(crate) struct ProcessLauncher {
     layers: Vec<Layer>,
     runtimes: Runtimes,
     spawner: Spawner,
+    snapshots: Option<Snapshots>,
     /// How many control groups were made, for their names.
     groups: AtomicU64,
 }
@@ -40,12 +43,18 @@ impl ProcessLauncher {
     pub(crate) fn new(config: AgentConfig) -> Result<Self, AgentError> {
         cgroup::sweep(GROUPS);
         let layers = config.layers;
+        let snapshots = config
+            .snapshots
+            .map(|snapshots| Snapshots::open(snapshots, &config.sandbox_command))
+            .transpose()
+            .map_err(AgentError::Snapshots)?;
         let runtimes = Runtimes::install(&config.directory, layers.clone());
         Ok(Self {
             command: config.sandbox_command,
             layers,
             runtimes: runtimes.map_err(AgentError::Runtimes)?,
             spawner: Spawner::start().map_err(AgentError::Spawner)?,
+            snapshots,
             groups: AtomicU64::new(0),
         })
     }
@@ -56,7 +65,13 @@ impl ProcessLauncher {
         stream: &str,
     ) -> Result<Box<dyn Link>, LaunchError> {
         let runtime = self.runtimes.find(function)?;
+        let kind = runtime.environment;
         let spec = start_spec(function, runtime, stream, &self.layers);
+        if let Some(snapshots) = &self.snapshots
+            && let Some(link) = self.restored(snapshots, function, kind, &spec).await
+        {
+            return Ok(link);
+        }
         let spawning = SandboxProcess::spawn(&self.spawner, &self.command, self.group(&spec));
         let mut process: Box<dyn Link> = Box::new(spawning.await.map_err(LaunchError::Spawn)?);
         match process
@@ -76,6 +91,36 @@ impl ProcessLauncher {
 }
 
 impl ProcessLauncher {
+    /// The function from its snapshot; none if there is none, or it is no good.
+    async fn restored(
+        &self,
+        snapshots: &Snapshots,
+        function: &FunctionSpec,
+        kind: FunctionEnvironment,
+        spec: &StartSpec,
+    ) -> Option<Box<dyn Link>> {
+        let (key, opened) = snapshots.find(function, kind, spec).await?;
+        let spawning = SandboxProcess::spawn(&self.spawner, &self.command, self.group(spec));
+        let process = spawning
+            .await
+            .inspect_err(|error| tracing::warn!(%error, "no process for a restore"))
+            .ok()?;
+        match restore::restore(process, spec, function.secrets(), &opened).await {
+            Ok(process) => Some(Box::new(process)),
+            Err(refusal) => {
+                snapshots.refused(&key, refusal).await;
+                None
+            }
+        }
+    }
+
+    /// What names the snapshot of a function: as [`Self::start`] would start it.
+    fn plan(&self, function: &FunctionSpec) -> Option<(FunctionEnvironment, StartSpec)> {
+        let runtime = self.runtimes.find(function).ok()?;
+        let kind = runtime.environment;
+        Some((kind, start_spec(function, runtime, "", &self.layers)))
+    }
+
     /// The second line behind the sandbox's own counting.
     fn group(&self, spec: &StartSpec) -> Group {
         let number = self.groups.fetch_add(1, Ordering::Relaxed);
@@ -109,6 +154,32 @@ impl Launcher for ProcessLauncher {
         stream: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>> {
         Box::pin(self.start(function, stream))
+    }
+
+    fn capture<'a>(
+        &'a self,
+        function: &'a FunctionSpec,
+    ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
+        Box::pin(async move {
+            let snapshots = self.snapshots.as_ref()?;
+            let (kind, spec) = self.plan(function)?;
+            snapshots.begin(function, kind, &spec).await
+        })
+    }
+
+    fn has_snapshot(&self, function: &FunctionSpec) -> bool {
+        self.snapshots.as_ref().is_some_and(|snapshots| {
+            let plan = self.plan(function);
+            plan.is_some_and(|(kind, spec)| snapshots.has(function, kind, &spec))
+        })
+    }
+
+    fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let Some(snapshots) = &self.snapshots {
+                snapshots.forget(revision).await;
+            }
+        })
     }
 
     fn runtime_version(&self, function: &FunctionSpec) -> String {

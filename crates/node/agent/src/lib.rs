@@ -10,9 +10,12 @@ mod agent;
 mod config;
 mod launcher;
 mod process;
+mod restore;
 mod runtimes;
+mod snapshots;
 mod spawner;
 mod start;
 
 pub use agent::{Agent, AgentError};
 pub use config::AgentConfig;
+pub use snapshots::SnapshotsError;

@@ -1,8 +1,9 @@
 //! One sandbox process and the socket to it.
 
+use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -11,11 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use node_pool::Link;
 use parking_lot::Mutex;
-use proto_node::BoxFuture;
+use proto_node::{BoxFuture, StartKind};
 use proto_sandbox::frame::encode_head;
+use proto_sandbox::rights::send_with_descriptors;
 use proto_sandbox::{Decoder, FromSandbox, Message, ToSandbox};
 use sandbox_confine::cgroup::Group;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::task::JoinHandle;
@@ -38,6 +40,9 @@ pub(crate) struct SandboxProcess {
     child: Child,
     said: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
+    start: StartKind,
+    /// Messages that were read ahead.
+    held: VecDeque<Message<FromSandbox>>,
     /// Dropped after the process has ended.
     _group: Group,
 }
@@ -86,6 +91,8 @@ impl SandboxProcess {
             child,
             said,
             listening,
+            start: StartKind::Cold,
+            held: VecDeque::new(),
             _group: group,
         })
     }
@@ -96,8 +103,50 @@ impl SandboxProcess {
         self.socket.write_all(payload).await
     }
 
+    /// From here on it counts as restored, and `message` is the first that it says.
+    pub(crate) fn restored_with(&mut self, message: Message<FromSandbox>) {
+        self.start = StartKind::Restored;
+        self.held.push_back(message);
+    }
+
+    /// Sends a small message with descriptors.
+    async fn send_descriptors(
+        &mut self,
+        head: &ToSandbox,
+        payload: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> io::Result<()> {
+        let mut bytes = encode_head(head, payload.len()).map_err(io::Error::other)?;
+        bytes.extend_from_slice(payload);
+        let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let socket = &self.socket;
+        let sent = socket
+            .async_io(Interest::WRITABLE, || {
+                send_with_descriptors(socket, &bytes, &borrowed)
+            })
+            .await?;
+        self.socket
+            .write_all(bytes.get(sent..).unwrap_or_default())
+            .await
+    }
+
+    pub(crate) async fn send_all(
+        &mut self,
+        head: &ToSandbox,
+        payload: &[u8],
+        descriptors: &[OwnedFd],
+    ) -> io::Result<()> {
+        if descriptors.is_empty() {
+            return self.send_message(head, payload).await;
+        }
+        self.send_descriptors(head, payload, descriptors).await
+    }
+
     /// Dropping the future loses nothing: bytes are taken only when there is no more waiting.
-    async fn receive_message(&mut self) -> io::Result<Option<Message<FromSandbox>>> {
+    pub(crate) async fn receive_message(&mut self) -> io::Result<Option<Message<FromSandbox>>> {
+        if let Some(message) = self.held.pop_front() {
+            return Ok(Some(message));
+        }
         loop {
             if let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
                 return Ok(Some(message));
@@ -114,7 +163,7 @@ impl SandboxProcess {
         }
     }
 
-    async fn end(mut self) -> String {
+    pub(crate) async fn end(mut self) -> String {
         if let Err(error) = self.child.kill().await {
             tracing::error!(%error, "a sandbox process could not be killed");
         }
@@ -126,6 +175,18 @@ impl SandboxProcess {
 }
 
 impl Link for SandboxProcess {
+    fn start(&self) -> StartKind {
+        self.start
+    }
+
+    fn send_with(
+        &mut self,
+        head: ToSandbox,
+        descriptors: Vec<OwnedFd>,
+    ) -> BoxFuture<'_, io::Result<()>> {
+        Box::pin(async move { self.send_all(&head, &[], &descriptors).await })
+    }
+
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async move { self.send_message(&head, &payload).await })
     }

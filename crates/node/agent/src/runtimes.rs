@@ -49,6 +49,11 @@ const FILES: [(&str, &str, &str); 6] = [
 /// Where interpreters are looked for in a layer, best first.
 const PROGRAM_DIRECTORIES: [&str; 3] = ["/var/lang/bin", "/usr/local/bin", "/usr/bin"];
 
+/// The texts of all bootstraps.
+pub(crate) fn texts() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(_, _, text)| *text)
+}
+
 /// How a function is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Runtime {

@@ -136,6 +136,12 @@ impl Pool {
         self.shared
             .until(|state| state.decider.alive(revision) == 0)
             .await;
+        self.shared.launcher.forget(revision).await;
+    }
+
+    /// Whether new instances of `function` come from a snapshot.
+    pub fn has_snapshot(&self, function: &FunctionSpec) -> bool {
+        self.shared.launcher.has_snapshot(function)
     }
 
     /// Instances alive now.

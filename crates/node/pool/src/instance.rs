@@ -174,8 +174,8 @@ impl Instance {
             match &message.head {
                 FromSandbox::Ready => return Init::Ready,
                 FromSandbox::RestorePoint | FromSandbox::CaptureAsked => {
-                    if let Err(error) = link.send(self.resume(), Bytes::new()).await {
-                        return Init::Failed(Failure::Platform(error.to_string()));
+                    if let Err(failure) = self.at_restore_point(link, limit).await {
+                        return Init::Failed(failure);
                     }
                 }
                 _ => {}

@@ -1,10 +1,13 @@
 //! The seam to whatever makes sandboxes.
 
 use std::io;
+use std::os::fd::OwnedFd;
+
+use std::time::Duration;
 
 use bytes::Bytes;
-use proto_node::{BoxFuture, FunctionSpec, StartKind};
-use proto_sandbox::{FromSandbox, Message, ToSandbox};
+use proto_node::{BoxFuture, FunctionSpec, Revision, StartKind};
+use proto_sandbox::{FromSandbox, Message, RefusalKind, ToSandbox};
 
 /// Why no sandbox came to be.
 #[derive(Debug, thiserror::Error)]
@@ -39,8 +42,45 @@ pub trait Launcher: Send + Sync + 'static {
         stream: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>>;
 
+    /// Where to put a snapshot of `function`, whose runtime waits to be captured; none if there is to
+    /// be none.
+    fn capture<'a>(
+        &'a self,
+        function: &'a FunctionSpec,
+    ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
+        let _ = function;
+        Box::pin(async { None })
+    }
+
+    /// Whether new instances of `function` come from a snapshot.
+    fn has_snapshot(&self, function: &FunctionSpec) -> bool {
+        let _ = function;
+        false
+    }
+
+    /// No instance of `revision` will be made any more, and none is left.
+    fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {
+        let _ = revision;
+        Box::pin(async {})
+    }
+
     /// Name and version of what runs `function`, for INIT_START (`python:3.11`).
     fn runtime_version(&self, function: &FunctionSpec) -> String;
+}
+
+/// A snapshot being made. Dropping it leaves nothing of it.
+pub trait Capture: Send {
+    /// Largest snapshot in bytes.
+    fn max_bytes(&self) -> u64;
+
+    /// The files that go with `Capture`.
+    fn descriptors(&self) -> io::Result<Vec<OwnedFd>>;
+
+    /// The sandbox has written it, `stood_still` long. Checks it and puts it in place.
+    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, ()>;
+
+    /// The sandbox did not.
+    fn give_up(self: Box<Self>, kind: RefusalKind, reason: &str);
 }
 
 /// A running sandbox. Dropping it kills the sandbox.
@@ -52,6 +92,16 @@ pub trait Link: Send {
 
     /// Sends a message with its payload.
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>>;
+
+    /// Sends a message with descriptors.
+    fn send_with(
+        &mut self,
+        head: ToSandbox,
+        descriptors: Vec<OwnedFd>,
+    ) -> BoxFuture<'_, io::Result<()>> {
+        drop((head, descriptors));
+        Box::pin(async { Err(io::ErrorKind::Unsupported.into()) })
+    }
 
     /// The next message; `None` when the sandbox is gone. Dropping the future loses nothing.
     fn receive(&mut self) -> BoxFuture<'_, io::Result<Option<Message<FromSandbox>>>>;

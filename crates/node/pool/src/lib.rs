@@ -11,6 +11,7 @@
 //! [`Launcher`], tests a scripted one.
 #![forbid(unsafe_code)]
 
+mod capture;
 mod clock;
 pub mod decide;
 mod drive;
@@ -25,4 +26,4 @@ mod turn;
 
 pub use drive::{Pool, PoolConfig};
 pub use environment::{FunctionEnvironment, function_environment};
-pub use launch::{LaunchError, Launcher, Link};
+pub use launch::{Capture, LaunchError, Launcher, Link};

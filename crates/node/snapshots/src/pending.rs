@@ -66,6 +66,11 @@ impl Pending {
         last.ok_or_else(|| StoreError::FileName(name.to_owned()))
     }
 
+    /// The files made so far, in order.
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.files.iter().map(|(_, file)| file)
+    }
+
     /// Looks for secrets in everything that was written.
     pub fn find_secret(&self, scanner: &Scanner) -> io::Result<Option<(String, Finding)>> {
         use std::io::{Seek, SeekFrom};

@@ -174,6 +174,24 @@ impl Store {
         self.discard(&self.layout.ready_one(key));
     }
 
+    /// Deletes every snapshot of a subject, see [`KeyParts::subject`].
+    pub fn remove_subject(&self, subject: &str) {
+        let of_it: Vec<_> = {
+            let index = self.index.lock();
+            let of_it = index
+                .ready
+                .iter()
+                .filter(|(_, ready)| ready.manifest.parts.subject == subject);
+            of_it.map(|(key, _)| key.clone()).collect()
+        };
+        of_it.iter().for_each(|key| self.remove(key));
+    }
+
+    /// Largest snapshot that there can be, in bytes.
+    pub fn budget(&self) -> u64 {
+        self.config.budget_bytes
+    }
+
     /// Keys of all snapshots that can be restored from.
     pub fn ready(&self) -> Vec<SnapshotKey> {
         self.index.lock().ready.keys().cloned().collect()

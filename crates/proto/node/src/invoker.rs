@@ -88,6 +88,12 @@ pub trait Invoker: Send + Sync + 'static {
     /// the caller may remove the code directory. Unknown revisions resolve immediately.
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()>;
 
+    /// Whether new instances of `function` come from a snapshot.
+    fn has_snapshot(&self, function: &FunctionSpec) -> bool {
+        let _ = function;
+        false
+    }
+
     /// A new subscription to the log lines of all functions on this node from now on.
     ///
     /// The channel holds [`crate::LOG_CHANNEL_RECORDS`]; a slow reader sees `Lagged`, never slows a function.

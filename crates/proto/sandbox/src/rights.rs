@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::net::{
@@ -31,26 +31,31 @@ pub fn write_with_descriptors<H: Serialize>(
     descriptors: &[BorrowedFd<'_>],
 ) -> Result<(), FrameError> {
     let bytes = encode_head(head, payload.len())?;
+    let sent = loop {
+        match send_with_descriptors(socket, &bytes, descriptors) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other?,
+        }
+    };
+    socket.write_all(bytes.get(sent..).unwrap_or_default())?;
+    Ok(socket.write_all(payload)?)
+}
+
+/// Sends the first of some bytes, the descriptors with them; how many. What is left goes without.
+pub fn send_with_descriptors(
+    socket: impl AsFd,
+    bytes: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if descriptors.len() > MAX_DESCRIPTORS
         || !(descriptors.is_empty() || control.push(SendAncillaryMessage::ScmRights(descriptors)))
     {
-        return Err(io::Error::from(io::ErrorKind::InvalidInput).into());
+        return Err(io::ErrorKind::InvalidInput.into());
     }
-    let sent = loop {
-        match sendmsg(
-            socket,
-            &[IoSlice::new(&bytes)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        ) {
-            Err(rustix::io::Errno::INTR) => {}
-            other => break other.map_err(io::Error::from)?,
-        }
-    };
-    socket.write_all(bytes.get(sent..).unwrap_or_default())?;
-    Ok(socket.write_all(payload)?)
+    let part = [IoSlice::new(bytes)];
+    Ok(sendmsg(socket, &part, &mut control, SendFlags::NOSIGNAL)?)
 }
 
 /// A blocking reader that keeps the descriptors it meets.

@@ -1,0 +1,335 @@
+//! Which functions have snapshots on this machine: names them, makes them, judges them.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use node_pool::{Capture, FunctionEnvironment};
+use node_snapshots::{
+    About, Config, CpuFeatures, KeyParts, Opened, Pending, Scanner, SnapshotKey, State, Store,
+    StoreError, Unusable,
+};
+use parking_lot::Mutex;
+use proto_node::{BoxFuture, FunctionSpec, Revision, SnapStart};
+use proto_sandbox::{Layer, RefusalKind, StartSpec};
+
+use crate::restore::Refusal;
+use crate::runtimes;
+
+/// The file that the sandbox writes.
+const FILE: &str = "snapshot";
+/// Snapshots given up on that are remembered; beyond it the first is tried again.
+const GIVEN_UP: usize = 4096;
+
+/// Why there can be no snapshots.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotsError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What the processor offers is not known.
+    #[error("cannot read what the processor offers")]
+    Cpu(#[source] io::Error),
+}
+
+/// The snapshots of this machine's functions.
+pub(crate) struct Snapshots {
+    store: Arc<Store>,
+    cpu: String,
+    /// Says which build of the sandbox writes and reads them.
+    sandbox: String,
+    given_up: Arc<Mutex<BTreeMap<SnapshotKey, String>>>,
+}
+
+impl Snapshots {
+    pub(crate) fn open(config: Config, command: &[OsString]) -> Result<Self, SnapshotsError> {
+        let cpu = CpuFeatures::of_this_machine().map_err(SnapshotsError::Cpu)?;
+        Ok(Self {
+            store: Store::open(config)?,
+            cpu: cpu.to_text(),
+            sandbox: command
+                .iter()
+                .map(|part| identity(Path::new(part)))
+                .collect(),
+            given_up: Arc::default(),
+        })
+    }
+
+    /// What a snapshot of `function` is made of.
+    fn parts(&self, function: &FunctionSpec, spec: &StartSpec) -> KeyParts {
+        let mut program = spec.program.argv.clone();
+        let variables = spec.program.env.iter();
+        program.extend(variables.map(|(name, value)| format!("{name}={value}")));
+        let mut images: Vec<String> = spec
+            .rootfs
+            .layers
+            .iter()
+            .map(|layer| {
+                let root = match layer {
+                    Layer::Host => Path::new("/"),
+                    Layer::Directory(path) => path.as_path(),
+                };
+                let interpreter = spec.program.argv.first().map_or("", String::as_str);
+                let file = root.join(interpreter.trim_start_matches('/'));
+                format!("{} {}", root.display(), identity(&file))
+            })
+            .collect();
+        images.extend(runtimes::texts().map(str::to_owned));
+        KeyParts {
+            subject: function.revision.0.clone(),
+            code: function.code.sha256.clone(),
+            program,
+            sandbox: format!(
+                "{} {:?} {}",
+                self.sandbox, spec.limits, spec.rootfs.writable_bytes
+            ),
+            images,
+            state_version: proto_sandbox::VERSION,
+            cpu: self.cpu.clone(),
+        }
+    }
+
+    /// Whether `function` may be captured at all.
+    fn wanted(function: &FunctionSpec, kind: FunctionEnvironment) -> bool {
+        // A runtime that one brings has its secrets from the start.
+        let secretive = kind == FunctionEnvironment::Provided && !function.secrets().is_empty();
+        function.snap_start == SnapStart::On && !secretive
+    }
+
+    pub(crate) fn has(
+        &self,
+        function: &FunctionSpec,
+        kind: FunctionEnvironment,
+        spec: &StartSpec,
+    ) -> bool {
+        Self::wanted(function, kind)
+            && self.store.state(&self.parts(function, spec).key()) == State::Ready
+    }
+
+    /// The function's snapshot, checked.
+    pub(crate) async fn find(
+        &self,
+        function: &FunctionSpec,
+        kind: FunctionEnvironment,
+        spec: &StartSpec,
+    ) -> Option<(SnapshotKey, Opened)> {
+        if !Self::wanted(function, kind) {
+            return None;
+        }
+        let key = self.parts(function, spec).key();
+        let (store, wanted) = (Arc::clone(&self.store), key.clone());
+        let opening = tokio::task::spawn_blocking(move || store.open_snapshot(&wanted));
+        match opening.await {
+            Ok(Ok(opened)) => Some((key, opened)),
+            Ok(Err(Unusable::Absent)) | Err(_) => None,
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(
+                    function = function.name,
+                    error,
+                    "starts without its snapshot"
+                );
+                None
+            }
+        }
+    }
+
+    /// A snapshot could not be restored: takes it out of use if it is to blame.
+    pub(crate) async fn refused(&self, key: &SnapshotKey, refusal: Refusal) {
+        let reason = refusal.to_string();
+        tracing::warn!(%key, reason, "a restore was refused; a normal start follows");
+        let (store, key) = (Arc::clone(&self.store), key.clone());
+        let acting = tokio::task::spawn_blocking(move || match refusal {
+            Refusal::Told {
+                kind: RefusalKind::Host | RefusalKind::Busy,
+                ..
+            }
+            | Refusal::Io(_) => {}
+            // A new one is made by the start that follows.
+            Refusal::Told {
+                kind: RefusalKind::Foreign,
+                ..
+            } => store.remove(&key),
+            Refusal::Told { .. } | Refusal::Ended(_) | Refusal::TooLong => {
+                store.quarantine(&key, &reason);
+            }
+        });
+        let _ = acting.await;
+    }
+
+    /// A place for the snapshot of `function`, if it is to have one and has none.
+    pub(crate) async fn begin(
+        &self,
+        function: &FunctionSpec,
+        kind: FunctionEnvironment,
+        spec: &StartSpec,
+    ) -> Option<Box<dyn Capture>> {
+        if !Self::wanted(function, kind) {
+            return None;
+        }
+        let parts = self.parts(function, spec);
+        let key = parts.key();
+        if self.given_up.lock().contains_key(&key) || self.store.state(&key) == State::Ready {
+            return None;
+        }
+        let secrets = function.secrets();
+        let named = secrets
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()));
+        let scanner = match Scanner::new(named) {
+            Ok(scanner) => scanner,
+            Err(error) => {
+                self.give_up(&key, &function.name, &error.to_string());
+                return None;
+            }
+        };
+        let store = Arc::clone(&self.store);
+        let beginning = tokio::task::spawn_blocking(move || {
+            let mut pending = store.begin(parts)?;
+            pending.create(FILE)?;
+            Ok::<_, StoreError>(pending)
+        });
+        match beginning.await {
+            Ok(Ok(pending)) => Some(Box::new(Making {
+                max_bytes: self.store.budget(),
+                pending,
+                scanner,
+                about: About {
+                    function: function.name.clone(),
+                    version: function.version.clone(),
+                    runtime: function.runtime.clone(),
+                    created_ms: 0,
+                    capture_us: 0,
+                },
+                given_up: Arc::clone(&self.given_up),
+            })),
+            // Another instance of the function is ahead.
+            Ok(Err(StoreError::Pending)) | Err(_) => None,
+            Ok(Err(error)) => {
+                let error = &error as &dyn std::error::Error;
+                tracing::warn!(function = function.name, error, "no snapshot can be made");
+                None
+            }
+        }
+    }
+
+    /// Deletes what belongs to a revision that is no more.
+    pub(crate) async fn forget(&self, revision: &Revision) {
+        let (store, revision) = (Arc::clone(&self.store), revision.clone());
+        let _ = tokio::task::spawn_blocking(move || store.remove_subject(&revision.0)).await;
+    }
+
+    fn give_up(&self, key: &SnapshotKey, function: &str, reason: &str) {
+        give_up(&self.given_up, key, function, reason);
+    }
+}
+
+fn give_up(
+    given_up: &Mutex<BTreeMap<SnapshotKey, String>>,
+    key: &SnapshotKey,
+    function: &str,
+    reason: &str,
+) {
+    tracing::warn!(function, %key, reason, "gives up on a snapshot; starts go on without");
+    let mut given_up = given_up.lock();
+    if given_up.len() >= GIVEN_UP {
+        given_up.pop_first();
+    }
+    given_up.insert(key.clone(), reason.to_owned());
+}
+
+/// What tells a program from another under the same path.
+fn identity(path: &Path) -> String {
+    match fs::metadata(path) {
+        Ok(meta) if meta.is_file() => format!(
+            "{}:{}:{}:{}.{} ",
+            path.display(),
+            meta.ino(),
+            meta.len(),
+            meta.mtime(),
+            meta.mtime_nsec()
+        ),
+        _ => format!("{} ", path.display()),
+    }
+}
+
+/// A snapshot that the sandbox writes.
+struct Making {
+    pending: Pending,
+    scanner: Scanner,
+    about: About,
+    max_bytes: u64,
+    given_up: Arc<Mutex<BTreeMap<SnapshotKey, String>>>,
+}
+
+impl Making {
+    /// Looks for secrets and puts the snapshot in place.
+    fn finish(mut self, stood_still: Duration) {
+        let (key, function) = (self.pending.key().clone(), self.about.function.clone());
+        let refuse = |reason: &str| give_up(&self.given_up, &key, &function, reason);
+        match self.pending.find_secret(&self.scanner) {
+            Ok(None) => {}
+            Ok(Some((file, found))) => {
+                return refuse(&format!(
+                    "the secret {} is in the image: {file}, offset {}",
+                    found.name, found.offset
+                ));
+            }
+            Err(error) => return refuse(&format!("the image cannot be read: {error}")),
+        }
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.about.created_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.about.capture_us = u64::try_from(stood_still.as_micros()).unwrap_or(u64::MAX);
+        if let Err(error) = self.pending.commit(self.about) {
+            refuse(&error.to_string());
+        }
+    }
+}
+
+impl Capture for Making {
+    fn max_bytes(&self) -> u64 {
+        self.max_bytes
+    }
+
+    fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        let files = self.pending.files();
+        files
+            .map(|file| file.try_clone().map(OwnedFd::from))
+            .collect()
+    }
+
+    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let _ = tokio::task::spawn_blocking(move || self.finish(stood_still)).await;
+        })
+    }
+
+    fn give_up(self: Box<Self>, kind: RefusalKind, reason: &str) {
+        match kind {
+            // May go better next time.
+            RefusalKind::Host | RefusalKind::Busy => {
+                tracing::warn!(function = self.about.function, reason, "a capture failed");
+            }
+            RefusalKind::Unsupported
+            | RefusalKind::Guest
+            | RefusalKind::TooLarge
+            | RefusalKind::Damaged
+            | RefusalKind::Foreign => {
+                give_up(
+                    &self.given_up,
+                    self.pending.key(),
+                    &self.about.function,
+                    reason,
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,108 @@
+"""A stand-in for the sandbox process that can be captured and restored, as far as the node sees.
+
+`sandbox.py DIRECTORY --fd 0 …`: what it does is in files of DIRECTORY (`capture`, `restore`), what it
+did is appended to `log`. A function's state is the number of events it has answered.
+"""
+
+import array
+import json
+import pathlib
+import socket
+import struct
+import sys
+
+place = pathlib.Path(sys.argv[1])
+link = socket.socket(fileno=0)
+waiting = []
+
+
+def note(text):
+    with open(place / "log", "a") as log:
+        log.write(text + "\n")
+
+
+def behaviour(name):
+    path = place / name
+    return path.read_text().strip() if path.exists() else "well"
+
+
+def exactly(count):
+    data = b""
+    while len(data) < count:
+        piece, ancillary, _, _ = link.recvmsg(count - len(data), socket.CMSG_SPACE(16))
+        if not piece:
+            sys.exit(0)
+        for level, kind, raw in ancillary:
+            assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS)
+            numbers = array.array("i")
+            numbers.frombytes(raw)
+            waiting.extend(numbers)
+        data += piece
+    return data
+
+
+def hear():
+    head, payload = struct.unpack("<II", exactly(8))
+    return json.loads(exactly(head)), exactly(payload)
+
+
+def say(payload=b"", **head):
+    text = json.dumps(head).encode()
+    link.sendall(struct.pack("<II", len(text), len(payload)) + text + payload)
+
+
+def serve(answered):
+    while True:
+        head, payload = hear()
+        if head["type"] == "event":
+            answered += 1
+            body = json.dumps({"answered": answered, "event": json.loads(payload)}).encode()
+            say(body, type="response", request_id=head["request_id"], content_type=None)
+            say(type="usage", max_memory_bytes=1)
+
+
+def capture(head):
+    note("capture")
+    assert head["max_bytes"] > 0 and head["after"] == "keep"
+    file = open(waiting.pop(0), "wb")
+    how = behaviour("capture")
+    if how == "unsupported":
+        return say(type="refused", kind="unsupported", reason="no engine")
+    content = b"state: 41 " + (b"s3cr3t-value" if how == "secret" else b"")
+    file.write(content)
+    file.close()
+    say(type="captured", bytes=len(content), nanoseconds=1_500_000)
+
+
+first, _ = hear()
+if first["type"] == "start":
+    note("start")
+    environment = dict(first["program"]["env"])
+    if environment["AWS_LAMBDA_INITIALIZATION_TYPE"] == "snap-start":
+        assert "KEY" not in environment
+        say(type="restore_point")
+        while True:
+            head, _ = hear()
+            if head["type"] == "capture":
+                capture(head)
+            elif head["type"] == "resume":
+                assert head["environment"] == [["KEY", "s3cr3t-value"]], head
+                break
+    say(type="ready")
+    serve(0)
+elif first["type"] == "shell":
+    say(type="shell_ready")
+    head, seed = hear()
+    assert head["type"] == "restore" and len(seed) == 32 and any(seed)
+    assert head["environment"] == [["KEY", "s3cr3t-value"]]
+    content = open(waiting.pop(0), "rb").read()
+    how = behaviour("restore")
+    note(f"restore {how}")
+    if how == "die":
+        sys.exit("it fell over")
+    if how != "well":
+        say(type="refused", kind=how, reason=f"a test: {how}")
+        sys.exit(0)
+    say(type="restored", times=[{"stage": "memory", "nanoseconds": 2_000_000}])
+    say(type="ready")
+    serve(int(content.split()[1]))

@@ -1,0 +1,251 @@
+//! From a captured instance to restored ones, and every way in which that does not work: the sandbox
+//! is a stand-in that follows a script, everything else is real.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use node_agent::{Agent, AgentConfig};
+use node_snapshots::{Status, View};
+use proto_node::{
+    CodeLocation, FunctionSpec, InvokeOutcome, InvokeRequest, InvokeResult, Invoker, LogTail,
+    Revision, SnapStart, Stage, StartKind,
+};
+use proto_sandbox::Layer;
+
+struct Place {
+    directory: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn agent(&self) -> Agent {
+        let mut config = AgentConfig::new(self.path("node")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/sandbox.py");
+        config.sandbox_command = vec![
+            "/usr/bin/python3".into(),
+            script.into(),
+            self.directory.path().into(),
+        ];
+        config.layers = vec![Layer::Host];
+        Agent::start(config).unwrap()
+    }
+
+    fn tell(&self, what: &str, how: &str) {
+        std::fs::write(self.path(what), how).unwrap();
+    }
+
+    /// What the sandboxes did since the last look.
+    fn did(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path("log")).unwrap_or_default();
+        let _ = std::fs::remove_file(self.path("log"));
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn view(&self) -> View {
+        View::open(&self.path("node/snapshots")).unwrap()
+    }
+
+    fn function(&self, revision: &str) -> Arc<FunctionSpec> {
+        let variables = [("KEY", "s3cr3t-value"), ("REKINDLE_SECRETS", "KEY")];
+        Arc::new(FunctionSpec {
+            revision: Revision(revision.into()),
+            name: "f".into(),
+            version: "1".into(),
+            arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+            account: "000000000000".into(),
+            region: "us-east-1".into(),
+            runtime: "python3".into(),
+            handler: "app.handler".into(),
+            architecture: "x86_64".into(),
+            memory_mb: 128,
+            timeout: Duration::from_secs(20),
+            ephemeral_storage_mb: 512,
+            environment: variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            code: CodeLocation {
+                directory: self.directory.path().to_owned(),
+                sha256: "c0de".into(),
+            },
+            snap_start: SnapStart::On,
+            log_group: "/aws/lambda/f".into(),
+        })
+    }
+}
+
+async fn invoke(agent: &Agent, function: &Arc<FunctionSpec>) -> (StartKind, u64, InvokeOutcome) {
+    let request = InvokeRequest {
+        request_id: "id".into(),
+        payload: Bytes::from_static(b"1"),
+        invoked_arn: function.arn.clone(),
+        client_context: None,
+        trace_id: None,
+        log_tail: LogTail::Tail,
+        queue_deadline: Instant::now() + Duration::from_secs(60),
+    };
+    let outcome = agent.invoke(Arc::clone(function), request).await.unwrap();
+    let InvokeResult::Success(body) = &outcome.result else {
+        panic!("{:?}", outcome.result)
+    };
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    let answered = text.trim_start_matches("{\"answered\": ").split(',').next();
+    (outcome.start, answered.unwrap().parse().unwrap(), outcome)
+}
+
+/// A capture is put in place after its instance went on.
+async fn settled(agent: &Agent, function: &FunctionSpec) {
+    while !agent.has_snapshot(function) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Ends an agent with its instances; the next one starts anew.
+async fn end(agent: Agent) {
+    agent
+        .shutdown(Instant::now() + Duration::from_secs(5))
+        .await;
+    drop(agent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
+    let place = Place::new();
+    let function = place.function("r1");
+    let agent = place.agent();
+    assert!(!agent.has_snapshot(&function));
+    let (start, answered, _) = invoke(&agent, &function).await;
+    assert_eq!((start, answered), (StartKind::Cold, 1));
+    settled(&agent, &function).await;
+    assert_eq!(place.did(), ["start", "capture"]);
+    end(agent).await;
+
+    let agent = place.agent();
+    assert!(agent.has_snapshot(&function));
+    let (start, answered, outcome) = invoke(&agent, &function).await;
+    assert_eq!((start, answered), (StartKind::Restored, 42));
+    assert_eq!(outcome.timings.of(Stage::Restore), Duration::from_millis(2));
+    assert!(String::from_utf8_lossy(&outcome.log_tail).contains("\tRestore Duration: "));
+    let (start, answered, _) = invoke(&agent, &function).await;
+    assert_eq!((start, answered), (StartKind::Warm, 43));
+    assert_eq!(place.did(), ["restore well"]);
+    let listed = place.view().list().remove(0);
+    let about = listed.manifest.unwrap().about;
+    assert_eq!(
+        (about.function.as_str(), about.version.as_str()),
+        ("f", "1")
+    );
+    assert_eq!(about.capture_us, 1500);
+
+    // Another revision, and one that was not asked to be captured, have nothing of it.
+    assert!(!agent.has_snapshot(&place.function("r2")));
+    let mut plain = Arc::unwrap_or_clone(place.function("r3"));
+    plain.snap_start = SnapStart::Off;
+    assert_eq!(invoke(&agent, &Arc::new(plain)).await.0, StartKind::Cold);
+    assert_eq!(place.did(), ["start"]);
+    agent.forget(function.revision.clone()).await;
+    assert!(place.view().list().is_empty());
+    end(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_no_good_is_followed_by_a_normal_start() {
+    // How the restore ends; what becomes of the snapshot: is it in quarantine, is a new one made.
+    for (how, quarantined, anew) in [
+        ("damaged", true, true),
+        ("die", true, true),
+        ("foreign", false, true),
+        ("host", false, false),
+    ] {
+        let place = Place::new();
+        let function = place.function("r1");
+        let agent = place.agent();
+        invoke(&agent, &function).await;
+        settled(&agent, &function).await;
+        end(agent).await;
+        place.did();
+        place.tell("restore", how);
+        let agent = place.agent();
+        let (start, answered, _) = invoke(&agent, &function).await;
+        assert_eq!((start, answered), (StartKind::Cold, 1), "{how}");
+        settled(&agent, &function).await;
+        let restore = format!("restore {how}");
+        let did: Vec<_> = place.did();
+        let expected = if anew {
+            vec![restore.as_str(), "start", "capture"]
+        } else {
+            vec![restore.as_str(), "start"]
+        };
+        assert_eq!(did, expected);
+        let all = place.view().list();
+        let bad = |listed: &&node_snapshots::Listed| listed.status != Status::Ready;
+        assert_eq!(
+            all.iter().filter(bad).count(),
+            usize::from(quarantined),
+            "{how}"
+        );
+        end(agent).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_was_changed_on_disk_is_not_even_tried() {
+    let place = Place::new();
+    let function = place.function("r1");
+    let agent = place.agent();
+    invoke(&agent, &function).await;
+    settled(&agent, &function).await;
+    end(agent).await;
+    place.did();
+    let file = place.view().list()[0].directory.join("snapshot");
+    std::fs::write(file, "state: 99 ").unwrap();
+    let agent = place.agent();
+    assert_eq!(invoke(&agent, &function).await.1, 1);
+    settled(&agent, &function).await;
+    assert_eq!(place.did(), ["start", "capture"]);
+    end(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_the_image_or_no_engine_means_no_snapshot_and_no_harm() {
+    for how in ["secret", "unsupported"] {
+        let place = Place::new();
+        place.tell("capture", how);
+        let agent = place.agent();
+        let function = place.function("r1");
+        assert_eq!(invoke(&agent, &function).await.1, 1);
+        assert_eq!(place.did(), ["start", "capture"]);
+        // What was refused is cleared away by its own task.
+        let staging = place.path("node/snapshots/staging");
+        while std::fs::read_dir(&staging).unwrap().count() > 0 {
+            tokio::task::yield_now().await;
+        }
+        assert!(
+            !agent.has_snapshot(&function) && place.view().list().is_empty(),
+            "{how}"
+        );
+        // It is not asked again: a second instance of the revision starts without.
+        agent.forget(Revision("none".into())).await;
+        let other = Arc::clone(&function);
+        let (first, second) = tokio::join!(invoke(&agent, &function), invoke(&agent, &other));
+        assert!(first.1 + second.1 >= 3);
+        assert!(!place.did().contains(&"capture".to_owned()));
+        end(agent).await;
+    }
+}
+
+#[test]
+fn variables_of_the_test_are_what_the_script_expects() {
+    let place = Place::new();
+    let secrets: BTreeMap<_, _> = place.function("r").secrets().into_iter().collect();
+    assert_eq!(secrets["KEY"], "s3cr3t-value");
+}
