@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 use crate::arena::Arena;
 use crate::bell::{self, KeeperNeeded};
 use crate::family::{Family, is_buried, watch_mapper};
+use crate::platform::Network;
 use crate::seat;
 use crate::spawn::{Born, Parked, Spawner, Template};
 
@@ -22,6 +23,7 @@ use crate::spawn::{Born, Parked, Spawner, Template};
 enum Job {
     Template {
         arena: Arc<Arena>,
+        network: Network,
         reply: SyncSender<io::Result<Template>>,
     },
     Fork {
@@ -94,8 +96,13 @@ fn ask<T>(job: impl FnOnce(SyncSender<io::Result<T>>) -> Job) -> Answer<T> {
 }
 
 /// Makes the first stub of a platform.
-pub(crate) fn make_template(arena: Arc<Arena>) -> io::Result<Template> {
-    ask(|reply| Job::Template { arena, reply }).wait()
+pub(crate) fn make_template(arena: Arc<Arena>, network: Network) -> io::Result<Template> {
+    ask(|reply| Job::Template {
+        arena,
+        network,
+        reply,
+    })
+    .wait()
 }
 
 /// Forks a stub; its commands will be in `slot`.
@@ -163,7 +170,11 @@ impl Keeper {
     fn serve(&mut self, job: Job) {
         // A reply nobody waits for is dropped together with what it holds.
         match job {
-            Job::Template { arena, reply } => drop(reply.send(self.spawner.template(&arena))),
+            Job::Template {
+                arena,
+                network,
+                reply,
+            } => drop(reply.send(self.spawner.template(&arena, network))),
             Job::Fork { from, slot, reply } => match self.spawner.fork(from, slot) {
                 Ok(born) => {
                     let family = Family {

@@ -36,4 +36,4 @@ mod spawn;
 mod stub;
 mod template;
 
-pub use platform::ProcessPlatform;
+pub use platform::{Network, ProcessPlatform};

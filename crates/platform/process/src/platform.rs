@@ -52,6 +52,15 @@ impl Drop for Shared {
     }
 }
 
+/// Which network namespace stubs live in. None of them can make a socket, whichever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// One of their own, which takes the host half a millisecond.
+    Own,
+    /// The caller's, which the caller made empty for itself.
+    Callers,
+}
+
 /// Runs guest instructions in stub processes; see the crate's description.
 #[derive(Debug)]
 pub struct ProcessPlatform {
@@ -69,21 +78,22 @@ impl ProcessPlatform {
     /// # Errors
     /// When the host refuses user notification, ptrace or another thread.
     pub fn new() -> Result<ProcessPlatform, PlatformError> {
-        ProcessPlatform::with_proc(ProcDir::open().map_err(refused("open /proc"))?)
+        let proc = ProcDir::open().map_err(refused("open /proc"))?;
+        ProcessPlatform::with_proc(proc, Network::Own)
     }
 
     /// As [`new`](ProcessPlatform::new), where `/proc` is no longer in sight but was opened before.
     ///
     /// # Errors
     /// As [`new`](ProcessPlatform::new).
-    pub fn with_proc(proc: ProcDir) -> Result<ProcessPlatform, PlatformError> {
+    pub fn with_proc(proc: ProcDir, network: Network) -> Result<ProcessPlatform, PlatformError> {
         keeper::start().map_err(refused("start the keeper"))?;
         mapper::receivers_see_the_end();
         let arena = Arena::new()
             .map(Arc::new)
             .map_err(refused("map the command pages"))?;
-        let template =
-            keeper::make_template(arena.clone()).map_err(refused("make the first stub"))?;
+        let template = keeper::make_template(arena.clone(), network)
+            .map_err(refused("make the first stub"))?;
         let shared = Arc::new(Shared {
             arena,
             template,

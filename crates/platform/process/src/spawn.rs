@@ -12,6 +12,7 @@ use crate::blob;
 use crate::family::{Family, Life, watch_mapper};
 use crate::keeper::{self, Grave};
 use crate::layout::{ARENA_FD, COMMANDS, COMMANDS_LEN, FIRST_FILE_FD};
+use crate::platform::Network;
 use crate::template;
 
 /// A guest thread that waits for its first registers; not traced yet.
@@ -58,8 +59,8 @@ pub(crate) struct Spawner {
 }
 
 impl Spawner {
-    pub(crate) fn template(&mut self, arena: &Arena) -> io::Result<Template> {
-        let pid = template::create(arena.file())?;
+    pub(crate) fn template(&mut self, arena: &Arena, network: Network) -> io::Result<Template> {
+        let pid = template::create(arena.file(), network)?;
         let family = Family {
             spawner: pid,
             mapper: None,

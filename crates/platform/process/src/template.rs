@@ -13,6 +13,7 @@ use host_sys::ptrace;
 
 use crate::blob;
 use crate::layout::{CODE, CODE_LEN, TASK_END};
+use crate::platform::Network;
 
 /// What the copy needs to know; it lives in the memory that is copied.
 struct Plan {
@@ -21,12 +22,13 @@ struct Plan {
     go_fd: i32,
     parent: Pid,
     child: i64,
+    network: Network,
 }
 
 const STACK_BYTES: usize = 64 * 1024;
 
 /// Makes the first stub, traced by the calling thread and stopped in its spawner loop.
-pub(crate) fn create(arena: &File) -> io::Result<Pid> {
+pub(crate) fn create(arena: &File, network: Network) -> io::Result<Pid> {
     // SAFETY: needed because eventfd is a C function; it takes no pointers.
     let go = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
     if go < 0 {
@@ -40,6 +42,7 @@ pub(crate) fn create(arena: &File) -> io::Result<Pid> {
         go_fd: go.as_raw_fd(),
         parent: std::process::id() as Pid,
         child: -i64::from(libc::EAGAIN),
+        network,
     };
     let mut stack = vec![0u128; STACK_BYTES / 16];
     // A thread of the C library has a registered rseq area that a plain fork would inherit, and whose unmapping
@@ -136,7 +139,7 @@ fn become_template(plan: &Plan) -> ! {
         13,
     );
     call(libc::SYS_setsid, [0; 6]);
-    leave_namespaces();
+    leave_namespaces(plan.network);
     if plan.arena_fd != 0 {
         must(libc::SYS_dup2, [plan.arena_fd as u64, 0, 0, 0, 0, 0], 14);
     }
@@ -189,8 +192,12 @@ fn forget_handlers() {
 }
 
 /// An empty view of the host, as far as the host permits.
-fn leave_namespaces() {
-    let plain = libc::CLONE_NEWNS | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+fn leave_namespaces(network: Network) {
+    let network = match network {
+        Network::Own => libc::CLONE_NEWNET,
+        Network::Callers => 0,
+    };
+    let plain = libc::CLONE_NEWNS | network | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
     let unshared = [libc::CLONE_NEWUSER | plain, plain]
         .iter()
         .any(|flags| call(libc::SYS_unshare, [*flags as u64, 0, 0, 0, 0, 0]) == 0);

@@ -57,7 +57,7 @@ pub enum JailError {
 #[derive(Debug)]
 pub struct Open {
     namespaces: Layer,
-    own_mounts: bool,
+    own_namespaces: bool,
     empty_root: Layer,
     landlock: Layer,
 }
@@ -77,7 +77,7 @@ impl Open {
             Ok(()) => Open::inside(&WITHOUT_PIDS, ids),
             Err(error) => Open {
                 namespaces: Layer::missing(error),
-                own_mounts: false,
+                own_namespaces: false,
                 empty_root: Layer::missing("not applied"),
                 landlock: Layer::missing("not applied"),
             },
@@ -110,10 +110,16 @@ impl Open {
         }
         Open {
             namespaces: Layer::in_force(names.join(" ")),
-            own_mounts: true,
+            own_namespaces: true,
             empty_root: Layer::missing("not applied"),
             landlock: Layer::missing("not applied"),
         }
+    }
+
+    /// Whether the process has namespaces of its own, network and mounts among them.
+    #[must_use]
+    pub fn has_own_namespaces(&self) -> bool {
+        self.own_namespaces
     }
 
     /// Leaves the host's file tree behind. From here on this process, and every thread and process it starts, opens nothing but files
@@ -128,7 +134,7 @@ impl Open {
         writable: &[BorrowedFd<'_>],
     ) -> Result<(), JailError> {
         // Landlock forbids changes of mounts.
-        self.empty_root = if self.own_mounts {
+        self.empty_root = if self.own_namespaces {
             match namespace::enter_empty_root() {
                 Ok(()) => Layer::in_force(""),
                 Err(error) => Layer::missing(error),

@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 use host_sys::proc::ProcDir;
 use platform_conformance::guest::Guest;
 use platform_conformance::{calls, faults, interrupts, memory, registers, spaces, threads};
-use platform_process::ProcessPlatform;
+use platform_process::{Network, ProcessPlatform};
 use sandbox_confine::jail::Open;
 
 const NAME: &str = "stubs_serve_a_jailed_process";
@@ -27,7 +27,7 @@ fn main() {
     let proc = ProcDir::open().expect("/proc is there");
     jail.restrict_files(&[proc.as_fd()], &[])
         .expect("file restrictions");
-    let platform = ProcessPlatform::with_proc(proc).expect("stubs");
+    let platform = ProcessPlatform::with_proc(proc, Network::Callers).expect("stubs");
     let layers = jail.seal().expect("a jail");
     println!("{layers}");
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use host_sys::proc::ProcDir;
 use kernel_core::CpuFacts;
 use kernel_core::task::ExitStatus as GuestExit;
-use platform_process::ProcessPlatform;
+use platform_process::{Network, ProcessPlatform};
 use proto_sandbox::{
     ExitReason, ExitStatus, FailureKind, FromSandbox, RefusalKind, RightsReader, StageName,
     StartSpec, ToSandbox, VERSION, read_message,
@@ -126,7 +126,12 @@ fn boot(
     jail.restrict_files(&readable, &[])
         .map_err(|e| Failure::host("cannot close the jail", &e))?;
     // Before any other thread: the first stub is forked from this process.
-    let platform = ProcessPlatform::with_proc(proc)
+    let network = if jail.has_own_namespaces() {
+        Network::Callers
+    } else {
+        Network::Own
+    };
+    let platform = ProcessPlatform::with_proc(proc, network)
         .map_err(|e| Failure::host("cannot start the process platform", &e))?;
     let assembly = Instant::now();
     let system = assemble(spec, Arc::new(platform), &facts, &tree)?;
