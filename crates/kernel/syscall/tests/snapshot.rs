@@ -325,3 +325,40 @@ print(sys.stdin.read())
     machine.console.set_closed(Stream::Input);
     assert_eq!(machine.finish().expect_success(), "on\n");
 }
+
+#[test]
+fn files_keep_their_contents_names_and_attributes() {
+    let program = "
+import os, sys
+os.makedirs('/tmp/d/e')
+with open('/tmp/d/a', 'w') as f: f.write('text')
+os.link('/tmp/d/a', '/tmp/d/e/b')
+os.symlink('a', '/tmp/d/s')
+os.chmod('/tmp/d/a', 0o640)
+os.utime('/tmp/d/a', (5, 6))
+open('/tmp/big', 'wb').truncate(5 << 20)
+os.pwrite(os.open('/tmp/big', os.O_WRONLY), b'end', (5 << 20) - 3)
+with open('/etc/passwd', 'a') as f: f.write('more')
+os.remove('/etc/group')
+os.rename('/etc/hosts', '/tmp/hosts')
+u = open('/tmp/gone', 'w+'); u.write('held'); u.flush(); os.remove('/tmp/gone')
+a = open('/tmp/d/a'); a.read(2)
+ino = os.stat('/tmp/d/a').st_ino
+os.chdir('/tmp/d')
+print('ready', flush=True)
+sys.stdin.read()
+s = os.stat('a')
+print(open('e/b').read(), os.readlink('s'), oct(s.st_mode), s.st_mtime, s.st_nlink, s.st_ino == ino)
+print(a.read(), os.getcwd(), sorted(os.listdir()))
+print(os.path.getsize('/tmp/big'), open('/tmp/big', 'rb').read()[-4:])
+print(open('/etc/passwd').read().endswith('more'), os.path.exists('/etc/group'), os.path.exists('/etc/hosts'))
+print(len(open('/tmp/hosts').read()) > 0, os.pread(u.fileno(), 9, 0), os.path.exists('/tmp/gone'))
+os.remove('/tmp/d/a'); os.rmdir('/tmp/d') if False else None
+print(sorted(os.listdir('/tmp/d')), len(os.listdir('/etc')) > 1, open('/dev/null').read() == '')
+";
+    assert_eq!(
+        python(program, ""),
+        "text a 0o100640 6.0 2 True\nxt /tmp/d ['a', 'e', 's']\n5242880 b'\\x00end'\n\
+         True False False\nTrue b'held' False\n['e', 's'] True True\n"
+    );
+}

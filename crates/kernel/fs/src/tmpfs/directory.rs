@@ -89,6 +89,42 @@ impl Directory {
         Ok(())
     }
 
+    /// Names of the tree's own in order of listing, and names of the layers that are hidden.
+    pub(super) fn own(&self) -> (Vec<(Arc<[u8]>, Arc<Node>)>, Vec<Arc<[u8]>>) {
+        let listed = self.order.values().filter_map(|name| {
+            let entry = self.entries.get(name)?;
+            match &entry.slot {
+                Slot::Own(node) => Some((Arc::clone(name), Arc::clone(node))),
+                Slot::Whiteout | Slot::Lower { .. } => None,
+            }
+        });
+        let hidden = self.entries.iter();
+        let hidden = hidden.filter(|(_, entry)| matches!(entry.slot, Slot::Whiteout));
+        let mut hidden: Vec<_> = hidden.map(|(name, _)| Arc::clone(name)).collect();
+        hidden.sort();
+        (listed.collect(), hidden)
+    }
+
+    /// Hides a name of the layers.
+    pub(super) fn hide(&mut self, name: &[u8]) {
+        self.take_out(name);
+        let whiteout = Entry {
+            slot: Slot::Whiteout,
+            cookie: 0,
+        };
+        self.entries.insert(Arc::from(name), whiteout);
+    }
+
+    /// Takes an entry out as if it had never been; gives what was there.
+    pub(super) fn take_out(&mut self, name: &[u8]) -> Option<Arc<Node>> {
+        let entry = self.entries.remove(name)?;
+        self.order.remove(&entry.cookie);
+        match entry.slot {
+            Slot::Own(node) => Some(node),
+            Slot::Whiteout | Slot::Lower { .. } => None,
+        }
+    }
+
     fn put(&mut self, name: Arc<[u8]>, slot: Slot) {
         let cookie = self.next_cookie;
         self.next_cookie += 1;

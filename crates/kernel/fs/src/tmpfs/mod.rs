@@ -11,6 +11,7 @@ mod layers;
 mod node;
 mod open_file;
 mod rename;
+mod saved;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -175,6 +176,14 @@ impl FileSystem for TmpFs {
         self.shared.dev
     }
 
+    fn save(&self) -> std::result::Result<Option<Vec<u8>>, kernel_vfs::save::Unsavable> {
+        saved::save(self).map(Some)
+    }
+
+    fn load(&self, saved: &[u8]) -> std::result::Result<(), kernel_vfs::save::LoadError> {
+        saved::load(self, saved)
+    }
+
     fn stat(&self) -> FsStat {
         const BLOCK: u64 = 4096;
         let budget = &self.shared.budget;
@@ -196,12 +205,17 @@ impl Shared {
     }
 
     /// The node of an entry of a layer: the one in use, or a new one.
-    fn node_of(self: &Arc<Self>, entry: LowerEntry, parent: &Arc<Node>) -> Result<Arc<Node>> {
+    fn node_of(
+        self: &Arc<Self>,
+        entry: LowerEntry,
+        parent: &Arc<Node>,
+        name: &[u8],
+    ) -> Result<Arc<Node>> {
         if let Some(node) = self.known(entry.ino) {
             return Ok(node);
         }
         // Made outside of the table's lock, since making one may open a host file.
-        let made = Node::from_layer(self, entry, parent)?;
+        let made = Node::from_layer(self, entry, parent, name)?;
         let mut nodes = self.nodes.lock();
         let known = match nodes.get(&made.ino()) {
             Some(Held::Changed(node)) => Some(Arc::clone(node)),
@@ -223,6 +237,16 @@ impl Shared {
     }
 
     /// Keeps a changed node, whoever else uses it.
+    /// What began in a layer and was changed.
+    fn changed(&self) -> Vec<Arc<Node>> {
+        let nodes = self.nodes.lock();
+        let changed = nodes.values().filter_map(|held| match held {
+            Held::Changed(node) => Some(Arc::clone(node)),
+            Held::Clean(_) => None,
+        });
+        changed.collect()
+    }
+
     fn keep(&self, node: Arc<Node>) {
         let old = self.nodes.lock().insert(node.ino(), Held::Changed(node));
         drop(old);

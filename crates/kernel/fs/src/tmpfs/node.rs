@@ -17,7 +17,7 @@ use crate::clock::now;
 const SET_GID: u32 = 0o2000;
 
 /// Attributes that change.
-#[derive(Clone)]
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
 pub(super) struct Meta {
     pub(super) mode: u32,
     pub(super) uid: u32,
@@ -94,7 +94,9 @@ pub(super) struct Node {
     pub(super) meta: Mutex<Meta>,
     pub(super) body: Body,
     /// Whether it began in a layer, and so is in the node table.
-    layered: bool,
+    pub(super) layered: bool,
+    /// Where in the layers, from their root; its children there are below.
+    pub(super) lower_path: Vec<u8>,
     /// Whether an inode of the budget is taken for it.
     counted: AtomicBool,
     /// Bytes of the budget taken for a link target and attributes.
@@ -103,6 +105,17 @@ pub(super) struct Node {
 
 impl Node {
     fn make(shared: &Arc<Shared>, ino: u64, meta: Meta, body: Body, origin: Origin) -> Arc<Node> {
+        Node::make_at(shared, ino, meta, body, origin, Vec::new())
+    }
+
+    fn make_at(
+        shared: &Arc<Shared>,
+        ino: u64,
+        meta: Meta,
+        body: Body,
+        origin: Origin,
+        lower_path: Vec<u8>,
+    ) -> Arc<Node> {
         Arc::new_cyclic(|me| Node {
             shared: Arc::clone(shared),
             me: Weak::clone(me),
@@ -110,6 +123,7 @@ impl Node {
             meta: Mutex::new(meta),
             body,
             layered: origin == Origin::Layer,
+            lower_path,
             counted: AtomicBool::new(origin == Origin::Tree),
             small_bytes: Mutex::new(0),
         })
@@ -140,6 +154,7 @@ impl Node {
         shared: &Arc<Shared>,
         entry: LowerEntry,
         parent: &Arc<Node>,
+        name: &[u8],
     ) -> Result<Arc<Node>> {
         let meta = Meta::of(&entry.attr);
         let body = match entry.attr.file_type() {
@@ -159,7 +174,15 @@ impl Node {
             FileType::Symlink => Body::Symlink(entry.inode.read_link()?),
             special => Body::Special(special, entry.attr.rdev),
         };
-        Ok(Node::make(shared, entry.ino, meta, body, Origin::Layer))
+        let path = [&parent.lower_path[..], b"/", name].concat();
+        Ok(Node::make_at(
+            shared,
+            entry.ino,
+            meta,
+            body,
+            Origin::Layer,
+            path,
+        ))
     }
 
     /// A new node of the tree's own, in a directory with these attributes.
@@ -198,6 +221,24 @@ impl Node {
         shared.budget.take_inode()?;
         let made = Node::make(shared, shared.new_ino(), meta, body, Origin::Tree);
         made.take_bytes(bytes)?;
+        Ok(made)
+    }
+
+    /// A node of the tree's own as it was saved; takes an inode of the budget.
+    pub(super) fn restored(
+        shared: &Arc<Shared>,
+        ino: u64,
+        meta: Meta,
+        body: Body,
+    ) -> Result<Arc<Node>> {
+        shared.budget.take_inode()?;
+        let small = match &body {
+            Body::Symlink(target) => target.len() as u64,
+            _ => 0,
+        };
+        let attributes: usize = meta.xattrs.iter().map(|(n, v)| n.len() + v.len()).sum();
+        let made = Node::make(shared, ino, meta, body, Origin::Tree);
+        made.take_bytes(small + attributes as u64)?;
         Ok(made)
     }
 
@@ -274,7 +315,7 @@ impl Node {
     pub(super) fn child(&self, entries: &Directory, name: &[u8]) -> Result<Arc<Node>> {
         match entries.find(name)? {
             Found::Own(node) => Ok(node),
-            Found::Lower(entry) => self.shared.node_of(*entry, &self.arc()?),
+            Found::Lower(entry) => self.shared.node_of(*entry, &self.arc()?, name),
         }
     }
 
