@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: demo test bench lint docs fuzz test-cpython
+.PHONY: demo test bench lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -46,3 +46,15 @@ test-cpython:
 	cargo build --release -p rekindle
 	tests/cpython.sh
 	python3 guests/cpython/compare.py --rekindle target/release/rekindle
+
+# The list of bad input, from code and from clients, against real servers and sandboxes.
+test-bad-input:
+	cargo build -q -p rekindle
+	cargo test -p rekindle --test bad_input
+	cargo test -p platform-process --test attacks
+
+# Every system call that the host carries out for guests' threads, and whose code made it.
+show-confinement:
+	cargo build --release -p rekindle
+	tests/perf.sh
+	python3 tests/confinement.py target/release/rekindle demo

@@ -12,13 +12,7 @@ import sys
 import tempfile
 import unittest
 
-module, skip = sys.argv[1], set(sys.stdin.read().split("\n"))
-told = os.dup(1)
-# The module's own output is nobody's business, and its standard input is empty, as for a test runner.
-null = os.open(os.devnull, os.O_RDWR)
-for fd in (0, 1, 2):
-    os.dup2(null, fd)
-os.close(null)
+told = -1
 
 
 def tell(*words):
@@ -76,13 +70,22 @@ def each(suite):
             yield test
 
 
-def kept(suite):
+def kept(suite, skip):
     """The same suite, with its classes' fixtures, without what is to be left out."""
-    tests = [kept(test) if isinstance(test, unittest.TestSuite) else test for test in suite]
+    tests = [kept(test, skip) if isinstance(test, unittest.TestSuite) else test for test in suite]
     return type(suite)(t for t in tests if isinstance(t, unittest.TestSuite) or t.id() not in skip)
 
 
 def main():
+    global told
+    module, skip = sys.argv[1], set(sys.stdin.read().split("\n"))
+    told = os.dup(1)
+    # The module's own output is nobody's business, and its standard input is empty, as for a test runner.
+    null = os.open(os.devnull, os.O_RDWR)
+    for fd in (0, 1, 2):
+        os.dup2(null, fd)
+    os.close(null)
+
     import test
     from test import support
 
@@ -96,10 +99,12 @@ def main():
     os.chdir(place)
     suite = unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")
     tell("total", sum(1 for _ in each(suite)))
-    kept(suite).run(Result())
+    kept(suite, skip).run(Result())
     tell("done")
     os.chdir("/")
     os._exit(0)
 
 
-main()
+# Processes that a case makes may import this file again.
+if __name__ == "__main__":
+    main()

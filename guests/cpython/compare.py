@@ -29,9 +29,11 @@ ASYNCIO = """base_events buffered_proto context events futures futures2 locks pe
     transports unix_events waitfor""".split()
 MODULES = """test_os test_posix test_subprocess test_signal test_threading test_thread test_socket test_select test_selectors
     test_epoll test_poll test_mmap test_fcntl test_io test_fileio test_tempfile test_shutil test_pathlib test_time
-    test_concurrent_futures test_ssl test_httpservers test_sqlite3 test_random test_uuid test_fork1 test_eintr
+    test_concurrent_futures test_ssl test_httpservers test_random test_uuid test_fork1 test_eintr
     test_pty""".split()
 MODULES += [f"test_asyncio.test_{part}" for part in ASYNCIO]
+SQLITE = "backup dbapi dump factory hooks regression transactions types userfunctions".split()
+MODULES += [f"test_sqlite3.test_{part}" for part in SQLITE]
 # Longest silence before the case at hand counts as hung, in seconds.
 PATIENCE = 120
 
@@ -157,7 +159,7 @@ def main():
     parser.add_argument("modules", nargs="*", default=MODULES)
     args = parser.parse_args()
     if not any(pathlib.Path(p).glob("test/test_os.py") for p in pathlib.Path("/usr/lib").glob("python3.*")):
-        print("CPython's tests are missing: apt-get install libpython3-testsuite", file=sys.stderr)
+        print("CPython's tests are missing: run tests/cpython.sh", file=sys.stderr)
         return 2
     reasons = {entry["case"]: entry["reason"] for entry in tomllib.loads((HERE / "exceptions.toml").read_text())["exception"]}
     modules = args.modules or MODULES
@@ -165,7 +167,8 @@ def main():
     native, sandbox = Side(extra=extra), Side(os.path.abspath(args.rekindle), extra)
     rows, exceptions, passed, total, broken = [("module", "native passes", "sandbox passes", "native s", "sandbox s")], [], 0, 0, []
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
-        for module, theirs, ours in pool.map(lambda m: compare(m, native, sandbox), modules):
+        for future in concurrent.futures.as_completed(pool.submit(compare, m, native, sandbox) for m in modules):
+            module, theirs, ours = future.result()
             good = [case for case, status in theirs.cases.items() if status == "ok"]
             bad = [case for case in good if ours.cases.get(case) != "ok"]
             rows.append((module, len(good), len(good) - len(bad), f"{theirs.seconds:.0f}", f"{ours.seconds:.0f}"))
@@ -177,6 +180,7 @@ def main():
                 if args.verbose and case in ours.why:
                     print(f"--- {case}\n{ast.literal_eval(ours.why[case])}", file=sys.stderr)
             print(f"[{time.monotonic() - began:6.0f} s] {module}: {len(good) - len(bad)} of {len(good)}", file=sys.stderr)
+    rows[1:] = sorted(rows[1:], key=lambda row: modules.index(row[0]))
     rows.append(("all", total, passed, "", f"{time.monotonic() - began:.0f}"))
     table(rows)
     for case, status, reason in exceptions:

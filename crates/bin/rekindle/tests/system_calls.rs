@@ -6,29 +6,13 @@
 
 mod place;
 
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-use place::{root, target};
+use place::{set_up, target};
 
 /// Seconds in all, and what seeds they are divided among.
 const SECONDS: u64 = 60;
 const SEEDS: std::ops::RangeInclusive<u64> = 1..=6;
-
-fn build() -> PathBuf {
-    let out = target().join("fuzz-guests");
-    std::fs::create_dir_all(&out).unwrap();
-    let status = Command::new("gcc")
-        .args([
-            "-O1", "-Wall", "-Wextra", "-Werror", "-static", "-pthread", "-o",
-        ])
-        .arg(out.join("calls"))
-        .arg(root().join("fuzz/system_calls/calls.c"))
-        .status()
-        .expect("gcc");
-    assert!(status.success());
-    out
-}
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok()?.parse().ok()
@@ -36,7 +20,8 @@ fn number(variable: &str) -> Option<u64> {
 
 #[test]
 fn random_calls_harm_nobody() {
-    let guests = build();
+    let guests = target().join("fuzz-guests");
+    set_up("fuzz/system_calls/build.sh", &[&guests]);
     let seconds = number("FUZZ_SECONDS").unwrap_or(SECONDS);
     let seeds: Vec<u64> = number("FUZZ_SEED").map_or_else(|| SEEDS.collect(), |seed| vec![seed]);
     let each = (seconds / seeds.len() as u64).max(1);

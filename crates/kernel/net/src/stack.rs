@@ -9,7 +9,9 @@ use base_abi::structs::Timespec;
 use base_abi::{Errno, net};
 use parking_lot::Mutex;
 
-use crate::inet::{LocalAddresses, NoOutbound, Outbound, PortTable, TcpSocket, UdpSocket};
+use crate::inet::{
+    LocalAddresses, NoOutbound, Outbound, PortTable, SOL_UDPLITE, TcpSocket, UdpSocket,
+};
 use crate::limits::Budget;
 use crate::netlink::RouteSocket;
 use crate::rights::Ledger;
@@ -64,6 +66,7 @@ pub struct NetStack {
     pub(crate) unix_names: Arc<NameTable>,
     pub(crate) tcp_ports: Arc<PortTable<TcpSocket>>,
     pub(crate) udp_ports: Arc<PortTable<UdpSocket>>,
+    pub(crate) udplite_ports: Arc<PortTable<UdpSocket>>,
     flows: Arc<Mutex<HashSet<(SocketAddr, SocketAddr)>>>,
     registry: Mutex<Registry>,
     next_ino: AtomicU64,
@@ -113,6 +116,7 @@ impl NetStack {
             unix_names: Arc::default(),
             tcp_ports: PortTable::new(),
             udp_ports: PortTable::new(),
+            udplite_ports: PortTable::new(),
             flows: Arc::default(),
             registry: Mutex::default(),
             // Low numbers look like nothing else's.
@@ -177,7 +181,10 @@ impl NetStack {
         }
         match (kind, protocol) {
             (net::SOCK_STREAM, 0 | net::SOL_TCP) => Ok(TcpSocket::new(self, domain, who)?),
-            (net::SOCK_DGRAM, 0 | net::SOL_UDP) => Ok(UdpSocket::new(self, domain, who)?),
+            (net::SOCK_DGRAM, 0 | net::SOL_UDP) => {
+                Ok(UdpSocket::new(self, domain, net::SOL_UDP, who)?)
+            }
+            (net::SOCK_DGRAM, SOL_UDPLITE) => Ok(UdpSocket::new(self, domain, SOL_UDPLITE, who)?),
             (net::SOCK_STREAM | net::SOCK_DGRAM, _) => Err(Errno::EPROTONOSUPPORT),
             (net::SOCK_RAW, 0) => Err(Errno::EPROTONOSUPPORT),
             (net::SOCK_RAW, _) => Err(Errno::EPERM),

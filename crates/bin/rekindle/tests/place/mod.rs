@@ -1,4 +1,5 @@
 //! Where tests find the checkout and what is built, and how they set up what they need.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

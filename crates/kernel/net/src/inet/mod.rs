@@ -15,7 +15,7 @@ pub(crate) use local::LocalAddresses;
 pub use outbound::{NoOutbound, Outbound, OutboundRequest};
 pub(crate) use ports::PortTable;
 pub(crate) use tcp::TcpSocket;
-pub(crate) use udp::UdpSocket;
+pub(crate) use udp::{SOL_UDPLITE, UdpSocket};
 pub(crate) use udp_delivery::deliver as deliver_datagram;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,4 +1,4 @@
-//! UDP sockets.
+//! UDP sockets, and those of UDP-Lite, which differ in their ports and in what their checksum covers (udplite(7)).
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use base_abi::{Errno, net};
 use kernel_vfs::{Events, PollTable};
 use parking_lot::Mutex;
 
-use super::ports::{PortLease, Scope, Sharing};
+use super::ports::{PortLease, PortTable, Scope, Sharing};
 use super::udp_receive::Datagram;
 use crate::limits::Budget;
 use crate::link::Wake;
@@ -18,8 +18,15 @@ use crate::{
     Ucred,
 };
 
+/// `SOL_UDPLITE` and `IPPROTO_UDPLITE` (udplite(7)).
+pub(crate) const SOL_UDPLITE: u32 = 136;
 /// `UDP_CORK` (udp(7)).
 const UDP_CORK: u32 = 1;
+/// `UDPLITE_SEND_CSCOV` and `UDPLITE_RECV_CSCOV` (udplite(7)).
+const SEND_COVERAGE: u32 = 10;
+const RECEIVE_COVERAGE: u32 = 11;
+/// The header of a datagram: the least that a checksum covers, in bytes.
+const HEADER: u32 = 8;
 /// Largest payload of a datagram.
 const MAX_PAYLOAD: usize = 65_507;
 
@@ -44,6 +51,8 @@ pub(super) struct State {
     receive_shut: bool,
     send_shut: bool,
     pub(super) error: Option<Errno>,
+    /// What a UDP-Lite checksum covers, sending and receiving; kept for asking, since nothing is lost on the way.
+    coverage: [u32; 2],
     /// Bytes kept back by `MSG_MORE`, and where they go.
     corked: Vec<u8>,
     cork: bool,
@@ -53,10 +62,11 @@ impl UdpSocket {
     pub(crate) fn new(
         stack: &Arc<NetStack>,
         domain: u32,
+        protocol: u32,
         creator: Ucred,
     ) -> Result<Arc<UdpSocket>> {
         let options = SocketOptions::with_buffers(DEFAULT_BUFFER, DEFAULT_BUFFER);
-        let numbers = [domain, net::SOCK_DGRAM, net::SOL_UDP];
+        let numbers = [domain, net::SOCK_DGRAM, protocol];
         let base = SocketBase::new(stack, numbers, creator, options)?;
         let socket = Arc::new_cyclic(|me| UdpSocket {
             base,
@@ -66,6 +76,21 @@ impl UdpSocket {
         });
         stack.register_udp(&socket);
         Ok(socket)
+    }
+
+    /// The ports of its protocol.
+    pub(super) fn ports(&self) -> &Arc<PortTable<UdpSocket>> {
+        match self.base.protocol {
+            SOL_UDPLITE => &self.base.stack.udplite_ports,
+            _ => &self.base.stack.udp_ports,
+        }
+    }
+
+    /// Which of the two coverages an option of UDP-Lite names.
+    fn coverage(&self, name: u32) -> Option<usize> {
+        let lite = self.base.protocol == SOL_UDPLITE;
+        let names = [SEND_COVERAGE, RECEIVE_COVERAGE];
+        names.iter().position(|n| lite && *n == name)
     }
 
     fn sharing(&self) -> Sharing {
@@ -104,8 +129,7 @@ impl UdpSocket {
         }
         let addr = super::any(self.base.domain);
         let scope = super::scope(&ip, addr);
-        let ports = &self.base.stack.udp_ports;
-        let lease = ports.bind(scope, 0, sharing, Weak::clone(&self.me));
+        let lease = self.ports().bind(scope, 0, sharing, Weak::clone(&self.me));
         let lease = lease.map_err(|_| Errno::EAGAIN)?;
         let local = SocketAddr::new(addr, lease.port);
         state.local = Some(local);
@@ -194,8 +218,8 @@ impl Socket for UdpSocket {
             return Err(Errno::EINVAL);
         }
         let scope = super::scope(&ip, addr.ip());
-        let lease = stack
-            .udp_ports
+        let lease = self
+            .ports()
             .bind(scope, addr.port(), sharing, Weak::clone(&self.me))?;
         let local = SocketAddr::new(addr.ip(), lease.port);
         state.local = Some(local);
@@ -333,8 +357,11 @@ impl Socket for UdpSocket {
 
     fn get_option(&self, level: u32, name: u32, _room: usize) -> Result<Vec<u8>> {
         match (level, name) {
-            (net::SOL_UDP, UDP_CORK) => Ok(give(self.state.lock().cork)),
-            (net::SOL_UDP, _) => Err(Errno::ENOPROTOOPT),
+            (net::SOL_UDP | SOL_UDPLITE, UDP_CORK) => Ok(give(self.state.lock().cork)),
+            (net::SOL_UDP | SOL_UDPLITE, name) => {
+                let which = self.coverage(name).ok_or(Errno::ENOPROTOOPT)?;
+                Ok(give(self.state.lock().coverage[which]))
+            }
             (net::SOL_SOCKET, net::SO_ERROR) => {
                 let error = self.state.lock().error.take();
                 Ok(give(error.map_or(0, Errno::raw)))
@@ -348,11 +375,19 @@ impl Socket for UdpSocket {
     }
 
     fn set_option(&self, caller: &Caller<'_>, level: u32, name: u32, value: &[u8]) -> Result<()> {
-        if level == net::SOL_UDP {
-            return match name {
-                UDP_CORK => self.set_cork(crate::option::flag(value)?),
-                _ => Err(Errno::ENOPROTOOPT),
+        if level == net::SOL_UDP || level == SOL_UDPLITE {
+            if name == UDP_CORK {
+                return self.set_cork(crate::option::flag(value)?);
+            }
+            let which = self.coverage(name).ok_or(Errno::ENOPROTOOPT)?;
+            let bytes = crate::option::int(value)?;
+            // Zero is all of it; less than the header is the header.
+            let bytes = match u32::try_from(bytes).unwrap_or(u32::MAX) {
+                0 => 0,
+                bytes => bytes.clamp(HEADER, u32::from(u16::MAX)),
             };
+            self.state.lock().coverage[which] = bytes;
+            return Ok(());
         }
         let bound = self.state.lock().lease.is_some();
         super::set_ip_option(&self.base, &self.ip, caller, (level, name), value, bound)?;

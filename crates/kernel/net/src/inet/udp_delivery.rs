@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base_abi::Errno;
+use base_abi::{Errno, net};
 
 use super::UdpSocket;
 use super::udp_receive::Datagram;
@@ -37,20 +37,24 @@ impl UdpSocket {
         };
         if to.ip().is_multicast() {
             if self.ip.lock().multicast_loop {
-                to_group(stack, &datagram);
+                to_group(self, &datagram);
             }
             return Ok(());
         }
         if config.local.is_broadcast(to.ip()) {
-            for receiver in stack.udp_ports.receivers(to, from) {
+            for receiver in self.ports().receivers(to, from) {
                 receiver.enqueue(datagram.clone());
             }
             return Ok(());
         }
         if !config.local.contains(to.ip()) {
+            // Only UDP has a way out of the sandbox.
+            if self.base.protocol != net::SOL_UDP {
+                return Err(Errno::ENETUNREACH);
+            }
             return config.outbound.datagram(from, to, data);
         }
-        match stack.udp_ports.receiver(to, from) {
+        match self.ports().receiver(to, from) {
             Some(receiver) => receiver.enqueue(datagram),
             None => self.unreachable(to),
         }
@@ -60,13 +64,13 @@ impl UdpSocket {
 
 /// To every socket on the port that joined the group, or that did not opt out of the groups others
 /// joined (`IP_MULTICAST_ALL`).
-fn to_group(stack: &Arc<NetStack>, datagram: &Datagram) {
+fn to_group(sender: &UdpSocket, datagram: &Datagram) {
     let group = datagram.to.ip();
     let joined = |socket: &Arc<UdpSocket>| socket.ip.lock().groups.contains(&group);
-    if !stack.udp_sockets().iter().any(joined) {
+    if !sender.base.stack.udp_sockets().iter().any(joined) {
         return;
     }
-    for receiver in stack.udp_ports.receivers(datagram.to, datagram.from) {
+    for receiver in sender.ports().receivers(datagram.to, datagram.from) {
         let wants = joined(&receiver) || receiver.ip.lock().multicast_all;
         if wants {
             receiver.enqueue(datagram.clone());
