@@ -64,6 +64,31 @@ impl SocketBase {
     }
 }
 
+impl SocketBase {
+    /// As it was saved: with its number, and the queue that its connection wakes.
+    pub(crate) fn restored(
+        stack: &Arc<NetStack>,
+        [domain, kind, protocol]: [u32; 3],
+        creator: Ucred,
+        options: SocketOptions,
+        ino: u64,
+        queue: WaitQueue,
+    ) -> Result<SocketBase> {
+        stack.number_taken(ino);
+        Ok(SocketBase {
+            domain,
+            kind,
+            protocol,
+            ino,
+            creator,
+            stack: Arc::clone(stack),
+            options: Mutex::new(options),
+            queue,
+            _place: stack.budget.socket()?,
+        })
+    }
+}
+
 impl Drop for SocketBase {
     fn drop(&mut self) {
         self.stack.forget(self.ino);

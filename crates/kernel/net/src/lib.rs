@@ -32,6 +32,7 @@ mod netlink;
 mod option;
 mod proc_text;
 mod rights;
+mod saved;
 mod socket;
 mod stack;
 mod stream_buffer;

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
+use kernel_vfs::save::{LoadError, Unsavable, decode, encode};
 use kernel_vfs::{Events, WaitQueue};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use crate::limits::Budget;
-use crate::stream_buffer::StreamBuffer;
+use crate::stream_buffer::{BufferState, StreamBuffer};
 
 /// Which of the two endpoints.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +73,64 @@ pub(crate) struct EndConfig {
     pub(crate) oob_in_line: bool,
 }
 
+/// One end as plain data.
+#[derive(Serialize, Deserialize)]
+struct EndState {
+    incoming: BufferState,
+    send_buffer: usize,
+    receive_buffer: usize,
+    low_water: usize,
+    oob_in_line: bool,
+    receive_shut: bool,
+    send_shut: bool,
+    finished: bool,
+    reset: bool,
+    closed: bool,
+    error: Option<i32>,
+    urgent: Option<(u64, u8, bool, bool)>,
+}
+
 impl End {
+    fn saved(&self) -> Result<EndState, Unsavable> {
+        Ok(EndState {
+            incoming: self.incoming.saved()?,
+            send_buffer: self.send_buffer,
+            receive_buffer: self.receive_buffer,
+            low_water: self.low_water,
+            oob_in_line: self.oob_in_line,
+            receive_shut: self.receive_shut,
+            send_shut: self.send_shut,
+            finished: self.finished,
+            reset: self.reset,
+            closed: self.closed,
+            error: self.error.map(Errno::raw),
+            urgent: self.urgent.map(|u| (u.at, u.byte, u.taken, u.in_line)),
+        })
+    }
+
+    fn restored(state: EndState, budget: &Arc<Budget>) -> Result<End, LoadError> {
+        let urgent = |(at, byte, taken, in_line)| Urgent {
+            at,
+            byte,
+            taken,
+            in_line,
+        };
+        Ok(End {
+            incoming: StreamBuffer::restored(state.incoming, budget)?,
+            send_buffer: state.send_buffer,
+            receive_buffer: state.receive_buffer,
+            low_water: state.low_water,
+            oob_in_line: state.oob_in_line,
+            receive_shut: state.receive_shut,
+            send_shut: state.send_shut,
+            finished: state.finished,
+            reset: state.reset,
+            closed: state.closed,
+            error: state.error.map(Errno::from_raw),
+            urgent: state.urgent.map(urgent),
+        })
+    }
+
     fn new(config: EndConfig, budget: &Arc<Budget>) -> End {
         End {
             incoming: StreamBuffer::new(Arc::clone(budget)),
@@ -115,6 +174,30 @@ pub(crate) struct Link {
 }
 
 impl Link {
+    /// Both ends as bytes.
+    pub(crate) fn saved(&self) -> Result<Vec<u8>, Unsavable> {
+        let ends = self.ends.lock();
+        let [client, server] = &*ends;
+        encode(&[client.saved()?, server.saved()?])
+    }
+
+    /// A connection whose sockets are still to come; they wake and wait by these queues.
+    pub(crate) fn restored(
+        bytes: &[u8],
+        budget: &Arc<Budget>,
+        queues: [WaitQueue; 2],
+    ) -> Result<Arc<Link>, LoadError> {
+        let [client, server]: [EndState; 2] = decode(bytes, "a connection")?;
+        let ends = [
+            End::restored(client, budget)?,
+            End::restored(server, budget)?,
+        ];
+        Ok(Arc::new(Link {
+            ends: Mutex::new(ends),
+            queues,
+        }))
+    }
+
     /// A new connection; configurations and wait queues of the client first.
     pub(crate) fn new(
         budget: &Arc<Budget>,

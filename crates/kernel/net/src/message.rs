@@ -42,7 +42,7 @@ bitflags::bitflags! {
 }
 
 /// `struct ucred` (unix(7)).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Ucred {
     /// Process id, 0 for the kernel side.
     pub pid: i32,

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use base_abi::structs::Stat;
 use base_abi::{Errno, ioctl};
+use kernel_vfs::save::{FileState, LoadError, Loader, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{
     AccessMode, Description, Events, File, FileType, Inode, PollTable, StatusFlags, UserMemory,
 };
 
 use crate::rights::Rights;
-use crate::{Address, Incoming, MsgFlags, Outgoing, Result, SocketBase, Ucred, interface};
+use crate::saved::SocketState;
+use crate::{
+    Address, Incoming, MsgFlags, NetStack, Outgoing, Result, SocketBase, Ucred, interface,
+};
 
 /// Where unix sockets with a path live: the file system as the calling task sees it.
 pub trait SocketNames {
@@ -186,6 +190,15 @@ pub trait Socket: Any + Send + Sync {
 
     /// Shows the descriptors in its receive queue.
     #[doc(hidden)]
+    #[expect(private_interfaces, reason = "only this crate reads it")]
+    fn saved(&self, saver: &mut Saver) -> std::result::Result<SocketState, Unsavable> {
+        let _ = saver;
+        let base = self.base();
+        let what = format!("a socket of family {} and type {}", base.domain, base.kind);
+        Err(Unsavable::new(what))
+    }
+
+    #[doc(hidden)]
     fn visit_rights(&self, see: &mut dyn FnMut(&Arc<Description>)) {
         let _ = see;
     }
@@ -207,6 +220,23 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
+    /// Kind of its saved state.
+    pub const KIND: &'static str = "socket";
+
+    /// Builds it, and with the first end of a connection the connection.
+    ///
+    /// # Errors
+    /// What is wrong with the state.
+    pub fn load(
+        state: &FileState,
+        stack: &Arc<NetStack>,
+        loader: &mut Loader,
+    ) -> std::result::Result<Arc<SocketFile>, LoadError> {
+        let state: SocketState = decode(&state.bytes, "a socket")?;
+        let socket = crate::saved::load(state, stack, loader)?;
+        Ok(Arc::new(SocketFile { socket }))
+    }
+
     /// A description for a new socket.
     #[must_use]
     pub fn describe(socket: Arc<dyn Socket>, flags: StatusFlags) -> Arc<Description> {
@@ -286,6 +316,10 @@ impl File for SocketFile {
 
     fn release(&self, _description: &Description) {
         self.socket.close();
+    }
+
+    fn save(&self, saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        Saved::state(SocketFile::KIND, &self.socket.saved(saver)?)
     }
 
     fn anonymous_name(&self) -> String {

@@ -70,6 +70,7 @@ pub struct NetStack {
     flows: Arc<Mutex<HashSet<(SocketAddr, SocketAddr)>>>,
     registry: Mutex<Registry>,
     next_ino: AtomicU64,
+    resumed: Mutex<Vec<crate::endpoint::Stream>>,
 }
 
 /// Every socket by inode number, for `/proc/net`.
@@ -121,6 +122,7 @@ impl NetStack {
             registry: Mutex::default(),
             // Low numbers look like nothing else's.
             next_ino: AtomicU64::new(4096),
+            resumed: Mutex::default(),
         })
     }
 
@@ -262,6 +264,23 @@ impl NetStack {
 
     pub(crate) fn now(&self) -> Timespec {
         (self.config.now)()
+    }
+
+    /// A restored socket has this number: later ones get higher ones.
+    pub(crate) fn number_taken(&self, ino: u64) {
+        self.next_ino
+            .fetch_max(ino.saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// The kernel's ends of connections of a restored guest to addresses of the sandbox, each once:
+    /// whoever served them before goes on. What is dropped is closed.
+    #[must_use]
+    pub fn take_resumed(&self) -> Vec<crate::endpoint::Stream> {
+        std::mem::take(&mut *self.resumed.lock())
+    }
+
+    pub(crate) fn resume(&self, far: crate::endpoint::Stream) {
+        self.resumed.lock().push(far);
     }
 
     pub(crate) fn next_ino(&self) -> u64 {

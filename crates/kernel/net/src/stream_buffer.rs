@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use kernel_vfs::save::{LoadError, Unsavable};
+use serde::{Deserialize, Serialize};
+
 use crate::limits::Budget;
 use crate::rights::Rights;
 use crate::{Result, Ucred};
@@ -34,7 +37,60 @@ pub(crate) struct StreamBuffer {
     budget: Arc<Budget>,
 }
 
+/// A buffer as plain data.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct BufferState {
+    bytes: Vec<u8>,
+    head: u64,
+    marks: Vec<(u64, u64, Ucred)>,
+}
+
 impl StreamBuffer {
+    /// What is in it.
+    ///
+    /// # Errors
+    /// Descriptors in flight.
+    pub(crate) fn saved(&self) -> std::result::Result<BufferState, Unsavable> {
+        if self.marks.iter().any(|mark| mark.rights.is_some()) {
+            return Err(Unsavable::new("descriptors in flight in a socket"));
+        }
+        let marks = self.marks.iter();
+        Ok(BufferState {
+            bytes: self.bytes.iter().copied().collect(),
+            head: self.head,
+            marks: marks.map(|m| (m.start, m.end, m.credentials)).collect(),
+        })
+    }
+
+    pub(crate) fn restored(
+        state: BufferState,
+        budget: &Arc<Budget>,
+    ) -> std::result::Result<StreamBuffer, LoadError> {
+        const WRONG: LoadError = LoadError::Malformed("bytes of a connection");
+        let end = state.head.checked_add(state.bytes.len() as u64);
+        let end = end.ok_or(WRONG)?;
+        let ordered = |(start, stop, _): &(u64, u64, Ucred)| start <= stop && *stop <= end;
+        if !state.marks.iter().all(ordered) {
+            return Err(WRONG);
+        }
+        let cost = state.marks.len().checked_mul(MARK_COST);
+        let cost = cost.and_then(|c| c.checked_add(state.bytes.len()));
+        let taken = budget.take_bytes(cost.ok_or(WRONG)?);
+        taken.map_err(LoadError::failed("bytes of a connection"))?;
+        let mark = |(start, end, credentials)| Mark {
+            start,
+            end,
+            credentials,
+            rights: None,
+        };
+        Ok(StreamBuffer {
+            bytes: state.bytes.into(),
+            head: state.head,
+            marks: state.marks.into_iter().map(mark).collect(),
+            budget: Arc::clone(budget),
+        })
+    }
+
     pub(crate) fn new(budget: Arc<Budget>) -> StreamBuffer {
         StreamBuffer {
             bytes: VecDeque::new(),

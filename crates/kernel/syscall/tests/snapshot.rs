@@ -11,6 +11,7 @@ use base_abi::general::{
 use guest::{Machine, boot};
 use kernel_files::console::Stream;
 use kernel_mm::{CommitBudget, ExecLayout, MapRequest, Mm, MmLimits, Source, UNLIMITED, VmaFlags};
+use kernel_net::endpoint::Listener;
 use kernel_syscall::System;
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture};
 use kernel_vfs::save::LoadError;
@@ -361,4 +362,109 @@ print(sorted(os.listdir('/tmp/d')), len(os.listdir('/etc')) > 1, open('/dev/null
         "text a 0o100640 6.0 2 True\nxt /tmp/d ['a', 'e', 's']\n5242880 b'\\x00end'\n\
          True False False\nTrue b'held' False\n['e', 's'] True True\n"
     );
+}
+
+#[test]
+fn socket_pairs_and_event_loops_go_on() {
+    let program = "
+import asyncio, socket, sys
+a, b = socket.socketpair()
+a.sendall(b'before')
+async def main():
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    loop.add_reader(0, lambda: done.done() or done.set_result(sys.stdin.readline()))
+    print('ready', flush=True)
+    print((await done).strip())
+    await asyncio.sleep(0.01)
+    print(await loop.run_in_executor(None, lambda: 6 * 7))
+asyncio.run(main())
+a.sendall(b' after')
+a.shutdown(socket.SHUT_WR)
+print(b.recv(6), b.recv(99), b.recv(9))
+";
+    assert_eq!(
+        python(program, "line\n"),
+        "line\n42\nb'before' b' after' b''\n"
+    );
+}
+
+#[test]
+fn connections_within_the_sandbox_go_on() {
+    let program = "
+import socket, sys
+l = socket.socket(); l.bind(('127.0.0.1', 8080)); l.listen()
+c = socket.create_connection(('127.0.0.1', 8080)); s, _ = l.accept()
+c.sendall(b'unread')
+print('ready', flush=True)
+sys.stdin.read()
+print(s.recv(99), s.getpeername() == c.getsockname())
+s.sendall(b'back'); s.close()
+print(c.recv(9), c.recv(9))
+d = socket.create_connection(('127.0.0.1', 8080)); t, _ = l.accept()
+t.sendall(b'new'); print(d.recv(9), l.getsockname())
+";
+    assert_eq!(
+        python(program, ""),
+        "b'unread' True\nb'back' b''\nb'new' ('127.0.0.1', 8080)\n"
+    );
+}
+
+#[test]
+fn a_request_to_the_kernels_own_server_is_answered_after_the_move() {
+    let program = "
+import socket
+c = socket.create_connection(('169.254.100.1', 9001))
+c.sendall(b'GET /next')
+print('ready', flush=True)
+print(c.recv(99), c.getpeername())
+";
+    let address = "169.254.100.1:9001".parse().unwrap();
+    let machine = boot(Duration::ZERO);
+    let listener = Listener::bind(&machine.system.net, address, 8).unwrap();
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    let stream = listener.accept().unwrap();
+    let mut request = [0; 99];
+    assert_eq!(stream.read(&mut request), Ok(9));
+    let next = move_house(machine);
+    let resumed = next.system.net.take_resumed();
+    assert_eq!(resumed.len(), 1);
+    assert_eq!(resumed[0].write(b"an event"), Ok(8));
+    assert_eq!(
+        next.finish().expect_success(),
+        "b'an event' ('169.254.100.1', 9001)\n"
+    );
+}
+
+#[test]
+fn node_goes_on() {
+    let program = "
+const { Worker } = require('worker_threads');
+const w = new Worker(`
+  const { parentPort } = require('worker_threads');
+  parentPort.on('message', n => parentPort.postMessage(n * 2));
+`, { eval: true });
+w.once('message', n => {
+  console.log('ready');
+  process.stdin.once('data', line => {
+    w.once('message', m => {
+      require('fs').readFile('/etc/passwd', 'utf8', (e, text) => {
+        console.log(m, n, String(line).trim(), text.length > 0);
+        setTimeout(() => process.exit(0), 5);
+      });
+    });
+    w.postMessage(21);
+  });
+});
+w.postMessage(1);
+";
+    let machine = boot(Duration::ZERO);
+    machine.start(&["/usr/bin/env", "node", "-e", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    let next = move_house(machine);
+    next.console.push_input(b"line\n");
+    assert_eq!(next.finish().expect_success(), "42 2 line true\n");
 }

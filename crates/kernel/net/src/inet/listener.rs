@@ -50,6 +50,10 @@ impl Listener {
     }
 
     /// Established connections.
+    pub(super) fn backlog(&self) -> usize {
+        self.backlog
+    }
+
     pub(super) fn len(&self) -> usize {
         self.ready.len()
     }

@@ -7,6 +7,7 @@ mod ports;
 mod tcp;
 mod tcp_connect;
 mod tcp_rules;
+mod tcp_saved;
 mod udp;
 mod udp_delivery;
 mod udp_receive;

@@ -96,6 +96,11 @@ impl TcpSocket {
     ) -> Result<Arc<TcpSocket>> {
         let numbers = [domain, net::SOCK_STREAM, net::SOL_TCP];
         let base = SocketBase::new(stack, numbers, creator, options)?;
+        Ok(TcpSocket::with_base(base, tcp, ip))
+    }
+
+    pub(super) fn with_base(base: SocketBase, tcp: TcpOptions, ip: IpOptions) -> Arc<TcpSocket> {
+        let stack = Arc::clone(&base.stack);
         let socket = Arc::new_cyclic(|me| TcpSocket {
             base,
             me: Weak::clone(me),
@@ -112,7 +117,7 @@ impl TcpSocket {
             }),
         });
         stack.register_tcp(&socket);
-        Ok(socket)
+        socket
     }
 
     pub(super) fn end(&self) -> Option<LinkEnd> {
@@ -195,6 +200,13 @@ impl TcpSocket {
 impl Socket for TcpSocket {
     fn base(&self) -> &SocketBase {
         &self.base
+    }
+
+    fn saved(
+        &self,
+        saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
+        self.to_state(saver)
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {

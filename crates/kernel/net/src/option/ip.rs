@@ -13,7 +13,7 @@ const MAX_MEMBERSHIPS: usize = 20;
 const LOOPBACK_MTU: i32 = 65536;
 
 /// The IP options of one socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct IpOptions {
     pub(crate) v6_only: bool,
     pub(crate) tos: u8,

@@ -18,7 +18,7 @@ const MIN_SEND_BUFFER: usize = 4608;
 const MIN_RECEIVE_BUFFER: usize = 2304;
 
 /// How long a blocked call waits at most; `None` is for ever.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Timeouts {
     /// `SO_RCVTIMEO`: receive and accept.
     pub receive: Option<Duration>,
@@ -27,7 +27,7 @@ pub struct Timeouts {
 }
 
 /// Which arrival time a receiver asked for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) enum Timestamping {
     #[default]
     Off,
@@ -38,7 +38,7 @@ pub(crate) enum Timestamping {
 }
 
 /// The options every socket has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct SocketOptions {
     pub(crate) reuse_address: bool,
     pub(crate) reuse_port: bool,

@@ -26,7 +26,7 @@ pub(crate) enum TcpState {
 }
 
 /// The TCP options of one socket.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(crate) struct TcpOptions {
     no_delay: bool,
     cork: bool,

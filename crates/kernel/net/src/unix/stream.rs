@@ -106,6 +106,34 @@ impl UnixSocket {
         Ok([first, second])
     }
 
+    /// As it was saved.
+    pub(crate) fn restored(
+        base: SocketBase,
+        saved: &crate::saved::UnixState,
+        end: Option<LinkEnd>,
+    ) -> Arc<UnixSocket> {
+        let state = match (end, saved.connected) {
+            (Some(end), Some((_, peer_credentials))) => State::Connected(Connected {
+                end,
+                peer_name: NameCell::default(),
+                peer_credentials,
+            }),
+            _ => State::Idle,
+        };
+        let stack = Arc::clone(&base.stack);
+        let socket = Arc::new_cyclic(|me| UnixSocket {
+            base,
+            me: Weak::clone(me),
+            name: NameCell::default(),
+            lease: Mutex::new(None),
+            state: Mutex::new(state),
+            idle_shut: Mutex::new(saved.idle_shut),
+            space: WaitQueue::new(),
+        });
+        stack.register_unix(&(Arc::clone(&socket) as Arc<dyn Socket>));
+        socket
+    }
+
     fn connected(&self) -> Option<Connected> {
         match &*self.state.lock() {
             State::Connected(connected) => Some(connected.clone()),
@@ -147,6 +175,34 @@ impl UnixSocket {
 impl Socket for UnixSocket {
     fn base(&self) -> &SocketBase {
         &self.base
+    }
+
+    fn saved(
+        &self,
+        saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
+        let refused = |what: &str| Err(kernel_vfs::save::Unsavable::new(what));
+        if self.lease.lock().is_some() || *self.name.lock() != UnixName::Unnamed {
+            return refused("a unix socket with a name");
+        }
+        let connected = match &*self.state.lock() {
+            State::Idle => None,
+            State::Connected(c) if *c.peer_name.lock() == UnixName::Unnamed => Some(c.clone()),
+            State::Connected(_) => return refused("a connection to a unix socket with a name"),
+            _ => return refused("a unix socket that listens or connects"),
+        };
+        let connected = match connected {
+            Some(c) => Some((
+                crate::saved::LinkRef::save(&c.end, saver)?,
+                c.peer_credentials,
+            )),
+            None => None,
+        };
+        let body = crate::saved::Body::Unix(crate::saved::UnixState {
+            idle_shut: *self.idle_shut.lock(),
+            connected,
+        });
+        Ok(crate::saved::SocketState::new(&self.base, body))
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {

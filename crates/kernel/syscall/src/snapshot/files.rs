@@ -6,6 +6,7 @@ use kernel_core::task::Process;
 use kernel_files::console::{ConsoleFile, StandardFiles};
 use kernel_files::pipe::PipeEnd;
 use kernel_files::{Epoll, EventFd, MemFd, PidFd, SignalFd, TimerFd};
+use kernel_net::SocketFile;
 use kernel_vfs::save::{FileMaker, FileState, LoadError, Loader};
 use kernel_vfs::{File, Path};
 
@@ -44,6 +45,7 @@ impl FileMaker for Maker<'_> {
                 let process = self.process(PidFd::saved_pid(state)?)?;
                 crate::pidfd::restored(self.system, &process)
             }
+            SocketFile::KIND => SocketFile::load(state, &self.system.net, loader)?,
             ConsoleFile::KIND => ConsoleFile::load(state, self.standard)?,
             other => return Err(LoadError::UnknownKind(other.to_owned())),
         })
