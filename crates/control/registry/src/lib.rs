@@ -32,7 +32,7 @@ pub use code::{CodeError, CodeStore, MAX_ENTRIES, StoredCode, UnpackError};
 pub use config::Config;
 pub use entry::AliasRecord;
 pub use error::OpenError;
-pub use record::{Function, FunctionRecord, Phase, RECORD_VERSION};
+pub use record::{Function, FunctionRecord, Phase, RECORD_VERSION, Readiness};
 pub use registry::{Registry, Retired};
 pub use sqlite::SqliteStore;
 pub use store::{Store, StoreError, Stored};

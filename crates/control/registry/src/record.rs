@@ -1,12 +1,14 @@
 //! A version of a function as it is stored, and the two views of it: for API clients and for the node.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     sync::Arc,
     time::{Duration, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use parking_lot::Mutex;
 use proto_lambda::{
     EnvironmentResponse, EphemeralStorage, FunctionArn, FunctionConfiguration, LastUpdateStatus,
     LoggingConfig, Qualifier, RuntimeVersionConfig, SnapStartResponse, State, TracingConfig,
@@ -95,6 +97,19 @@ pub struct Function {
     pub spec: Arc<FunctionSpec>,
     /// Its code; keeps it on disk.
     pub code: Arc<StoredCode>,
+    readiness: Mutex<Readiness>,
+}
+
+/// How far a version is that starts from a snapshot; others are always ready.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    /// Its snapshot is being made; it cannot be invoked yet.
+    Preparing,
+    /// It can be invoked.
+    #[default]
+    Ready,
+    /// It can be invoked, though it did not start when it was prepared: why.
+    Unprepared(String),
 }
 
 impl Function {
@@ -125,7 +140,18 @@ impl Function {
             record,
             spec: Arc::new(spec),
             code,
+            readiness: Mutex::default(),
         }
+    }
+
+    /// How far it is.
+    pub fn readiness(&self) -> Readiness {
+        self.readiness.lock().clone()
+    }
+
+    /// Notes how far it is; not stored, because a start of the server prepares nothing.
+    pub fn set_readiness(&self, readiness: Readiness) {
+        *self.readiness.lock() = readiness;
     }
 
     /// The configuration as clients see it; the ARN carries `qualifier` if one is given.
@@ -137,7 +163,13 @@ impl Function {
         let record = &self.record;
         let settled = phase == Phase::Settled;
         let listed = phase == Phase::Listed;
-        let pending = phase == Phase::Creating;
+        let readiness = self.readiness();
+        let preparing = settled && readiness == Readiness::Preparing;
+        let pending = phase == Phase::Creating || preparing;
+        let unprepared = match readiness {
+            Readiness::Unprepared(reason) if settled => Some(reason),
+            _ => None,
+        };
         let updating = phase == Phase::Updating;
         let why = |now: bool, text: &'static str| now.then_some(text);
         FunctionConfiguration {
@@ -171,9 +203,15 @@ impl Function {
             } else {
                 State::Active
             }),
-            state_reason: why(pending, "The function is being created."),
-            state_reason_code: why(pending, "Creating"),
+            state_reason_code: match &unprepared {
+                Some(_) => Some("FunctionError"),
+                None => why(pending, "Creating"),
+            },
+            state_reason: unprepared
+                .map(Cow::Owned)
+                .or_else(|| why(pending, "The function is being created.").map(Cow::Borrowed)),
             last_update_status: match phase {
+                Phase::Settled if preparing => None,
                 Phase::Settled => Some(LastUpdateStatus::Successful),
                 Phase::Updating => Some(LastUpdateStatus::InProgress),
                 Phase::Creating | Phase::Listed => None,

@@ -14,6 +14,7 @@ use crate::{
     download,
     respond::{self, Answer},
     server::{self, Shared},
+    versions,
 };
 
 /// CreateFunction. Runs on its own task: a client that goes away half-way leaves a whole function.
@@ -22,6 +23,7 @@ pub(crate) async fn create(shared: &Arc<Shared>, call: Call) -> Answer {
     drop(call);
     let registry = Arc::clone(&shared.registry);
     let created = server::detached(async move { registry.create(request).await }).await?;
+    versions::prepare(shared, &created).await;
     respond::json(StatusCode::CREATED, &created)
 }
 
@@ -97,8 +99,10 @@ pub(crate) async fn update_code(shared: &Arc<Shared>, call: Call) -> Answer {
             task.retire(retired);
         }
         Ok(configuration)
-    });
-    respond::ok(&updated.await?)
+    })
+    .await?;
+    versions::prepare(shared, &updated).await;
+    respond::ok(&updated)
 }
 
 /// UpdateFunctionConfiguration.

@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use control_registry::Function;
+use control_registry::{Function, Readiness};
 use http::{HeaderName, Response, StatusCode};
 use proto_lambda::{ApiError, ErrorCode, FunctionRef, limits};
 use proto_node::{
@@ -50,6 +50,13 @@ pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
     };
     let chance = chance();
     let function = shared.registry.route(&wanted, chance)?;
+    if function.readiness() == Readiness::Preparing {
+        return Err(ApiError::new(
+            ErrorCode::SNAP_START_NOT_READY,
+            "Lambda is initializing your function. \
+             It will be ready to invoke once your function state becomes active.",
+        ));
+    }
     let payload = event(&call.body)?;
     let client_context = client_context(call)?;
     if kind == InvocationType::DryRun {

@@ -231,3 +231,64 @@ async fn headers_of_an_invocation_are_checked() {
     );
     server.stop().await;
 }
+
+/// Creates a function whose versions start from snapshots and publishes the first.
+async fn publish(address: std::net::SocketAddr, handler: &str) -> Reply {
+    let mut body: serde_json::Value =
+        serde_json::from_slice(&support::http::creation(handler, handler)).unwrap();
+    body["Publish"] = true.into();
+    body["SnapStart"] = serde_json::json!({ "ApplyOn": "PublishedVersions" });
+    let body = body.to_string();
+    ask(address, "POST", "/2015-03-31/functions", body.as_bytes()).await
+}
+
+/// A version's configuration.
+async fn version(address: std::net::SocketAddr, name: &str) -> serde_json::Value {
+    let path = format!("/2015-03-31/functions/{name}/configuration?Qualifier=1");
+    ask(address, "GET", &path, b"").await.json()
+}
+
+#[tokio::test]
+async fn a_published_version_is_active_when_its_snapshot_is_made_or_given_up() {
+    let (invoker, mut heard) = Scripted::new();
+    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    let address = server.address;
+    assert_eq!(publish(address, "echo").await.json()["State"], "Pending");
+    let echo = version(address, "echo").await;
+    assert_eq!(echo["State"], "Active");
+    let on = serde_json::json!({ "ApplyOn": "PublishedVersions", "OptimizationStatus": "On" });
+    assert_eq!(echo["SnapStart"], on);
+
+    publish(address, "unprepared").await;
+    let unprepared = version(address, "unprepared").await;
+    assert_eq!(unprepared["State"], "Active");
+    assert_eq!(unprepared["SnapStart"]["OptimizationStatus"], "Off");
+    assert_eq!(
+        unprepared["StateReason"],
+        "Runtime.ImportModuleError: no app"
+    );
+    assert_eq!(unprepared["StateReasonCode"], "FunctionError");
+
+    let publishing = tokio::spawn(publish(address, "slow"));
+    assert_eq!(heard.events.recv().await, Some("preparing"));
+    let slow = version(address, "slow").await;
+    assert_eq!(
+        (&slow["State"], &slow["StateReasonCode"]),
+        (&"Pending".into(), &"Creating".into())
+    );
+    let path = "/2015-03-31/functions/slow/invocations?Qualifier=1";
+    let refused = ask(address, "POST", path, b"1").await;
+    assert_eq!(refused.error(), (409, "SnapStartNotReadyException"));
+    assert!(
+        refused.json()["Message"]
+            .as_str()
+            .unwrap()
+            .starts_with("Lambda is initializing")
+    );
+    // $LATEST is another thing.
+    assert_eq!(invoke(address, "slow", b"1").await.status, 200);
+    invoker.release.add_permits(1);
+    assert_eq!(publishing.await.unwrap().status, 201);
+    assert_eq!(ask(address, "POST", path, b"1").await.status, 200);
+    server.stop().await;
+}

@@ -76,6 +76,10 @@ impl Invoker for Agent {
         Box::pin(async move { self.pool.forget(&revision).await })
     }
 
+    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(self.pool.prepare(function))
+    }
+
     fn has_snapshot(&self, function: &FunctionSpec) -> bool {
         self.pool.has_snapshot(function)
     }

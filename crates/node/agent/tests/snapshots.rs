@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node_agent::{Agent, AgentConfig};
-use node_snapshots::{Status, View};
+use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
+use node_snapshots::{Status, StoreError, View};
 use proto_node::{
     CodeLocation, FunctionSpec, InvokeOutcome, InvokeRequest, InvokeResult, Invoker, LogTail,
     Revision, SnapStart, Stage, StartKind,
@@ -30,7 +30,8 @@ impl Place {
         self.directory.path().join(name)
     }
 
-    fn agent(&self) -> Agent {
+    /// An agent; waits until the last tasks of the one before have let go of the store.
+    async fn agent(&self) -> Agent {
         let mut config = AgentConfig::new(self.path("node")).unwrap();
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts/sandbox.py");
         config.sandbox_command = vec![
@@ -39,7 +40,14 @@ impl Place {
             self.directory.path().into(),
         ];
         config.layers = vec![Layer::Host];
-        Agent::start(config).unwrap()
+        loop {
+            match Agent::start(config.clone()) {
+                Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => {
+                    tokio::task::yield_now().await;
+                }
+                other => return other.unwrap(),
+            }
+        }
     }
 
     fn tell(&self, what: &str, how: &str) {
@@ -121,7 +129,7 @@ async fn end(agent: Agent) {
 async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     let place = Place::new();
     let function = place.function("r1");
-    let agent = place.agent();
+    let agent = place.agent().await;
     assert!(!agent.has_snapshot(&function));
     let (start, answered, _) = invoke(&agent, &function).await;
     assert_eq!((start, answered), (StartKind::Cold, 1));
@@ -129,7 +137,7 @@ async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     assert_eq!(place.did(), ["start", "capture"]);
     end(agent).await;
 
-    let agent = place.agent();
+    let agent = place.agent().await;
     assert!(agent.has_snapshot(&function));
     let (start, answered, outcome) = invoke(&agent, &function).await;
     assert_eq!((start, answered), (StartKind::Restored, 42));
@@ -168,13 +176,13 @@ async fn a_snapshot_that_is_no_good_is_followed_by_a_normal_start() {
     ] {
         let place = Place::new();
         let function = place.function("r1");
-        let agent = place.agent();
+        let agent = place.agent().await;
         invoke(&agent, &function).await;
         settled(&agent, &function).await;
         end(agent).await;
         place.did();
         place.tell("restore", how);
-        let agent = place.agent();
+        let agent = place.agent().await;
         let (start, answered, _) = invoke(&agent, &function).await;
         assert_eq!((start, answered), (StartKind::Cold, 1), "{how}");
         settled(&agent, &function).await;
@@ -201,14 +209,14 @@ async fn a_snapshot_that_is_no_good_is_followed_by_a_normal_start() {
 async fn a_snapshot_that_was_changed_on_disk_is_not_even_tried() {
     let place = Place::new();
     let function = place.function("r1");
-    let agent = place.agent();
+    let agent = place.agent().await;
     invoke(&agent, &function).await;
     settled(&agent, &function).await;
     end(agent).await;
     place.did();
     let file = place.view().list()[0].directory.join("snapshot");
     std::fs::write(file, "state: 99 ").unwrap();
-    let agent = place.agent();
+    let agent = place.agent().await;
     assert_eq!(invoke(&agent, &function).await.1, 1);
     settled(&agent, &function).await;
     assert_eq!(place.did(), ["start", "capture"]);
@@ -220,7 +228,7 @@ async fn a_secret_in_the_image_or_no_engine_means_no_snapshot_and_no_harm() {
     for how in ["secret", "unsupported"] {
         let place = Place::new();
         place.tell("capture", how);
-        let agent = place.agent();
+        let agent = place.agent().await;
         let function = place.function("r1");
         assert_eq!(invoke(&agent, &function).await.1, 1);
         assert_eq!(place.did(), ["start", "capture"]);
@@ -241,6 +249,31 @@ async fn a_secret_in_the_image_or_no_engine_means_no_snapshot_and_no_harm() {
         assert!(!place.did().contains(&"capture".to_owned()));
         end(agent).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_was_prepared_has_its_snapshot_before_its_first_event() {
+    let place = Place::new();
+    let agent = place.agent().await;
+    let function = place.function("r1");
+    agent.prepare(Arc::clone(&function)).await.unwrap();
+    assert!(agent.has_snapshot(&function));
+    assert_eq!(
+        (place.did(), agent.instances()),
+        (vec!["start".into(), "capture".into()], 0)
+    );
+    let (start, answered, _) = invoke(&agent, &function).await;
+    assert_eq!((start, answered), (StartKind::Restored, 42));
+    // It starts without when none can be made, and whoever asks is told what is wrong with itself.
+    place.tell("capture", "unsupported");
+    let other = place.function("r2");
+    agent.prepare(Arc::clone(&other)).await.unwrap();
+    assert!(!agent.has_snapshot(&other));
+    let mut impossible = Arc::unwrap_or_clone(place.function("r3"));
+    impossible.runtime = "cobol".into();
+    let reason = agent.prepare(Arc::new(impossible)).await.unwrap_err();
+    assert!(reason.contains("no such runtime"), "{reason}");
+    end(agent).await;
 }
 
 #[test]

@@ -67,7 +67,8 @@ impl Instance {
             match message.head {
                 FromSandbox::Captured { nanoseconds, .. } => {
                     // The first event does not wait for the disk.
-                    tokio::spawn(capture.keep(Duration::from_nanos(nanoseconds)));
+                    let keeping = capture.keep(Duration::from_nanos(nanoseconds));
+                    self.keeping = Some(tokio::spawn(keeping));
                     return Ok(());
                 }
                 FromSandbox::Refused { kind, reason } => {

@@ -43,6 +43,12 @@ pub(crate) fn iso(epoch_ms: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
 }
 
+/// A new log stream for an instance of a version: `2026/01/01/[1]0123…`.
+pub(crate) fn stream(version: &str) -> String {
+    let id = uuid::Uuid::new_v4().simple();
+    format!("{}/[{version}]{id}", date(epoch_ms()))
+}
+
 /// `2026/03/01`
 pub(crate) fn date(epoch_ms: u64) -> String {
     let (year, month, day) = civil(epoch_ms / 86_400_000);

@@ -13,7 +13,7 @@ use proto_node::{
     FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Revision, ThrottleReason,
 };
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::timeout_at;
 
 use crate::clock;
@@ -21,6 +21,7 @@ use crate::decide::{Action, Decider, Input, InstanceId, Limits, Rejection, Ticke
 use crate::instance::{Instance, Order};
 use crate::launch::Launcher;
 use crate::log::LogHub;
+use crate::prepare;
 use crate::turn::Turn;
 
 /// How a pool behaves.
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) hub: Arc<LogHub>,
     pub(crate) init_timeout: Duration,
+    /// Permits for functions that are prepared.
+    pub(crate) preparing: Arc<Semaphore>,
     /// For new tasks to hold on to.
     myself: Weak<Shared>,
     state: Mutex<State>,
@@ -85,6 +88,7 @@ impl Pool {
             launcher,
             hub,
             init_timeout: config.init_timeout,
+            preparing: Arc::new(Semaphore::new(prepare::AT_ONCE)),
             myself: Weak::clone(myself),
             state: Mutex::new(State {
                 decider: Decider::new(config.limits),
@@ -137,6 +141,12 @@ impl Pool {
             .until(|state| state.decider.alive(revision) == 0)
             .await;
         self.shared.launcher.forget(revision).await;
+    }
+
+    /// Starts `function` once without an event and has it captured on the way. Why it did not start,
+    /// if it did not.
+    pub async fn prepare(&self, function: Arc<FunctionSpec>) -> Result<(), String> {
+        prepare::prepare(Arc::clone(&self.shared), function).await
     }
 
     /// Whether new instances of `function` come from a snapshot.
@@ -201,6 +211,11 @@ impl Drop for Cancel<'_> {
 }
 
 impl Shared {
+    /// Whether nothing is to be started any more.
+    pub(crate) fn closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     fn arrive(&self, turn: Turn) -> TicketId {
         let mut state = self.state.lock();
         let function = Arc::clone(&turn.function);
@@ -275,12 +290,7 @@ impl Shared {
         };
         let (sender, receiver) = mpsc::unbounded_channel();
         state.orders.insert(id, sender);
-        let stream = format!(
-            "{}/[{}]{}",
-            clock::date(clock::epoch_ms()),
-            function.version,
-            uuid::Uuid::new_v4().simple()
-        );
+        let stream = clock::stream(&function.version);
         let instance = Instance::new(id, shared, Arc::clone(function), stream, receiver);
         tokio::spawn(instance.run());
     }

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use proto_node::{FunctionSpec, Stage, StartKind, Timings};
 use proto_sandbox::{FromSandbox, StageName, ToSandbox};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
 use crate::clock;
@@ -51,10 +52,12 @@ pub(crate) struct Instance {
     stream: String,
     pub(crate) start: Option<Start>,
     pub(crate) max_memory_bytes: u64,
+    /// A snapshot of it that is being put in place.
+    pub(crate) keeping: Option<JoinHandle<()>>,
 }
 
 /// What became of an initialisation.
-enum Init {
+pub(crate) enum Init {
     Ready,
     TimedOut,
     Failed(Failure),
@@ -84,6 +87,7 @@ impl Instance {
             stream,
             start,
             max_memory_bytes: 0,
+            keeping: None,
         }
     }
 
@@ -143,7 +147,7 @@ impl Instance {
         }
     }
 
-    async fn launch(&mut self, limit: Instant) -> Result<Box<dyn Link>, Failure> {
+    pub(crate) async fn launch(&mut self, limit: Instant) -> Result<Box<dyn Link>, Failure> {
         let launching = self.shared.launcher.launch(&self.function, &self.stream);
         match timeout_at(limit.into(), launching).await {
             Ok(launched) => Ok(launched?),
@@ -153,7 +157,7 @@ impl Instance {
         }
     }
 
-    async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
+    pub(crate) async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
         loop {
             let message = tokio::select! {
                 message = timeout_at(limit.into(), link.receive()) => message,
@@ -194,7 +198,7 @@ impl Instance {
     }
 
     /// Writes the first line of an instance.
-    fn say_start(&mut self, kind: StartKind) {
+    pub(crate) fn say_start(&mut self, kind: StartKind) {
         let version = self.shared.launcher.runtime_version(&self.function);
         let region = &self.function.region;
         self.log.platform(&match kind {
@@ -204,7 +208,7 @@ impl Instance {
     }
 
     /// Writes why an instance did not come up.
-    fn say_end(&mut self, kind: StartKind, took: Duration, how: &Status) {
+    pub(crate) fn say_end(&mut self, kind: StartKind, took: Duration, how: &Status) {
         self.log.platform(&match kind {
             StartKind::Restored => report::restore_report(took, Some(how)),
             StartKind::Cold | StartKind::Warm => report::init_report(took, Phase::Init, how),
@@ -326,7 +330,7 @@ impl Instance {
         self.shared.step(Input::Finished(self.id));
     }
 
-    async fn bury(&mut self, link: Option<Box<dyn Link>>) {
+    pub(crate) async fn bury(&mut self, link: Option<Box<dyn Link>>) {
         let Some(link) = link else { return };
         let said = link.kill().await;
         if !said.is_empty() {

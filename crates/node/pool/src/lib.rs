@@ -21,6 +21,7 @@ mod failure;
 mod instance;
 mod launch;
 pub mod log;
+mod prepare;
 mod report;
 mod turn;
 

@@ -1,6 +1,6 @@
 //! What the API answers about functions and the account.
 
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Serialize;
 
@@ -88,10 +88,10 @@ pub struct FunctionConfiguration {
     /// Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
-    /// Only while pending.
+    /// Only while pending, and when a version has no snapshot because it did not start.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state_reason: Option<&'static str>,
-    /// Only while pending.
+    pub state_reason: Option<Cow<'static, str>>,
+    /// With `state_reason`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_reason_code: Option<&'static str>,
     /// Left out of lists.

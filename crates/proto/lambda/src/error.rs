@@ -66,6 +66,8 @@ codes! {
     CODE_STORAGE_EXCEEDED = "CodeStorageExceededException" 400 Lower Some("User");
     /// The function has as many aliases as it may.
     ALIAS_LIMIT_EXCEEDED = "AliasLimitExceededException" 400 Lower Some("User");
+    /// The version's snapshot is being made.
+    SNAP_START_NOT_READY = "SnapStartNotReadyException" 409 Upper Some("User");
     /// No room to run the function now.
     TOO_MANY_REQUESTS = "TooManyRequestsException" 429 Lower Some("User");
     /// The runtime is not available on this machine.

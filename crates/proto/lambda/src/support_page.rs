@@ -34,7 +34,7 @@ const LIMITS: &str = "
 
 ## What is kept without effect
 
-`Role` (nothing assumes it), `TracingConfig`, `SnapStart`, `LoggingConfig.LogFormat` and the log levels.
+`Role` (nothing assumes it), `TracingConfig`, `LoggingConfig.LogFormat` and the log levels.
 ";
 
 /// The whole page.

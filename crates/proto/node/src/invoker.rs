@@ -88,6 +88,13 @@ pub trait Invoker: Send + Sync + 'static {
     /// the caller may remove the code directory. Unknown revisions resolve immediately.
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()>;
 
+    /// Starts `function` once without an event, so that a snapshot of it can be made; resolves when it
+    /// is made or given up. Why it could not even start, if it could not.
+    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), String>> {
+        let _ = function;
+        Box::pin(async { Ok(()) })
+    }
+
     /// Whether new instances of `function` come from a snapshot.
     fn has_snapshot(&self, function: &FunctionSpec) -> bool {
         let _ = function;

@@ -1,6 +1,10 @@
 //! A node that does what a function's handler says, so that every outcome can be had at will.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use proto_node::{
@@ -19,6 +23,8 @@ pub(crate) struct Scripted {
     pub(crate) release: Semaphore,
     /// Tells each revision that is to be forgotten.
     pub(crate) forgotten: mpsc::UnboundedSender<Revision>,
+    /// Revisions that have a snapshot; `unprepared` ones never get one, `slow` ones wait for `release`.
+    pub(crate) captured: Mutex<BTreeSet<Revision>>,
     pub(crate) logs: broadcast::Sender<Arc<LogRecord>>,
 }
 
@@ -37,6 +43,7 @@ impl Scripted {
             events,
             release: Semaphore::new(0),
             forgotten,
+            captured: Mutex::default(),
             logs,
         };
         (
@@ -114,6 +121,26 @@ impl Invoker for Scripted {
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
         let _ = self.forgotten.send(revision);
         Box::pin(async {})
+    }
+
+    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async move {
+            match function.handler.as_str() {
+                "unprepared" => return Err("Runtime.ImportModuleError: no app".to_owned()),
+                "slow" => {
+                    let _ = self.events.send("preparing");
+                    self.release.acquire().await.unwrap().forget();
+                }
+                _ => {}
+            }
+            let revision = function.revision.clone();
+            self.captured.lock().unwrap().insert(revision);
+            Ok(())
+        })
+    }
+
+    fn has_snapshot(&self, function: &FunctionSpec) -> bool {
+        self.captured.lock().unwrap().contains(&function.revision)
     }
 
     fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {

@@ -1,0 +1,99 @@
+//! Starting a function ahead of its events, for the snapshot that is made on the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto_node::{FunctionSpec, StartKind};
+use tokio::sync::mpsc;
+
+use crate::clock;
+use crate::decide::InstanceId;
+use crate::drive::Shared;
+use crate::failure::Failure;
+use crate::instance::{Init, Instance};
+use crate::report::Status;
+
+/// Functions that are prepared at once; others wait.
+pub(crate) const AT_ONCE: usize = 2;
+/// Longest initialisation of a function that is prepared (as AWS has it for SnapStart).
+const LIMIT: Duration = Duration::from_secs(130);
+
+/// Starts `function`, lets it be captured, and ends it. Why it did not start, if it did not.
+pub(crate) async fn prepare(
+    shared: Arc<Shared>,
+    function: Arc<FunctionSpec>,
+) -> Result<(), String> {
+    let turn = Arc::clone(&shared.preparing);
+    let Ok(_turn) = turn.acquire().await else {
+        return Ok(());
+    };
+    if shared.closed() {
+        return Ok(());
+    }
+    // Nobody gives it orders: it is not one of the instances that events are decided for.
+    let (_orders, received) = mpsc::unbounded_channel();
+    let stream = clock::stream(&function.version);
+    let instance = Instance::new(InstanceId(u64::MAX), shared, function, stream, received);
+    instance.prepare().await
+}
+
+impl Instance {
+    async fn prepare(mut self) -> Result<(), String> {
+        let began = clock::now();
+        let limit = began + LIMIT.max(self.function.timeout);
+        let mut link = match self.launch(limit).await {
+            Ok(link) => link,
+            Err(failure) => {
+                self.say_start(StartKind::Cold);
+                return Err(self.unprepared(StartKind::Cold, failure.status(), Some(failure)));
+            }
+        };
+        let kind = link.start();
+        self.say_start(kind);
+        let prepared = match self.initialise(link.as_mut(), limit).await {
+            Init::Ready | Init::Stopped => Ok(()),
+            Init::Failed(failure) => Err((failure.status(), Some(failure))),
+            Init::TimedOut => Err((Status::Timeout, None)),
+        };
+        let took = clock::now() - began;
+        let prepared = prepared.map_err(|(status, failure)| {
+            self.say_end(kind, took, &status);
+            reason(&status, failure)
+        });
+        self.bury(Some(link)).await;
+        self.log.flush();
+        if let Some(keeping) = self.keeping.take() {
+            let _ = keeping.await;
+        }
+        prepared
+    }
+
+    fn unprepared(&mut self, kind: StartKind, status: Status, failure: Option<Failure>) -> String {
+        self.say_end(kind, Duration::ZERO, &status);
+        self.log.flush();
+        reason(&status, failure)
+    }
+}
+
+/// For the one who asks why there is no snapshot.
+fn reason(status: &Status, failure: Option<Failure>) -> String {
+    let told = match failure {
+        Some(Failure::Reported(_, body)) => serde_json::from_slice::<serde_json::Value>(&body)
+            .ok()
+            .and_then(|body| Some(body.get("errorMessage")?.as_str()?.to_owned())),
+        Some(
+            Failure::Platform(reason)
+            | Failure::Entrypoint(reason)
+            | Failure::Unavailable(_, reason),
+        ) => Some(reason),
+        _ => None,
+    };
+    let kind = match status {
+        Status::Timeout => "Sandbox.Timedout",
+        Status::Error(kind) => kind,
+    };
+    match told {
+        Some(told) => format!("{kind}: {told}"),
+        None => kind.to_owned(),
+    }
+}
