@@ -137,17 +137,22 @@ fn move_house(machine: Machine) -> Machine {
     let state = captured.map(|c| c.state).expect("capture");
     machine.system.kernel.kill_all();
     drop(machine);
-    let saved = SavedKernel::parse(&state).expect("parse");
+    let next = enter(&state, &memory).expect("load");
+    next.system.kernel.thaw();
+    next
+}
+
+/// A fresh machine with what was captured in it, still frozen.
+fn enter(state: &[u8], memory: &[Memory]) -> Result<Machine, LoadError> {
+    let saved = SavedKernel::parse(state)?;
     let next = boot(saved.monotonic());
-    let loaded = saved.load(&next.system, &next.standard, &mut |id, _| {
+    saved.load(&next.system, &next.standard, &mut |id, _| {
         let memory = memory.get(id as usize);
         memory
             .map(|memory| rebuild(&next.system, memory))
             .ok_or(LoadError::Malformed("address space"))
-    });
-    loaded.expect("load");
-    next.system.kernel.thaw();
-    next
+    })?;
+    Ok(next)
 }
 
 fn wait_for(machine: &Machine, text: &str) -> String {
@@ -467,4 +472,90 @@ w.postMessage(1);
     let next = move_house(machine);
     next.console.push_input(b"line\n");
     assert_eq!(next.finish().expect_success(), "42 2 line true\n");
+}
+
+#[test]
+fn running_code_is_stopped_anywhere_and_goes_on_in_both() {
+    let program = "
+import sys, threading
+total = [0] * 3
+def work(i):
+    for n in range(300_000): total[i] = (total[i] * 31 + n) % 1_000_003
+threads = [threading.Thread(target=work, args=(i,)) for i in range(3)]
+print('ready', flush=True)
+for t in threads: t.start()
+for t in threads: t.join()
+print(total, sum(range(10)))
+";
+    let machine = boot(Duration::ZERO);
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    let mut copies = Vec::new();
+    for _ in 0..3 {
+        let mut memory = Vec::new();
+        let captured = capture(&machine.system, LIMIT, &mut |mms, _| {
+            memory = mms.iter().map(|mm| copy_memory(mm)).collect();
+            Ok(())
+        });
+        copies.push((captured.expect("capture").state, memory));
+    }
+    let original = machine.finish().expect_success();
+    for (state, memory) in copies {
+        let next = enter(&state, &memory).expect("load");
+        next.system.kernel.thaw();
+        assert_eq!(next.finish().expect_success(), original);
+    }
+}
+
+#[test]
+fn damaged_state_is_refused_or_harmless() {
+    let program = "
+import os, select, socket, sys, threading
+r, w = os.pipe(); os.write(w, b'x' * 50)
+p = select.epoll(); p.register(r)
+e = os.eventfd(3); p.register(e)
+a, b = socket.socketpair(); a.send(b'bytes')
+l = socket.socket(); l.bind(('127.0.0.1', 99)); l.listen()
+open('/tmp/f', 'w').write('text'); os.mkdir('/tmp/d'); os.remove('/etc/passwd')
+if os.fork() == 0: sys.stdin.read(); os._exit(0)
+print('ready', flush=True)
+sys.stdin.read()
+";
+    let machine = boot(Duration::ZERO);
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    let captured = capture(&machine.system, LIMIT, &mut |_, _| Ok(()));
+    let state = captured.expect("capture").state;
+    machine.system.kernel.kill_all();
+    for len in (0..state.len()).step_by(state.len() / 40 + 1) {
+        assert!(SavedKernel::parse(&state[..len]).is_err(), "{len} bytes");
+    }
+    let mut seed = 1u64;
+    for _ in 0..300 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let at = usize::try_from(seed >> 33).unwrap() % (state.len() - 4) + 4;
+        let mut damaged = state.clone();
+        damaged[at] ^= 1 << ((seed >> 20) % 8);
+        // No memory comes with it: everything before is built, nothing may run.
+        assert!(enter(&damaged, &[]).is_err());
+    }
+}
+
+#[test]
+fn a_held_file_lock_is_named() {
+    let program = "
+import fcntl, sys
+f = open('/tmp/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)
+print('ready', flush=True)
+sys.stdin.read()
+";
+    let machine = boot(Duration::ZERO);
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    let refused = capture(&machine.system, LIMIT, &mut |_, _| Ok(()));
+    let text = refused.map(|_| ()).unwrap_err().to_string();
+    assert!(text.contains("file lock"), "{text}");
+    machine.system.kernel.kill_all();
 }

@@ -87,6 +87,14 @@ pub struct FileLocks {
 }
 
 impl FileLocks {
+    /// Whether anybody holds a lock.
+    #[must_use]
+    pub fn any_held(&self) -> bool {
+        let table = self.table.lock();
+        let mut inodes = table.inodes.values();
+        inodes.any(|locks| !locks.flocks.is_empty() || !locks.records.is_empty())
+    }
+
     /// `LOCK_SH`, `LOCK_EX`; a lock of the other kind held by the description is given up first.
     ///
     /// # Errors

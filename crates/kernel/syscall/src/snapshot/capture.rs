@@ -59,6 +59,9 @@ fn frozen(
     if system.objects.jobs.any_terminal() {
         return Err(Unsavable::new("a session with a terminal").into());
     }
+    if system.mounts.vfs().locks.any_held() {
+        return Err(Unsavable::new("a file lock").into());
+    }
     let mut walk = Walk {
         saver: Saver::new(&system.mounts),
         mms: Numbered::default(),
