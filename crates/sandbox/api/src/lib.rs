@@ -13,6 +13,8 @@
 //! one that runs it): it hands that to a thread of its own.
 #![forbid(unsafe_code)]
 
+mod saved;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -71,9 +73,22 @@ impl ApiServer {
         initialization: Initialization,
         sink: Sink,
     ) -> Result<Arc<Self>, Errno> {
+        let runtime = Runtime::new(limits, initialization);
+        let server = Self::listen(stack, address, runtime, sink)?;
+        server.run();
+        Ok(server)
+    }
+
+    /// Listens, and serves nobody yet.
+    fn listen(
+        stack: &Arc<NetStack>,
+        address: SocketAddr,
+        runtime: Runtime,
+        sink: Sink,
+    ) -> Result<Arc<Self>, Errno> {
         let listener = Listener::bind(stack, address, BACKLOG)?;
         let state = Mutex::new(State {
-            runtime: Runtime::new(limits, initialization),
+            runtime,
             connections: BTreeMap::new(),
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
             _listening: Vec::new(),
@@ -88,7 +103,6 @@ impl ApiServer {
         let target: Arc<dyn Notify> = Arc::clone(&server) as Arc<dyn Notify>;
         let (listening, _) = server.listener.watch(target, Events::IN);
         server.state.lock()._listening = listening;
-        server.run();
         Ok(server)
     }
 
@@ -162,15 +176,7 @@ impl ApiServer {
             let Some(id) = state.runtime.open() else {
                 continue;
             };
-            let target: Arc<dyn Notify> = Arc::clone(&target) as Arc<dyn Notify>;
-            let interest = Events::IN | Events::OUT | Events::RDHUP;
-            let (registrations, _) = stream.watch(target, interest);
-            let connection = Connection {
-                stream,
-                held: Vec::new(),
-                ended: false,
-                _registrations: registrations,
-            };
+            let connection = Connection::new(stream, &target);
             state.connections.insert(id, connection);
         }
     }
@@ -183,6 +189,18 @@ impl Notify for ApiServer {
 }
 
 impl Connection {
+    fn new(stream: Stream, server: &Arc<ApiServer>) -> Self {
+        let target: Arc<dyn Notify> = Arc::clone(server) as Arc<dyn Notify>;
+        let interest = Events::IN | Events::OUT | Events::RDHUP;
+        let (registrations, _) = stream.watch(target, interest);
+        Self {
+            stream,
+            held: Vec::new(),
+            ended: false,
+            _registrations: registrations,
+        }
+    }
+
     /// Sends what fits; whether anything did.
     fn write(&mut self, id: ConnectionId, runtime: &mut Runtime) -> bool {
         let output = runtime.output(id);
