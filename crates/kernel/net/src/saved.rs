@@ -32,7 +32,7 @@ pub(crate) struct SocketState {
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Body {
     Unix(UnixState),
-    Tcp(TcpState),
+    Tcp(Box<TcpState>),
 }
 
 /// A unix socket without a name.
@@ -159,7 +159,7 @@ pub(crate) fn load(
                 return Err(LoadError::Malformed("family of a socket"));
             }
             let near = end.as_ref().map(|(_, end, _)| end.clone());
-            let socket = TcpSocket::restored(base, tcp, near).map_err(failed())?;
+            let socket = TcpSocket::restored(base, *tcp, near).map_err(failed())?;
             if let Some((restored, end, _)) = end {
                 let (socket, stack) = (Arc::clone(&socket), Arc::clone(stack));
                 loader.later(move |_| find_far_end(&restored, &end, &socket, &stack));

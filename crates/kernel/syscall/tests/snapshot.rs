@@ -435,6 +435,8 @@ print(c.recv(99), c.getpeername())
     let stream = listener.accept().unwrap();
     let mut request = [0; 99];
     assert_eq!(stream.read(&mut request), Ok(9));
+    // An instance that waits for its next event is frozen; so is the copy until somebody thaws it.
+    machine.system.kernel.freeze(LIMIT).unwrap();
     let next = move_house(machine);
     let resumed = next.system.net.take_resumed();
     assert_eq!(resumed.len(), 1);
@@ -629,4 +631,60 @@ sys.stdin.read()
     let text = refused.map(|_| ()).unwrap_err().to_string();
     assert!(text.contains("file lock"), "{text}");
     machine.system.kernel.kill_all();
+}
+
+#[test]
+fn threads_blocked_in_many_calls_go_on() {
+    let program = "
+import fcntl, os, select, signal, socket, subprocess, sys, threading, time
+results, lock = {}, threading.Lock()
+def thread(name):
+    def start(f):
+        def run():
+            value = f()
+            with lock: results[name] = value
+        t = threading.Thread(target=run); t.start(); threads.append(t)
+    return start
+threads = []
+gate, push = os.pipe()
+pipes = [os.pipe() for _ in range(3)]
+a, b = socket.socketpair()
+l = socket.socket(); l.bind(('127.0.0.1', 0)); l.listen()
+full = os.pipe(); fill = len(b'x' * 65536); os.write(full[1], b'x' * fill)
+held, event, cond = threading.Lock(), threading.Event(), threading.Condition()
+held.acquire()
+cat = subprocess.Popen(['/bin/cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+ep = select.epoll(); ep.register(pipes[1][0])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2])
+thread('read')(lambda: os.read(pipes[0][0], 9))
+thread('epoll')(lambda: len(ep.poll()))
+thread('select')(lambda: len(select.select([pipes[2][0]], [], [])[0]))
+thread('recv')(lambda: a.recv(9))
+thread('accept')(lambda: l.accept()[0].recv(9))
+thread('write')(lambda: os.write(full[1], b'y'))
+thread('lock')(lambda: held.acquire())
+thread('event')(lambda: event.wait())
+thread('timed')(lambda: event.wait(3600))
+thread('sleep')(lambda: time.sleep(0.6))
+thread('wait')(lambda: cat.wait())
+thread('signal')(lambda: signal.sigwait([signal.SIGUSR2]) == signal.SIGUSR2)
+print('ready', flush=True)
+sys.stdin.read()
+for _, w in pipes: os.write(w, b'bytes')
+b.send(b'bytes')
+socket.create_connection(l.getsockname()).send(b'bytes')
+os.read(full[0], fill)
+held.release(); event.set()
+os.kill(os.getpid(), signal.SIGUSR2)
+cat.stdin.write(b'through'); cat.stdin.close()
+out = cat.stdout.read()
+for t in threads: t.join()
+print(out, sorted(results.items()))
+";
+    assert_eq!(
+        python(program, ""),
+        "b'through' [('accept', b'bytes'), ('epoll', 1), ('event', True), ('lock', True), \
+         ('read', b'bytes'), ('recv', b'bytes'), ('select', 1), ('signal', True), \
+         ('sleep', None), ('timed', True), ('wait', 0), ('write', 1)]\n"
+    );
 }

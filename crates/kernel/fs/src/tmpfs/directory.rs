@@ -33,6 +33,9 @@ pub(super) enum Found {
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
 
+/// A name and what it leads to.
+pub(super) type Named = (Arc<[u8]>, Arc<Node>);
+
 /// A directory's entries, own ones over those of lower layers.
 pub(super) struct Directory {
     entries: HashMap<Arc<[u8]>, Entry>,
@@ -90,7 +93,7 @@ impl Directory {
     }
 
     /// Names of the tree's own in order of listing, and names of the layers that are hidden.
-    pub(super) fn own(&self) -> (Vec<(Arc<[u8]>, Arc<Node>)>, Vec<Arc<[u8]>>) {
+    pub(super) fn own(&self) -> (Vec<Named>, Vec<Arc<[u8]>>) {
         let listed = self.order.values().filter_map(|name| {
             let entry = self.entries.get(name)?;
             match &entry.slot {

@@ -125,7 +125,7 @@ fn content_state(content: &Content) -> Result<ContentState, Errno> {
             Err(error) => return Err(error),
         };
         let hole = content.seek(start, Whence::Hole)?;
-        let len = hole.saturating_sub(start).min(CHUNK).max(1);
+        let len = hole.saturating_sub(start).clamp(1, CHUNK);
         let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
         let n = content.read(start, &mut bytes)?;
         if n == 0 {

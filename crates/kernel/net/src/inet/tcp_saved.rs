@@ -40,7 +40,7 @@ impl TcpSocket {
             error: state.error.map(Errno::raw),
             phase,
         };
-        Ok(SocketState::new(&self.base, Body::Tcp(body)))
+        Ok(SocketState::new(&self.base, Body::Tcp(Box::new(body))))
     }
 
     /// As it was saved, with its port.

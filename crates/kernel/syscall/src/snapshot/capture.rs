@@ -12,7 +12,7 @@ use kernel_vfs::save::{Saver, Unsavable, encode};
 use kernel_vfs::{FdTable, FsContext};
 use parking_lot::{Mutex, RwLock};
 
-use super::{CaptureError, FdState, MountState, State, VERSION, ViewState};
+use super::{CaptureError, FdState, MountState, SaveMemory, State, VERSION, ViewState};
 use crate::System;
 
 /// Kernel state, and the address spaces that it numbers.
@@ -32,7 +32,7 @@ pub struct Captured {
 pub fn capture(
     system: &Arc<System>,
     limit: Duration,
-    memory: &mut dyn FnMut(&[Arc<Mm>], &mut Saver) -> Result<(), Unsavable>,
+    memory: &mut SaveMemory<'_>,
 ) -> Result<Captured, CaptureError> {
     let kernel = &system.kernel;
     let frozen_before = kernel.freezer.wanted();
@@ -49,7 +49,7 @@ pub fn capture(
 fn frozen(
     system: &Arc<System>,
     limit: Duration,
-    memory: &mut dyn FnMut(&[Arc<Mm>], &mut Saver) -> Result<(), Unsavable>,
+    memory: &mut SaveMemory<'_>,
 ) -> Result<Captured, CaptureError> {
     let kernel = &system.kernel;
     let tasks: Vec<Arc<Task>> = kernel.tree.lock().tasks().cloned().collect();

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, RwLock};
 use platform_api::{Context, Syscall};
 
 use super::files::Maker;
-use super::{FdState, MAX_STATE, MmId, MountState, State, VERSION, ViewState, malformed};
+use super::{FdState, LoadMemory, MAX_STATE, MountState, State, VERSION, ViewState, malformed};
 use crate::{System, run};
 
 /// Saved state that was parsed; numbers in it are not checked before [`load`](SavedKernel::load).
@@ -79,7 +79,7 @@ impl SavedKernel {
         self,
         system: &Arc<System>,
         standard: &StandardFiles,
-        memory: &mut dyn FnMut(MmId, &Loader) -> Result<Arc<Mm>, LoadError>,
+        memory: &mut LoadMemory<'_>,
     ) -> Result<(), LoadError> {
         let state = self.0;
         let kernel = &system.kernel;

@@ -12,10 +12,13 @@ mod capture;
 mod files;
 mod load;
 
+use std::sync::Arc;
+
 use base_abi::structs::SigAction;
 use kernel_core::freeze::NotFrozen;
 use kernel_core::task::saved::{ProcessState, TaskState};
-use kernel_vfs::save::{LoadError, ObjectId, ObjectsState, PlaceState, Unsavable};
+use kernel_mm::Mm;
+use kernel_vfs::save::{LoadError, Loader, ObjectId, ObjectsState, PlaceState, Saver, Unsavable};
 use serde::{Deserialize, Serialize};
 
 pub use capture::{Captured, capture};
@@ -31,6 +34,12 @@ pub const MAX_STATE: usize = 512 << 20;
 
 /// Number of an address space in order of first use.
 pub type MmId = u32;
+
+/// Saves the contents of all address spaces while nothing runs; may mention open files to the [`Saver`].
+pub type SaveMemory<'a> = dyn FnMut(&[Arc<Mm>], &mut Saver) -> Result<(), Unsavable> + 'a;
+
+/// Builds an address space; the files that it maps are found in the [`Loader`].
+pub type LoadMemory<'a> = dyn FnMut(MmId, &Loader) -> Result<Arc<Mm>, LoadError> + 'a;
 
 /// Why a kernel could not be captured; it goes on either way.
 #[derive(Debug, thiserror::Error)]

@@ -23,7 +23,11 @@ pub struct PlaceState {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum NodeState {
     /// Anything that has a name.
-    Named { kind: u8 },
+    Named {
+        kind: u8,
+        /// Size and time of change of a regular file of an image or of the guest: another file under the name is noticed.
+        version: Option<(u64, base_abi::structs::Timespec)>,
+    },
     /// A regular file without a name: it is made anew.
     Nameless {
         mode: u32,
@@ -60,6 +64,7 @@ pub(super) fn save(mounts: &MountTable, path: &Path) -> Result<PlaceState, Unsav
     } else {
         NodeState::Named {
             kind: dentry.kind() as u8,
+            version: version(path),
         }
     };
     Ok(PlaceState {
@@ -67,6 +72,16 @@ pub(super) fn save(mounts: &MountTable, path: &Path) -> Result<PlaceState, Unsav
         path: text,
         node,
     })
+}
+
+/// Only file systems that keep their files have versions of them.
+fn version(path: &Path) -> Option<(u64, base_abi::structs::Timespec)> {
+    let kept = matches!(path.mount().fs().name(), "overlay" | "tmpfs");
+    if !kept || path.dentry().kind() != FileType::Regular {
+        return None;
+    }
+    let attr = path.inode().attr().ok()?;
+    Some((attr.size, attr.mtime))
 }
 
 fn nameless(dentry: &Dentry) -> Option<NodeState> {
@@ -105,11 +120,12 @@ pub(super) fn load(mounts: &MountTable, state: &PlaceState) -> Result<Path, Load
     let mut at = Arc::clone(mount.root());
     let names = state.path.split(|b| *b == b'/').filter(|n| !n.is_empty());
     match &state.node {
-        NodeState::Named { kind } => {
+        NodeState::Named { kind, version: was } => {
             for name in names {
                 at = at.lookup(name).map_err(lost())?;
             }
-            if at.kind() as u8 != *kind {
+            let now = version(&Path::new(Arc::clone(mount), Arc::clone(&at)));
+            if at.kind() as u8 != *kind || now != *was {
                 return Err(LoadError::Differs(
                     String::from_utf8_lossy(&state.path).into_owned(),
                 ));
@@ -122,7 +138,8 @@ pub(super) fn load(mounts: &MountTable, state: &PlaceState) -> Result<Path, Load
             mtime,
             content,
         } => {
-            let name = names.last().unwrap_or(b"#");
+            let mut names = names;
+            let name = names.next_back().unwrap_or(b"#");
             let who = Credentials {
                 uid: *uid,
                 gid: *gid,
