@@ -41,6 +41,9 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let registry = Arc::new(registry.map_err(|error| failed(&error))?);
     let mut config = AgentConfig::new(args.data.join("node")).map_err(|error| failed(&error))?;
     config.pool.limits.idle = args.keep_idle.0;
+    if let Some(snapshots) = &mut config.snapshots {
+        snapshots.budget_bytes = args.snapshots.0;
+    }
     config.pool.limits.instances = args.instances as usize;
     let agent: Arc<dyn Invoker> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
     let settings = Config {

@@ -64,6 +64,9 @@ pub struct ServeArgs {
     /// How long an instance that has nothing to do is kept.
     #[arg(long, default_value = "60s")]
     pub keep_idle: crate::Span,
+    /// Most bytes of snapshots on disk; those unused for longest go first.
+    #[arg(long, default_value = "16G")]
+    pub snapshots: crate::Bytes,
     /// Most instances at once on this machine.
     #[arg(long, default_value_t = 64)]
     pub instances: u32,
