@@ -13,7 +13,7 @@ use kernel_vfs::save::{LoadError, Loader, ObjectId, Saver, Unsavable};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::inet::TcpSocket;
+use crate::inet::{TcpSocket, UdpSocket};
 use crate::link::{Link, LinkEnd, Side};
 use crate::option::{IpOptions, SocketOptions, TcpOptions};
 use crate::unix::UnixSocket;
@@ -33,6 +33,7 @@ pub(crate) struct SocketState {
 pub(crate) enum Body {
     Unix(UnixState),
     Tcp(Box<TcpState>),
+    Udp(Box<UdpState>),
 }
 
 /// A unix socket without a name.
@@ -55,6 +56,21 @@ pub(crate) struct TcpState {
     pub(crate) idle_shut: bool,
     pub(crate) error: Option<i32>,
     pub(crate) phase: TcpPhase,
+}
+
+/// A UDP socket without queued datagrams.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct UdpState {
+    pub(crate) ip: IpOptions,
+    pub(crate) bound: Option<SocketAddr>,
+    /// Its address while it holds a port.
+    pub(crate) local: Option<SocketAddr>,
+    pub(crate) remote: Option<SocketAddr>,
+    pub(crate) dropped: u64,
+    pub(crate) shut: (bool, bool),
+    pub(crate) error: Option<i32>,
+    pub(crate) coverage: [u32; 2],
+    pub(crate) cork: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -125,6 +141,7 @@ pub(crate) fn load(
             TcpPhase::Linked(link, _) => Some(*link),
             _ => None,
         },
+        Body::Udp(_) => None,
     };
     let end = match reference {
         Some(reference) => Some(connection(reference, stack, loader)?),
@@ -153,6 +170,12 @@ pub(crate) fn load(
             }
             let end = end.map(|(_, end, _)| end);
             Ok(UnixSocket::restored(base, &unix, end))
+        }
+        Body::Udp(udp) => {
+            if !matches!(domain, net::AF_INET | net::AF_INET6) || kind != net::SOCK_DGRAM {
+                return Err(LoadError::Malformed("family of a socket"));
+            }
+            Ok(UdpSocket::restored(base, *udp).map_err(failed())?)
         }
         Body::Tcp(tcp) => {
             if !matches!(domain, net::AF_INET | net::AF_INET6) || kind != net::SOCK_STREAM {

@@ -688,3 +688,18 @@ print(out, sorted(results.items()))
          ('sleep', None), ('timed', True), ('wait', 0), ('write', 1)]\n"
     );
 }
+
+#[test]
+fn datagram_sockets_keep_their_addresses() {
+    let program = "
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); s.bind(('127.0.0.1', 5300))
+c = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); c.connect(('127.0.0.1', 5300))
+names = c.getsockname(), c.getpeername()
+print('ready', flush=True)
+sys.stdin.read()
+c.send(b'ask'); data, who = s.recvfrom(9); s.sendto(b'answer', who)
+print(data, c.recv(9), (c.getsockname(), c.getpeername()) == names, who == names[0])
+";
+    assert_eq!(python(program, ""), "b'ask' b'answer' True True\n");
+}

@@ -11,6 +11,7 @@ mod tcp_saved;
 mod udp;
 mod udp_delivery;
 mod udp_receive;
+mod udp_saved;
 
 pub(crate) use local::LocalAddresses;
 pub use outbound::{NoOutbound, Outbound, OutboundRequest};

@@ -33,7 +33,7 @@ const MAX_PAYLOAD: usize = 65_507;
 /// A UDP socket.
 pub(crate) struct UdpSocket {
     pub(super) base: SocketBase,
-    me: Weak<UdpSocket>,
+    pub(super) me: Weak<UdpSocket>,
     pub(super) ip: Mutex<IpOptions>,
     pub(super) state: Mutex<State>,
 }
@@ -41,21 +41,21 @@ pub(crate) struct UdpSocket {
 #[derive(Default)]
 pub(super) struct State {
     pub(super) lease: Option<PortLease<UdpSocket>>,
-    local: Option<SocketAddr>,
+    pub(super) local: Option<SocketAddr>,
     /// What bind(2) asked for.
-    bound: Option<SocketAddr>,
+    pub(super) bound: Option<SocketAddr>,
     pub(super) remote: Option<SocketAddr>,
     pub(super) queue: VecDeque<Datagram>,
     pub(super) queued: usize,
     pub(super) dropped: u64,
-    receive_shut: bool,
-    send_shut: bool,
+    pub(super) receive_shut: bool,
+    pub(super) send_shut: bool,
     pub(super) error: Option<Errno>,
     /// What a UDP-Lite checksum covers, sending and receiving; kept for asking, since nothing is lost on the way.
-    coverage: [u32; 2],
+    pub(super) coverage: [u32; 2],
     /// Bytes kept back by `MSG_MORE`, and where they go.
-    corked: Vec<u8>,
-    cork: bool,
+    pub(super) corked: Vec<u8>,
+    pub(super) cork: bool,
 }
 
 impl UdpSocket {
@@ -68,14 +68,19 @@ impl UdpSocket {
         let options = SocketOptions::with_buffers(DEFAULT_BUFFER, DEFAULT_BUFFER);
         let numbers = [domain, net::SOCK_DGRAM, protocol];
         let base = SocketBase::new(stack, numbers, creator, options)?;
+        Ok(UdpSocket::with_base(base, IpOptions::default()))
+    }
+
+    pub(super) fn with_base(base: SocketBase, ip: IpOptions) -> Arc<UdpSocket> {
+        let stack = Arc::clone(&base.stack);
         let socket = Arc::new_cyclic(|me| UdpSocket {
             base,
             me: Weak::clone(me),
-            ip: Mutex::default(),
+            ip: Mutex::new(ip),
             state: Mutex::default(),
         });
         stack.register_udp(&socket);
-        Ok(socket)
+        socket
     }
 
     /// The ports of its protocol.
@@ -93,7 +98,7 @@ impl UdpSocket {
         names.iter().position(|n| lite && *n == name)
     }
 
-    fn sharing(&self) -> Sharing {
+    pub(super) fn sharing(&self) -> Sharing {
         let options = self.base.options.lock();
         Sharing {
             reuse_address: options.reuse_address,
@@ -202,6 +207,13 @@ impl UdpSocket {
 impl Socket for UdpSocket {
     fn base(&self) -> &SocketBase {
         &self.base
+    }
+
+    fn saved(
+        &self,
+        _saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
+        self.to_state()
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
