@@ -8,7 +8,7 @@ by a call that the host kernel is about to carry out, `sys_exit` by every call, 
 Each call that a guest's host thread carries out must come from the one page of our code in its address space, above all
 that a guest can map; or be one that our kernel lets through because it has only plain registers for arguments and changes
 nothing but the thread itself. Ends with 0 if so, with 1 and the calls if not, and with 77 where the host does not let us watch.
-Needs root and perf (Debian: linux-perf).
+Needs root and perf (Debian: linux-perf). That it can fail: a copy of cat called `guest` in place of REKINDLE fails.
 """
 
 import collections
@@ -29,12 +29,12 @@ LET_THROUGH = {60, 158}
 # What the threads of stubs are called on the host.
 STUB = "guest"
 HEAD = re.compile(r"^(\S.*?)\s+(\d+)\s+raw_syscalls:(sys_enter|sys_exit): NR (-?\d+)")
-FRAME = re.compile(r"^\s+([0-9a-f]+)\b")
+FRAME = re.compile(r"^\s+([0-9a-f]+) \((.*)\)")
 
 
 def events(path):
     """Thread, event, call number and instruction of each event of a stub."""
-    script = subprocess.Popen(["perf", "script", "-i", path, "-F", "comm,tid,event,trace,ip"], stdout=subprocess.PIPE,
+    script = subprocess.Popen(["perf", "script", "-i", path, "-F", "comm,tid,event,trace,ip,dso"], stdout=subprocess.PIPE,
                               stderr=subprocess.DEVNULL, text=True)
     current, frames = None, []
     for line in script.stdout:
@@ -46,7 +46,7 @@ def events(path):
             if head[1].strip() == STUB:
                 current = int(head[2]), head[3], int(head[4])
         elif current and (frame := FRAME.match(line)):
-            frames.append(int(frame[1], 16))
+            frames.append((int(frame[1], 16), frame[2]))
     if current:
         yield *current, frames
 
@@ -68,34 +68,31 @@ def main():
         if done.returncode != 0:
             print(f"{' '.join(command)} failed: {done.stderr}", file=sys.stderr)
             return 1
-        # Threads that have run our page, or had a call taken away from them: a guest's begin by that.
-        shed, inside, asked, entered, wrong = set(), set(), 0, collections.Counter(), []
+        inside, asked, entered, wrong = set(), 0, collections.Counter(), []
+        own = os.path.realpath(command[0])
         for tid, event, number, frames in events(path):
             if event == "sys_exit":
-                if tid not in inside and number not in BEGINNINGS:
-                    asked += 1
-                    shed.add(tid)
+                asked += tid not in inside and number not in BEGINNINGS
                 inside.discard(tid)
                 continue
             inside.add(tid)
             # The last frame is the instruction in user mode; what precedes it is the host kernel's.
-            ip = next((frame for frame in frames if frame < 1 << 47), 0)
+            ip, image = next((frame for frame in frames if frame[0] < 1 << 47), (0, "nowhere"))
             if CODE <= ip < CODE + CODE_LEN:
-                shed.add(tid)
                 entered[number] += 1
+            elif os.path.realpath(image) == own:
+                # A stub begins as a copy of our own process, which takes everything away from itself.
+                entered[f"{number} (by our program, before there is a guest)"] += 1
             elif number in LET_THROUGH:
                 entered[f"{number} (let through by our kernel: plain registers)"] += 1
-            elif tid in shed:
-                wrong.append((tid, number, ip))
             else:
-                # A stub begins as a copy of our own process, which takes everything away from itself.
-                entered[f"{number} (before there is a guest)"] += 1
+                wrong.append((tid, number, f"{image}+{ip:#x}"))
     print(f"{asked} system calls of guests' threads were taken away from the host. Carried out by the host, from our own page:")
     for number, count in sorted(entered.items(), key=lambda item: -item[1]):
         bare = int(str(number).split()[0])
         print(f"{count:8}  {NAMES.get(bare, '')} {number}")
     for tid, number, ip in wrong[:50]:
-        print(f"FROM GUEST CODE: call {number} at {ip:#x} on thread {tid}")
+        print(f"FROM GUEST CODE: call {number} at {ip} on thread {tid}")
     if not asked or not entered:
         print("nothing of a guest was seen: the watch is broken")
         return 1
