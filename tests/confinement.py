@@ -55,7 +55,7 @@ def main():
     command = sys.argv[1:] if len(sys.argv) > 2 else [sys.argv[1], "demo"]
     with tempfile.TemporaryDirectory() as place:
         path = os.path.join(place, "perf.data")
-        record = ["perf", "record", "-q", "-g", "-m", "16M", "-o", path, "-a", "-e", "raw_syscalls:sys_enter", "-e",
+        record = ["perf", "record", "-q", "-g", "-m", "16M", "-o", path, "-e", "raw_syscalls:sys_enter", "-e",
                   "raw_syscalls:sys_exit", "--", *command]
         try:
             done = subprocess.run(record, capture_output=True, text=True)
