@@ -64,6 +64,18 @@ fn a_function_from_its_template_to_its_end() {
         assert!(!gone.status.success());
         let told = String::from_utf8_lossy(&gone.stderr);
         assert!(told.contains("Function not found"), "{told}");
+        // Another function of this name shows nothing of the one before.
+        run(&[
+            "deploy",
+            directory,
+            "--name",
+            name,
+            "--runtime",
+            runtime,
+            "--handler",
+            handler,
+        ]);
+        assert_eq!(run(&["logs", name]), "");
     }
 }
 

@@ -123,11 +123,11 @@ pub(crate) async fn delete(shared: &Arc<Shared>, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
     let task = Arc::clone(shared);
     let deleted = server::detached(async move {
-        for retired in task.registry.delete(&wanted).await? {
-            task.retire(retired);
-        }
+        let retired = task.registry.delete(&wanted).await?;
+        let retiring: Vec<_> = retired.into_iter().map(|one| task.retire(one)).collect();
         if wanted.qualifier.is_none() {
-            task.logs.forget(&wanted.name);
+            task.forget_logs(&wanted.name).await;
+            tokio::spawn(async move { task.forget_last_words(&wanted, retiring).await });
         }
         Ok(())
     });

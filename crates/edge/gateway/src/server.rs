@@ -12,13 +12,13 @@ use control_registry::{Registry, Retired};
 use hmac::{Hmac, Mac};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use proto_lambda::ApiError;
+use proto_lambda::{ApiError, FunctionRef};
 use proto_node::Invoker;
 use sha2::Sha256;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::JoinSet,
+    task::{JoinHandle, JoinSet},
     time::timeout,
 };
 use uuid::Uuid;
@@ -177,12 +177,33 @@ impl Shared {
     }
 
     /// Has the node forget a revision, then removes its code; in the background.
-    pub(crate) fn retire(self: &Arc<Self>, retired: Retired) {
+    pub(crate) fn retire(self: &Arc<Self>, retired: Retired) -> JoinHandle<()> {
         let shared = Arc::clone(self);
         tokio::spawn(async move {
             shared.invoker.forget(retired.revision.clone()).await;
             shared.registry.collect(retired).await;
-        });
+        })
+    }
+
+    /// Drops the log lines of a deleted function, in memory and on disk.
+    pub(crate) async fn forget_logs(&self, name: &str) {
+        self.logs.forget(name);
+        self.invoker.remove_logs(name).await;
+    }
+
+    /// Drops what events wrote that were running when their function was deleted; unless its name has
+    /// been taken again, whose lines these could be.
+    pub(crate) async fn forget_last_words(
+        &self,
+        deleted: &FunctionRef,
+        retiring: Vec<JoinHandle<()>>,
+    ) {
+        for one in retiring {
+            let _ = one.await;
+        }
+        if self.registry.find(deleted).is_err() {
+            self.forget_logs(&deleted.name).await;
+        }
     }
 
     /// Whether anyone on this machine may ask.

@@ -50,13 +50,6 @@ impl Agent {
         })
     }
 
-    /// Deletes the stored logs of a function.
-    pub fn remove_logs(&self, function: &str) {
-        if let Some(store) = self.pool.logs().store() {
-            store.remove(function);
-        }
-    }
-
     /// Instances alive now.
     pub fn instances(&self) -> usize {
         self.pool.instances()
@@ -103,6 +96,20 @@ impl Invoker for Agent {
                     Vec::new()
                 }
                 Err(_) => Vec::new(),
+            }
+        })
+    }
+
+    fn remove_logs(&self, function: &str) -> BoxFuture<'_, ()> {
+        let (store, function) = (self.pool.logs().store().cloned(), function.to_owned());
+        Box::pin(async move {
+            let Some(store) = store else {
+                return;
+            };
+            // Waits for room in the writer's queue, so not on an async thread.
+            let removing = tokio::task::spawn_blocking(move || store.remove(&function));
+            if removing.await.is_err() {
+                tracing::error!("stored log lines could not be removed");
             }
         })
     }

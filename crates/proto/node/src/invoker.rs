@@ -113,6 +113,13 @@ pub trait Invoker: Send + Sync + 'static {
         Box::pin(async { Vec::new() })
     }
 
+    /// The function was deleted: removes its log lines from disk, so that a later function of the same
+    /// name does not show them. Resolves when no reader finds them any more.
+    fn remove_logs(&self, function: &str) -> BoxFuture<'_, ()> {
+        let _ = function;
+        Box::pin(async {})
+    }
+
     /// Takes no new events, lets running ones finish until the deadline, then stops everything.
     fn shutdown(&self, deadline: Instant) -> BoxFuture<'_, ()>;
 }
