@@ -7,7 +7,7 @@
 //!            Started            Assign              Gone
 //! Starting ──────────▶ Idle ◀───────────▶ Busy   Stopping ──▶ ∅
 //!    └─ StartFailed ─▶ Stopping   Finished   │        ▲
-//!    └─ InitTimedOut ─▶ Busy (tries again)   └────────┘ (also from any state)
+//!    └─ InitAgain ───▶ Busy (tries again)   └────────┘ (also from any state)
 //! ```
 //!
 //! Invariants (simulated in `tests/decide.rs`): limits on instances, memory and waiting
@@ -77,8 +77,8 @@ pub enum Input {
     Started(InstanceId),
     /// The instance could not initialise and is ending.
     StartFailed(InstanceId),
-    /// The instance took too long to initialise; it may try again as part of an event.
-    InitTimedOut(InstanceId),
+    /// The instance failed or took too long to initialise; it may try again as part of an event.
+    InitAgain(InstanceId),
     /// The instance is done with its event.
     Finished(InstanceId),
     /// The instance exists no more.
@@ -227,7 +227,7 @@ impl Decider {
             Input::Cancel(ticket) => self.remove_ticket(ticket),
             Input::Started(id) | Input::Finished(id) => self.become_idle(id, now),
             Input::StartFailed(id) => self.take_oldest(id, State::Stopping, &mut actions),
-            Input::InitTimedOut(id) => self.take_oldest(id, State::Busy, &mut actions),
+            Input::InitAgain(id) => self.take_oldest(id, State::Busy, &mut actions),
             Input::Gone(id) => self.remove_instance(id),
             Input::Forget(revision) => self.forget(revision),
             Input::Drain => {

@@ -50,6 +50,14 @@ impl Failure {
         })
     }
 
+    /// Whether the function's own code failed, which may do better at another try.
+    pub(crate) fn of_function(&self) -> bool {
+        matches!(
+            self,
+            Self::Reported(..) | Self::Exited(_) | Self::OutOfMemory
+        )
+    }
+
     /// What the caller of the event gets.
     pub(crate) fn result(self, request_id: &str) -> Result<InvokeResult, InvokeError> {
         Ok(InvokeResult::Fault(match self {

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! launch ─▶ initialise ─▶ idle ◀──▶ event (turn.rs) ─▶ … ─▶ kill ─▶ Gone
-//!              └─ too long ─▶ with an event: launch again inside it
+//!              └─ failed or too long ─▶ with an event: launch again inside it
 //! ```
 
 use std::sync::Arc;
@@ -135,14 +135,15 @@ impl Instance {
                 self.serve(link.as_mut()).await;
                 Some(link)
             }
-            Init::Failed(failure) => self.start_failed(Some(link), failure, launched),
-            Init::TimedOut => {
-                let took = clock::now() - launched;
-                self.say_end(link.start(), took, &Status::Timeout);
-                self.bury(Some(link)).await;
-                self.shared.step(Input::InitTimedOut(self.id));
-                self.start_inside_event(launched).await
+            // A restore that fails is told as it is: there is no initialisation to repeat.
+            Init::Failed(failure)
+                if failure.of_function() && link.start() != StartKind::Restored =>
+            {
+                let status = failure.status();
+                self.try_again(link, launched, &status).await
             }
+            Init::Failed(failure) => self.start_failed(Some(link), failure, launched),
+            Init::TimedOut => self.try_again(link, launched, &Status::Timeout).await,
             Init::Stopped => Some(link),
         }
     }
@@ -240,6 +241,19 @@ impl Instance {
             self.fail_turn(*turn, failure);
         }
         link
+    }
+
+    /// Gives an initialisation that went wrong up for one inside an event, if one waits.
+    async fn try_again(
+        &mut self,
+        link: Box<dyn Link>,
+        launched: Instant,
+        how: &Status,
+    ) -> Option<Box<dyn Link>> {
+        self.say_end(link.start(), clock::now() - launched, how);
+        self.bury(Some(link)).await;
+        self.shared.step(Input::InitAgain(self.id));
+        self.start_inside_event(launched).await
     }
 
     /// Initialises again, this time within the time limit of an event (as AWS does).

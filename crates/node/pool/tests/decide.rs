@@ -173,7 +173,7 @@ impl World {
             }
             10 => {
                 if let Some(id) = of(Life::Starting) {
-                    let actions = self.decider.step(self.now, Input::InitTimedOut(id));
+                    let actions = self.decider.step(self.now, Input::InitAgain(id));
                     let mine = actions
                         .iter()
                         .any(|a| matches!(a, Action::Assign(_, to) if *to == id));

@@ -195,6 +195,34 @@ async fn init_failures_are_told_to_the_event() {
     ));
 }
 
+#[tokio::test]
+async fn a_failed_init_is_tried_again_inside_the_event() {
+    let launcher = Scripted::new(Script::FirstInitError);
+    let pool = pool(&launcher, 1);
+    let mut live = pool.logs().subscribe();
+    let outcome = invoke(&pool, "1").await.unwrap();
+    assert_eq!(outcome.result, InvokeResult::Success("1".into()));
+    live.try_recv().unwrap();
+    let report = live.try_recv().unwrap().message.clone();
+    assert!(
+        report.ends_with("Phase: init\tStatus: error\tError Type: Runtime.ImportModuleError"),
+        "{report}"
+    );
+    assert_eq!(invoke(&pool, "2").await.unwrap().start, StartKind::Warm);
+
+    // Not a third time; and what cannot get better is not tried again.
+    for (script, launches) in [
+        (Script::InitError, 2),
+        (Script::ExitAtInit, 2),
+        (Script::Unavailable, 1),
+        (Script::HookFails, 1),
+    ] {
+        let launcher = Scripted::new(script);
+        let _ = invoke(&scripted::pool(&launcher, 1), "1").await;
+        assert_eq!(launcher.launched.load(Ordering::SeqCst), launches);
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_init_is_tried_again_inside_the_event() {
     let launcher = Scripted::new(Script::SlowFirstInit);

@@ -28,6 +28,8 @@ pub(crate) enum Script {
     SlowInit,
     /// Initialises only from the second launch on.
     SlowFirstInit,
+    /// Reports an init error at the first launch only.
+    FirstInitError,
     /// Reports an init error.
     InitError,
     /// Exits during initialisation.
@@ -180,7 +182,7 @@ async fn play(
     match script {
         Script::SlowInit => std::future::pending::<()>().await,
         Script::SlowFirstInit if nth == 0 => std::future::pending::<()>().await,
-        Script::InitError => {
+        Script::InitError | Script::FirstInitError if script == Script::InitError || nth == 0 => {
             let error_type = Some("Runtime.ImportModuleError".to_owned());
             out.say(
                 FromSandbox::InitError { error_type },
