@@ -15,7 +15,9 @@ pub const MAX_BACKLOG: usize = 4096;
 pub struct Limits {
     /// Bytes waiting in all socket buffers together; beyond it sending is `ENOBUFS`.
     pub buffer_bytes: usize,
-    /// Sockets in all, queued connections included; beyond it making one is `ENFILE`.
+    /// Sockets in all, queued connections included; beyond it making one is `ENFILE`. Not fewer than the
+    /// descriptors that a process may have (`RLIMIT_NOFILE`), all of which can be sockets; their memory
+    /// counts in the sandbox's limit.
     pub sockets: usize,
     /// Descriptors in flight in `SCM_RIGHTS` messages; beyond it sending is `ETOOMANYREFS`.
     pub in_flight: usize,
@@ -25,7 +27,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             buffer_bytes: 256 << 20,
-            sockets: 16 << 10,
+            sockets: 64 << 10,
             in_flight: 4096,
         }
     }

@@ -160,6 +160,18 @@ fn descriptors_in_flight_are_limited() {
     give(&a, b"x", vec![Arc::clone(&c); 2]).expect("there is room again");
 }
 
+/// Programs that raise their limit of descriptors to the 65,536 they are offered may use them all for sockets.
+#[test]
+fn every_descriptor_of_a_process_can_be_a_socket() {
+    let stack = NetStack::new(StackConfig::default());
+    let pairs: Vec<_> = (0..32_768)
+        .map(|_| pair(&stack, abi::SOCK_STREAM))
+        .collect();
+    assert_eq!(stack.socket_count(), 65_536);
+    drop(pairs);
+    assert_eq!(stack.socket_count(), 0);
+}
+
 #[test]
 fn sockets_and_bytes_are_limited() {
     let limits = Limits {
