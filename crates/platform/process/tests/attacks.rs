@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -37,11 +37,12 @@ fn children() -> BTreeSet<i32> {
     .collect()
 }
 
-/// A guest and the number of its stub.
+/// A guest and the number of its stub, told by what is written into it.
 fn guest_with_pid(platform: &ProcessPlatform) -> (Guest, i32) {
+    static NUMBER: AtomicU64 = AtomicU64::new(0x1234_5678_9abc_def0);
     platform.prepare().expect("a spare stub");
     let guest = Guest::new(platform);
-    let text = 0x1234_5678_9abc_def0u64.to_le_bytes();
+    let text = NUMBER.fetch_add(1, Ordering::Relaxed).to_le_bytes();
     assert_eq!(guest.space.write(DATA, &text), 8);
     let has = |pid: &i32| {
         let mut buf = [0; 8];
@@ -281,8 +282,29 @@ fn signals_from_outside_do_not_reach_guests() {
     guest.apply(&[anonymous(FREE, PAGE, RW)]);
 }
 
+/// Whether the test of this name is the only one of its process, so that all children are its own. If
+/// not, it is run as such here.
+fn alone(name: &str) -> bool {
+    const ALONE: &str = "PLATFORM_PROCESS_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let exe = std::env::current_exe().expect("this program");
+    let run = Command::new(exe)
+        .args(["--exact", name])
+        .env(ALONE, "1")
+        .output()
+        .expect("this program runs");
+    let out = String::from_utf8_lossy(&run.stdout);
+    assert!(run.status.success() && out.contains("1 passed"), "{out}");
+    false
+}
+
 #[test]
 fn nothing_is_left_of_dropped_address_spaces() {
+    if !alone("nothing_is_left_of_dropped_address_spaces") {
+        return;
+    }
     let platform = platform();
     let descriptors = || std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count);
     let round = || {
