@@ -177,6 +177,48 @@ async fn a_version_that_is_to_be_captured_runs_its_hooks() {
     node.end().await;
 }
 
+/// A module that asks to be captured while it is loaded, and again while it works on an event.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_asks_to_be_captured_is_answered() {
+    let node = Node::start();
+    let python = "import errno, os, threading\nPATH = '/proc/rekindle/snapshot'\n\
+        def ask():\n    try:\n        with open(PATH, 'wb', 0) as f: said = f.write(b'now')\n    \
+        except OSError as e: said = errno.errorcode[e.errno]\n    \
+        with open(PATH) as f: return [said, f.read().strip()]\n\
+        first, other = ask(), []\n\
+        t = threading.Thread(target=lambda: other.extend(ask())); t.start(); t.join()\n\
+        def handler(e, c):\n    return [first, other, ask()]\n";
+    let nodejs = "const fs = require('fs'), PATH = '/proc/rekindle/snapshot';\n\
+        const word = () => fs.readFileSync(PATH, 'utf8').trim();\n\
+        function ask() { let said = 3; try { fs.writeFileSync(PATH, 'now'); } catch (e) { said = e.code; } return [said, word()]; }\n\
+        const later = () => fs.promises.writeFile(PATH, 'now').then(() => 3, e => e.code).then(said => [said, word()]);\n\
+        const first = ask(), other = later();\n\
+        exports.handler = async () => [first, await other, ask()];\n";
+    for (name, text, runtime, handler) in [
+        ("app.py", python, "python3.11", "app.handler"),
+        ("index.js", nodejs, "nodejs20.x", "index.handler"),
+    ] {
+        let mut f = Arc::unwrap_or_clone(node.written(name, text, runtime, handler));
+        let outcome = node.invoke(&Arc::new(f.clone()), json!(1)).await.unwrap();
+        // The name that both have for EOPNOTSUPP.
+        let refused = json!(["ENOTSUP", "none"]);
+        assert_eq!(value(&outcome), json!([refused, refused, refused]));
+
+        f.snap_start = SnapStart::On;
+        f.revision = Revision(format!("{runtime} captured"));
+        let outcome = node.invoke(&Arc::new(f), json!(1)).await.unwrap();
+        let told = value(&outcome);
+        // Nobody is captured within an event, nor a second time.
+        assert_eq!(told[1][0], "ENOTSUP", "{told}");
+        assert_eq!(told[2][0], "ENOTSUP", "{told}");
+        let word = told[2][1].as_str().unwrap();
+        let taken = told[0] == json!([3, "captured"]) && word == "captured";
+        let refused = told[0] == json!(["ENOTSUP", "none"]) && word != "restored";
+        assert!(taken || refused, "{told}");
+    }
+    node.end().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_of_ones_own_speaks_the_runtime_api() {
     use std::os::unix::fs::PermissionsExt;

@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 
 use base_abi::structs::Timespec;
 use kernel_vfs::{
-    Attr, Credentials, DirEntry, Errno, File, FileSystem, FileType, FsStat, Inode, NewNode, Path,
-    Result, SetAttr,
+    Attr, Credentials, DirEntry, Errno, Events, File, FileSystem, FileType, FsStat, Inode, NewNode,
+    Path, PollTable, Result, SetAttr,
 };
 use parking_lot::Mutex;
 
@@ -46,10 +46,17 @@ pub trait Text: Send + Sync {
     /// Takes what one write(2) wrote.
     ///
     /// # Errors
-    /// `EINVAL` for a value that is none; `EPERM` by default.
+    /// `EINVAL` for a value that is none; `EAGAIN` to be asked again when [`poll`](Text::poll) says
+    /// so; `EPERM` by default.
     fn write(&self, data: &[u8]) -> Result<()> {
         let _ = data;
         Err(Errno::EPERM)
+    }
+
+    /// Registers with what it waits for and tells what can be done now: everything, by default.
+    fn poll(&self, table: &mut PollTable) -> Events {
+        let _ = table;
+        Events::READABLE | Events::WRITABLE
     }
 }
 
@@ -404,6 +411,13 @@ impl File for SyntheticFile {
 
     fn pollable(&self) -> bool {
         false
+    }
+
+    fn poll(&self, table: &mut PollTable) -> Events {
+        match &self.body {
+            Body::Text(text) => text.poll(table),
+            _ => Events::READABLE | Events::WRITABLE,
+        }
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {

@@ -20,7 +20,7 @@ use std::sync::{Arc, Weak};
 
 use kernel_core::Kernel;
 use kernel_core::task::Task;
-use kernel_vfs::{Errno, FileSystem, MountTable, Result};
+use kernel_vfs::{Errno, Events, FileSystem, MountTable, PollTable, Result};
 
 pub use snapshot::SnapshotState;
 use synthetic::{Node, SyntheticFs};
@@ -56,12 +56,19 @@ pub trait Source: Send + Sync {
         SnapshotState::None
     }
 
-    /// The caller asks to be captured where it is.
+    /// The caller asks to be captured where it is, or looks for the answer.
     ///
     /// # Errors
-    /// `EOPNOTSUPP` where nobody takes snapshots.
+    /// `EAGAIN` until there is an answer, which [`poll_snapshot`](Source::poll_snapshot) announces;
+    /// `EOPNOTSUPP` where nobody takes snapshots or none was taken; `EBUSY` while another asks.
     fn ask_snapshot(&self) -> Result<()> {
         Err(Errno::EOPNOTSUPP)
+    }
+
+    /// Registers for the answer; whether somebody can ask now.
+    fn poll_snapshot(&self, table: &mut PollTable) -> Events {
+        let _ = table;
+        Events::READABLE | Events::WRITABLE
     }
 
     /// A table of `/proc/net` by its name, for those the network knows.

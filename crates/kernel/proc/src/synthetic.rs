@@ -47,25 +47,11 @@ pub(crate) fn writable(
     make: impl Fn() -> Result<String> + Send + Sync + 'static,
     take: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static,
 ) -> Node {
-    Node::text(0o644, both(make, take))
-}
-
-/// A text that anybody may write.
-pub(crate) fn shared(
-    make: impl Fn() -> Result<String> + Send + Sync + 'static,
-    take: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static,
-) -> Node {
-    Node::text(0o666, both(make, take))
-}
-
-fn both(
-    make: impl Fn() -> Result<String> + Send + Sync + 'static,
-    take: impl Fn(&[u8]) -> Result<()> + Send + Sync + 'static,
-) -> Writable {
-    Writable {
+    let text = Writable {
         make: Arc::new(make),
         take: Arc::new(take),
-    }
+    };
+    Node::text(0o644, text)
 }
 
 struct Writable {

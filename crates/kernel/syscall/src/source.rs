@@ -5,9 +5,10 @@ use std::sync::{Arc, Weak};
 use base_abi::device;
 use kernel_core::Kernel;
 use kernel_core::task::Task;
-use kernel_proc::Source;
+use kernel_proc::{SnapshotState, Source};
 use kernel_vfs::{
-    At, Credentials, Errno, FileSystem, FsContext, LastLink, MountFlags, MountTable, Result,
+    At, Credentials, Errno, Events, FileSystem, FsContext, LastLink, MountFlags, MountTable,
+    PollTable, Result,
 };
 
 use crate::{System, current};
@@ -47,6 +48,19 @@ impl Source for System {
     fn terminal_of(&self, session: i32) -> Option<u64> {
         let terminal = self.objects.jobs.terminal_of(session)?;
         Some(device::make(PTS, terminal.index()?))
+    }
+
+    fn snapshot_state(&self) -> SnapshotState {
+        self.snapshot_requests.word()
+    }
+
+    fn ask_snapshot(&self) -> Result<()> {
+        let caller = current::task().ok_or(Errno::EOPNOTSUPP)?;
+        self.snapshot_requests.ask(caller.tid())
+    }
+
+    fn poll_snapshot(&self, table: &mut PollTable) -> Events {
+        self.snapshot_requests.poll(table)
     }
 
     fn net_table(&self, name: &str) -> Option<String> {

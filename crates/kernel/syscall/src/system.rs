@@ -14,6 +14,7 @@ use kernel_vfs::MountTable;
 use parking_lot::Mutex;
 
 use crate::Objects;
+use crate::snapshot::SnapshotRequests;
 use crate::timer::ProcessTimers;
 
 /// Told of each finished call, for `--strace`.
@@ -36,6 +37,8 @@ pub struct System {
     unknown_calls: Mutex<BTreeMap<u64, u64>>,
     /// Guest clocks, and deadlines on them.
     pub timers: TimerService,
+    /// Programs that ask to be captured.
+    pub snapshot_requests: SnapshotRequests,
     pub(crate) process_timers: ProcessTimers,
 }
 
@@ -87,6 +90,7 @@ impl System {
             net,
             unknown_calls: Mutex::default(),
             timers,
+            snapshot_requests: SnapshotRequests::default(),
             process_timers: ProcessTimers::default(),
         }
     }

@@ -402,3 +402,21 @@ async fn whoever_waits_for_a_snapshot_that_is_not_taken_goes_on() {
     let pool = pool(&launcher, 4);
     assert_eq!(invoke(&pool, "1").await.unwrap().start, StartKind::Cold);
 }
+
+#[tokio::test]
+async fn whoever_asks_to_be_captured_goes_on_whatever_became_of_it() {
+    for (script, told) in [
+        (Script::Captured, "kept 5ms"),
+        (Script::NotCaptured, "Guest: a file lock"),
+    ] {
+        let launcher = Scripted::new(script);
+        let pool = pool(&launcher, 4);
+        let mut live = pool.logs().subscribe();
+        assert_eq!(invoke(&pool, "1").await.unwrap().start, StartKind::Cold);
+        assert_eq!(*launcher.captures.lock(), [told]);
+        let said = std::iter::from_fn(|| live.try_recv().ok());
+        assert_eq!(said.filter(|r| r.message == "just before").count(), 1);
+        assert_eq!(invoke(&pool, "2").await.unwrap().start, StartKind::Warm);
+        assert_eq!(launcher.captures.lock().len(), 1);
+    }
+}

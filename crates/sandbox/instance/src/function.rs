@@ -26,7 +26,9 @@ enum Turn {
     Connected(Instant),
     /// The runtime waits in `restore/next`.
     RestorePoint(Instant),
-    /// `restore/next` was answered.
+    /// Somebody wrote to `/proc/rekindle/snapshot`.
+    CaptureAsked(Instant),
+    /// Whoever waited for a snapshot goes on.
     Resumed(Instant),
     Ready(Instant),
     Idle,
@@ -68,12 +70,19 @@ impl Function {
             executed: Arc::clone(&executed),
             last: None,
             loading: StageName::FunctionInit,
+            waiting: None,
+            stood_still: Duration::ZERO,
         };
         std::thread::Builder::new()
             .name("turns".into())
             .spawn(move || watcher.run(turns))
             .map_err(|e| Failure::host("cannot start a thread", &e))?;
+        let ask = tell.clone();
+        instance.system.snapshot_requests.serve(Arc::new(move || {
+            let _ = ask.send(Turn::CaptureAsked(Instant::now()));
+        }));
         let sink = Sink {
+            system: Arc::downgrade(&instance.system),
             tell: tell.clone(),
             outbox: Arc::clone(outbox),
             flusher: instance.streams.flusher(outbox),
@@ -98,13 +107,15 @@ impl Function {
         let _ = self.executed.set(at);
     }
 
-    /// Lets a runtime that waits in `restore/next` go on, with variables that no snapshot may hold.
+    /// Lets whoever waits for a snapshot go on: a runtime in `restore/next`, with variables that no
+    /// snapshot may hold, and who wrote to `/proc/rekindle/snapshot`.
     pub(crate) fn resume(&self, instance: &Instance, environment: &[(String, String)]) {
         // Told before the guest can run, so that its hooks count from here.
         let _ = self.tell.send(Turn::Resumed(Instant::now()));
+        instance.system.snapshot_requests.resume();
         instance.thaw();
         if !self.api.resume(environment) {
-            tracing::warn!("nobody waits in restore/next");
+            tracing::debug!("nobody waits in restore/next");
         }
     }
 
@@ -119,6 +130,7 @@ impl Function {
 
 /// Where the API tells what the runtime does.
 struct Sink {
+    system: Weak<System>,
     tell: SyncSender<Turn>,
     outbox: Arc<Outbox>,
     flusher: Flusher,
@@ -126,6 +138,12 @@ struct Sink {
 
 impl Sink {
     fn take(&self, event: RuntimeEvent) {
+        if event == RuntimeEvent::Ready
+            && let Some(system) = self.system.upgrade()
+        {
+            // Initialisation is over: nobody may ask for a snapshot any more.
+            system.snapshot_requests.close();
+        }
         let turn = match &event {
             RuntimeEvent::Connected => Some(Turn::Connected(Instant::now())),
             RuntimeEvent::RestorePoint => Some(Turn::RestorePoint(Instant::now())),
@@ -160,6 +178,17 @@ struct Turns {
     last: Option<Instant>,
     /// The stage that the first event's request ends.
     loading: StageName,
+    /// What the node was told of and has not answered.
+    waiting: Option<Point>,
+    /// How long the guest stood still in the running stage, waiting for a snapshot.
+    stood_still: Duration,
+}
+
+/// Where a snapshot can be taken.
+#[derive(Clone, Copy)]
+enum Point {
+    RestoreNext,
+    Asked(Instant),
 }
 
 impl Turns {
@@ -175,12 +204,22 @@ impl Turns {
                 Turn::RestorePoint(at) => {
                     self.freeze();
                     self.stage(StageName::FunctionInit, at);
-                    self.outbox.send(&FromSandbox::RestorePoint, &[]);
+                    // Another thread asked before: one answer serves both.
+                    if self.waiting.replace(Point::RestoreNext).is_none() {
+                        self.outbox.send(&FromSandbox::RestorePoint, &[]);
+                    }
                 }
-                Turn::Resumed(at) => {
-                    self.last = Some(at);
-                    self.loading = StageName::AfterRestore;
-                }
+                Turn::CaptureAsked(at) => self.capture_asked(at),
+                Turn::Resumed(at) => match self.waiting.take() {
+                    Some(Point::Asked(since)) => {
+                        self.stood_still += at.saturating_duration_since(since);
+                    }
+                    Some(Point::RestoreNext) | None => {
+                        self.last = Some(at);
+                        self.stood_still = Duration::ZERO;
+                        self.loading = StageName::AfterRestore;
+                    }
+                },
                 Turn::Idle => {
                     self.freeze();
                     self.outbox.send(
@@ -194,9 +233,36 @@ impl Turns {
         }
     }
 
+    fn capture_asked(&mut self, at: Instant) {
+        let Some(system) = self.system.upgrade() else {
+            return;
+        };
+        let requests = &system.snapshot_requests;
+        if self.waiting.is_some() || !requests.waiting() {
+            return;
+        }
+        let frozen = system.kernel.freeze(FREEZE_LIMIT);
+        if let Err(error) = frozen {
+            tracing::warn!(%error, "the guest could not be frozen");
+            system.kernel.thaw();
+            requests.busy();
+            return;
+        }
+        // Another thread may have ended the initialisation in the meantime.
+        if !requests.waiting() {
+            system.kernel.thaw();
+            return;
+        }
+        self.flusher.flush();
+        self.waiting = Some(Point::Asked(at));
+        self.outbox.send(&FromSandbox::CaptureAsked, &[]);
+    }
+
     fn stage(&mut self, name: StageName, at: Instant) {
         let last = self.last.unwrap_or_else(|| *self.executed.wait());
-        let nanoseconds = u64::try_from(at.duration_since(last).as_nanos()).unwrap_or(u64::MAX);
+        let took = at.saturating_duration_since(last);
+        let took = took.saturating_sub(std::mem::take(&mut self.stood_still));
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.last = Some(at);
         self.outbox
             .send(&FromSandbox::Stage { name, nanoseconds }, &[]);

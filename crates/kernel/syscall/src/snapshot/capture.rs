@@ -100,6 +100,7 @@ fn frozen(
         processes,
         tasks: states,
         timers: system.process_timers.save(),
+        requests: system.snapshot_requests.save(),
         mms: u32::try_from(walk.mms.objects.len()).unwrap_or(u32::MAX),
         objects: walk.saver.finish()?,
     };

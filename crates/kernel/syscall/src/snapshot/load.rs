@@ -111,6 +111,7 @@ impl SavedKernel {
         let ready = tasks(system, &state.tasks, &parts)?;
         system.objects.jobs.bind(system);
         system.process_timers.load(system, state.timers);
+        system.snapshot_requests.load(state.requests);
         for (task, cpu, call) in ready {
             let started = run::spawn_in(Arc::clone(system), task, cpu, call);
             started.map_err(|e| LoadError::Failed {

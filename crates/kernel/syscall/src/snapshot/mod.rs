@@ -11,6 +11,7 @@
 mod capture;
 mod files;
 mod load;
+mod requests;
 
 use std::sync::Arc;
 
@@ -23,11 +24,12 @@ use serde::{Deserialize, Serialize};
 
 pub use capture::{Captured, capture};
 pub use load::SavedKernel;
+pub use requests::{SnapshotRequests, Taker};
 
 use crate::timer::SavedTimer;
 
 /// Changes whenever the meaning of a saved byte does.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Bytes of kernel state that are parsed at all.
 pub const MAX_STATE: usize = 512 << 20;
@@ -96,6 +98,7 @@ struct State {
     processes: Vec<ProcessState>,
     tasks: Vec<TaskState>,
     timers: Vec<SavedTimer>,
+    requests: requests::RequestsState,
     mms: u32,
 }
 

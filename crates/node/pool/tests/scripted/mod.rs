@@ -1,6 +1,8 @@
 //! A launcher whose sandboxes do what the test says, without a process.
 
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -8,14 +10,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use node_pool::decide::Limits;
 use node_pool::log::LogHub;
-use node_pool::{LaunchError, Launcher, Link, Pool, PoolConfig};
+use node_pool::{Capture, LaunchError, Launcher, Link, Pool, PoolConfig};
+use parking_lot::Mutex;
 use proto_node::{
     BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
     LogTail, Revision, StartKind,
 };
 use proto_sandbox::{
-    EventHead, ExitReason, ExitStatus, FromSandbox, LogStream, Message, Outcome, RestoreStage,
-    RestoreTime, StageName, ToSandbox,
+    EventHead, ExitReason, ExitStatus, FromSandbox, LogStream, Message, Outcome, RefusalKind,
+    RestoreStage, RestoreTime, StageName, ToSandbox,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -40,12 +43,18 @@ pub(crate) enum Script {
     HookFails,
     /// Stops where a snapshot could be taken, until it is told to go on.
     RestorePoint,
+    /// Asks to be captured, is, and goes on.
+    Captured,
+    /// Asks to be captured and cannot be.
+    NotCaptured,
     /// Cannot be launched.
     Unavailable,
 }
 
 pub(crate) struct Scripted {
     script: Script,
+    /// What became of captures, in order.
+    pub(crate) captures: Arc<Mutex<Vec<String>>>,
     pub(crate) launched: AtomicUsize,
     pub(crate) alive: Arc<AtomicUsize>,
 }
@@ -54,14 +63,37 @@ impl Scripted {
     pub(crate) fn new(script: Script) -> Arc<Self> {
         Arc::new(Self {
             script,
+            captures: Arc::default(),
             launched: AtomicUsize::new(0),
             alive: Arc::default(),
         })
     }
 }
 
+struct ScriptedCapture(Arc<Mutex<Vec<String>>>);
+
+impl Capture for ScriptedCapture {
+    fn max_bytes(&self) -> u64 {
+        1 << 20
+    }
+
+    fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {
+        Ok(vec![File::open("/dev/null")?.into()])
+    }
+
+    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, ()> {
+        self.0.lock().push(format!("kept {stood_still:?}"));
+        Box::pin(async {})
+    }
+
+    fn give_up(self: Box<Self>, kind: RefusalKind, reason: &str) {
+        self.0.lock().push(format!("{kind:?}: {reason}"));
+    }
+}
+
 struct ScriptedLink {
     script: Script,
+    answers: mpsc::WeakUnboundedSender<Message<FromSandbox>>,
     resume: Arc<Notify>,
     events: mpsc::UnboundedSender<(EventHead, Bytes)>,
     messages: mpsc::UnboundedReceiver<Message<FromSandbox>>,
@@ -87,6 +119,36 @@ impl Link for ScriptedLink {
             ToSandbox::Event(head) => drop(self.events.send((head, payload))),
             ToSandbox::Resume { .. } => self.resume.notify_one(),
             _ => {}
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn send_with(
+        &mut self,
+        head: ToSandbox,
+        descriptors: Vec<OwnedFd>,
+    ) -> BoxFuture<'_, io::Result<()>> {
+        assert!(matches!(head, ToSandbox::Capture(_)), "{head:?}");
+        assert_eq!(descriptors.len(), head.descriptors());
+        let head = match self.script {
+            Script::Captured => FromSandbox::Captured {
+                bytes: 1000,
+                nanoseconds: 5_000_000,
+            },
+            _ => FromSandbox::Refused {
+                kind: RefusalKind::Guest,
+                reason: "a file lock".to_owned(),
+            },
+        };
+        if let Some(answers) = self.answers.upgrade() {
+            let log = FromSandbox::Log {
+                stream: LogStream::Stdout,
+                dropped: 0,
+            };
+            for (head, payload) in [(log, "just before\n"), (head, "")] {
+                let payload = payload.as_bytes().to_vec();
+                let _ = answers.send(Message { head, payload });
+            }
         }
         Box::pin(async { Ok(()) })
     }
@@ -118,18 +180,31 @@ impl Launcher for Scripted {
         let (events, received) = mpsc::unbounded_channel();
         let (sender, messages) = mpsc::unbounded_channel();
         let resume = Arc::new(Notify::new());
+        let answers = sender.downgrade();
         let out = Out(sender, Arc::clone(&resume));
         tokio::spawn(play(self.script, nth, received, out));
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Arc::clone(&self.alive);
         let link: Box<dyn Link> = Box::new(ScriptedLink {
             script: self.script,
+            answers,
             resume,
             events,
             messages,
             alive,
         });
         Box::pin(async { Ok(link) })
+    }
+
+    fn capture<'a>(
+        &'a self,
+        _function: &'a FunctionSpec,
+    ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
+        let captures = Arc::clone(&self.captures);
+        let wanted = matches!(self.script, Script::Captured | Script::NotCaptured);
+        Box::pin(
+            async move { wanted.then(|| Box::new(ScriptedCapture(captures)) as Box<dyn Capture>) },
+        )
     }
 
     fn runtime_version(&self, _: &FunctionSpec) -> String {
@@ -205,6 +280,10 @@ async fn play(
         }
         Script::RestorePoint => {
             out.say(FromSandbox::RestorePoint, b"");
+            out.1.notified().await;
+        }
+        Script::Captured | Script::NotCaptured => {
+            out.say(FromSandbox::CaptureAsked, b"");
             out.1.notified().await;
         }
         Script::ExitAtInit => return out.exit(ExitStatus::Code(3), ExitReason::Itself),
