@@ -4,8 +4,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_registry::Registry;
-use edge_cli::{ExitCode, Failure, ServeArgs};
+use control_registry::{Registry, SnapshotPolicy};
+use edge_cli::{ExitCode, Failure, ServeArgs, SnapStart};
 use edge_gateway::{Config, Gateway};
 use node_agent::{Agent, AgentConfig};
 use proto_node::Invoker;
@@ -37,12 +37,22 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Usage, text)
             .next("requests are not authenticated without keys: listen at 127.0.0.1 and put a proxy in front"));
     }
-    let registry = Registry::open(control_registry::Config::new(&args.data)).await;
+    let registry = Registry::open(control_registry::Config {
+        snapshots: match args.snap_start {
+            SnapStart::Always => SnapshotPolicy::Always,
+            SnapStart::Asked => SnapshotPolicy::Asked,
+            SnapStart::Never => SnapshotPolicy::Never,
+        },
+        ..control_registry::Config::new(&args.data)
+    })
+    .await;
     let registry = Arc::new(registry.map_err(|error| failed(&error))?);
     let mut config = AgentConfig::new(args.data.join("node")).map_err(|error| failed(&error))?;
     config.pool.limits.idle = args.keep_idle.0;
-    if let Some(snapshots) = &mut config.snapshots {
-        snapshots.budget_bytes = args.snapshots.0;
+    match &mut config.snapshots {
+        _ if args.snap_start == SnapStart::Never => config.snapshots = None,
+        Some(snapshots) => snapshots.budget_bytes = args.snapshots.0,
+        None => {}
     }
     config.pool.limits.instances = args.instances as usize;
     let agent: Arc<dyn Invoker> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);

@@ -13,7 +13,7 @@ use server::Server;
 /// Runs a client with nothing of this machine's AWS settings, and expects it to say `ok`.
 fn drive(program: &Path, arguments: &[&Path]) {
     set_up("tests/setup.sh", &[]);
-    let server = Server::start();
+    let server = Server::with_snap_start("always");
     let output = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -73,7 +73,7 @@ fn lambda_runtime_runs_as_a_provided_function() {
 fn provided(name: &str, error_type: &str) {
     let functions = target().join("guest-functions");
     set_up("guests/functions/build.sh", &[&functions]);
-    let server = Server::start();
+    let server = Server::with_snap_start("always");
     let directory = functions.join(name);
     let deployed = server.rekindle(&[
         "deploy",

@@ -14,7 +14,8 @@ use proto_node::Revision;
 use uuid::Uuid;
 
 use crate::{
-    Function, FunctionRecord, Phase, RECORD_VERSION, Registry, Retired, StoredCode, version,
+    Function, FunctionRecord, Phase, RECORD_VERSION, Readiness, Registry, Retired, StoredCode,
+    version,
 };
 
 /// A small number that validation has put in range.
@@ -47,6 +48,21 @@ pub(crate) fn check_revision(latest: &str, wanted: Option<&str>) -> Result<(), A
         )),
         _ => Ok(()),
     }
+}
+
+/// Two changes at once are refused, as at AWS: the second would have nothing to fall back on.
+fn check_settled(latest: &Function) -> Result<(), ApiError> {
+    if latest.readiness() != Readiness::Preparing {
+        return Ok(());
+    }
+    let what = match latest.stand_in() {
+        Some(_) => format!("An update is in progress for resource: {}", latest.spec.arn),
+        None => "The function is currently in the following state: Pending".to_owned(),
+    };
+    Err(ApiError::new(
+        ErrorCode::RESOURCE_CONFLICT,
+        format!("The operation cannot be performed at this time. {what}"),
+    ))
 }
 
 /// Gives the record new identities: of the API's revision, of the node's, and of the moment.
@@ -171,7 +187,7 @@ impl Registry {
         let published = publish
             .then(|| version::publish(&mut record, &code, None, &self.config))
             .transpose()?;
-        let latest = Function::new(record, code, &self.config);
+        let latest = Function::renewed(record, code, None, &self.config);
         let function = self.insert(latest, published.clone()).await?;
         drop(changes);
         tracing::info!(
@@ -208,6 +224,7 @@ impl Registry {
         let changes = self.changes.lock().await;
         let old = self.find(unqualified)?;
         check_revision(&old.record.revision_id, request.revision_id.as_deref())?;
+        check_settled(&old)?;
         let mut record = old.record.clone();
         record.code_sha256 = code.sha256().to_owned();
         record.code_size = code.size();
@@ -215,7 +232,7 @@ impl Registry {
         let published = (request.publish == Some(true))
             .then(|| version::publish(&mut record, &code, None, &self.config))
             .transpose()?;
-        let latest = Function::new(record, code, &self.config);
+        let latest = Function::renewed(record, code, Some(Arc::clone(&old)), &self.config);
         let new = self.replace(&old, latest, published.clone()).await?;
         drop(changes);
         tracing::info!(
@@ -244,14 +261,11 @@ impl Registry {
         let changes = self.changes.lock().await;
         let old = self.find(unqualified)?;
         check_revision(&old.record.revision_id, request.revision_id.as_deref())?;
+        check_settled(&old)?;
         let record = updated_record(&old.record, request);
-        let new = self
-            .replace(
-                &old,
-                Function::new(record, Arc::clone(&old.code), &self.config),
-                None,
-            )
-            .await?;
+        let (code, stand_in) = (Arc::clone(&old.code), Some(Arc::clone(&old)));
+        let latest = Function::renewed(record, code, stand_in, &self.config);
+        let new = self.replace(&old, latest, None).await?;
         drop(changes);
         tracing::info!(function = new.record.name, "function configuration updated");
         Ok((in_between(&new, None, Phase::Updating), retire(&old)))
@@ -299,12 +313,8 @@ impl Registry {
         let mut record = old.record.clone();
         change(&mut record.tags)?;
         record.revision_id = Uuid::new_v4().to_string();
-        self.replace(
-            &old,
-            Function::new(record, Arc::clone(&old.code), &self.config),
-            None,
-        )
-        .await?;
+        let latest = old.with_record(record, &self.config);
+        self.replace(&old, latest, None).await?;
         Ok(())
     }
 

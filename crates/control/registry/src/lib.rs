@@ -9,8 +9,9 @@
 //!   invoke / get / list ───────────────────────────────────────────────────────────────────▶ memory
 //! ```
 //!
-//! A function is `Pending` in the answer to its creation and `Active` in every later one: its code
-//! is unpacked before the answer is written. `RevisionId` differs between the two, as at AWS.
+//! A function is `Pending` in the answer to its creation and until its first snapshot is made or given
+//! up; one that starts without is `Active` in every later answer, because its code is unpacked before
+//! the first. `RevisionId` differs between the two, as at AWS.
 
 #![forbid(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod config;
 mod entry;
 mod error;
 mod list;
+mod readiness;
 mod record;
 mod registry;
 mod sqlite;
@@ -29,10 +31,11 @@ mod tags;
 mod version;
 
 pub use code::{CodeError, CodeStore, MAX_ENTRIES, StoredCode, UnpackError};
-pub use config::Config;
+pub use config::{Config, SnapshotPolicy};
 pub use entry::AliasRecord;
 pub use error::OpenError;
-pub use record::{Function, FunctionRecord, Phase, RECORD_VERSION, Readiness};
+pub use readiness::Readiness;
+pub use record::{Function, FunctionRecord, Phase, RECORD_VERSION};
 pub use registry::{Registry, Retired};
 pub use sqlite::SqliteStore;
 pub use store::{Store, StoreError, Stored};

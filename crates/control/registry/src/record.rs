@@ -8,17 +8,21 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use parking_lot::Mutex;
 use proto_lambda::{
     EnvironmentResponse, EphemeralStorage, FunctionArn, FunctionConfiguration, LastUpdateStatus,
     LoggingConfig, Qualifier, RuntimeVersionConfig, SnapStartResponse, State, TracingConfig,
     last_modified,
 };
-use proto_node::{CodeLocation, FunctionSpec, Revision, SnapStart};
+use proto_node::{
+    CodeLocation, FRESH_VARIABLE, FunctionSpec, Revision, SECRETS_VARIABLE, SNAPSHOT_VARIABLE,
+    SnapStart, secret_names,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Config, StoredCode};
+use crate::{
+    Config, Readiness, Retired, SnapshotPolicy, StoredCode, change::retire, readiness::Progress,
+};
 
 /// Version of the record's JSON form; later versions add members with defaults.
 pub const RECORD_VERSION: u32 = 1;
@@ -97,23 +101,11 @@ pub struct Function {
     pub spec: Arc<FunctionSpec>,
     /// Its code; keeps it on disk.
     pub code: Arc<StoredCode>,
-    readiness: Mutex<Readiness>,
-}
-
-/// How far a version is that starts from a snapshot; others are always ready.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Readiness {
-    /// Its snapshot is being made; it cannot be invoked yet.
-    Preparing,
-    /// It can be invoked.
-    #[default]
-    Ready,
-    /// It can be invoked, though it did not start when it was prepared: why.
-    Unprepared(String),
+    progress: Arc<Progress>,
 }
 
 impl Function {
-    /// Puts record and code together.
+    /// A revision that was made before.
     pub(crate) fn new(record: FunctionRecord, code: Arc<StoredCode>, config: &Config) -> Self {
         let spec = FunctionSpec {
             revision: record.revision.clone(),
@@ -133,25 +125,71 @@ impl Function {
                 directory: code.directory().to_owned(),
                 sha256: code.sha256().to_owned(),
             },
-            snap_start: record.snap_start(),
+            snap_start: record.snap_start(config.snapshots),
             log_group: record.log_group(),
         };
         Self {
             record,
             spec: Arc::new(spec),
             code,
-            readiness: Mutex::default(),
+            progress: Progress::ready(),
         }
+    }
+
+    /// A revision that is made now; `stand_in` takes its events until it is ready.
+    pub(crate) fn renewed(
+        record: FunctionRecord,
+        code: Arc<StoredCode>,
+        stand_in: Option<Arc<Function>>,
+        config: &Config,
+    ) -> Self {
+        let mut function = Self::new(record, code, config);
+        if function.spec.snap_start == SnapStart::On {
+            function.progress = Progress::preparing(stand_in);
+        }
+        function
+    }
+
+    /// The same revision with another record.
+    pub(crate) fn with_record(&self, record: FunctionRecord, config: &Config) -> Self {
+        let mut function = Self::new(record, Arc::clone(&self.code), config);
+        function.progress = Arc::clone(&self.progress);
+        function
     }
 
     /// How far it is.
     pub fn readiness(&self) -> Readiness {
-        self.readiness.lock().clone()
+        self.progress.readiness()
     }
 
-    /// Notes how far it is; not stored, because a start of the server prepares nothing.
-    pub fn set_readiness(&self, readiness: Readiness) {
-        *self.readiness.lock() = readiness;
+    /// Notes how its preparation ended; not stored, because a start of the server prepares nothing.
+    pub fn settle(&self, readiness: Readiness) {
+        self.progress.settle(readiness);
+    }
+
+    /// Resolves when its snapshot is made or given up.
+    pub async fn settled(&self) {
+        self.progress.settled().await;
+    }
+
+    /// Whether its snapshot is to be made and nobody has begun with it. The caller has, from now on.
+    pub fn begin_preparing(&self) -> bool {
+        self.progress.begin()
+    }
+
+    /// The revision before it, which takes its events while its snapshot is made.
+    pub fn stand_in(&self) -> Option<Arc<Function>> {
+        self.progress.stand_in()
+    }
+
+    /// Whether the client asked for it to start from a snapshot, in AWS's words.
+    pub fn asks_for_snap_start(&self) -> bool {
+        self.record.asks_for_snap_start()
+    }
+
+    /// What the node is to forget when there is no such revision any more.
+    pub fn retired(&self) -> Retired {
+        retire(self)
     }
 
     /// The configuration as clients see it; the ARN carries `qualifier` if one is given.
@@ -165,12 +203,17 @@ impl Function {
         let listed = phase == Phase::Listed;
         let readiness = self.readiness();
         let preparing = settled && readiness == Readiness::Preparing;
-        let pending = phase == Phase::Creating || preparing;
-        let unprepared = match readiness {
-            Readiness::Unprepared(reason) if settled => Some(reason),
-            _ => None,
+        let replacing = preparing && self.stand_in().is_some();
+        let pending = phase == Phase::Creating || (preparing && !replacing);
+        let (unprepared, failed) = match readiness {
+            Readiness::Without(reason) if settled => {
+                let reason = format!("The function starts without a snapshot: {reason}");
+                (Some(reason), false)
+            }
+            Readiness::Unprepared(reason) if settled => (Some(reason), true),
+            _ => (None, false),
         };
-        let updating = phase == Phase::Updating;
+        let updating = phase == Phase::Updating || replacing;
         let why = |now: bool, text: &'static str| now.then_some(text);
         FunctionConfiguration {
             function_name: record.name.clone(),
@@ -203,17 +246,14 @@ impl Function {
             } else {
                 State::Active
             }),
-            state_reason_code: match &unprepared {
-                Some(_) => Some("FunctionError"),
-                None => why(pending, "Creating"),
-            },
+            state_reason_code: why(failed, "FunctionError").or_else(|| why(pending, "Creating")),
             state_reason: unprepared
                 .map(Cow::Owned)
                 .or_else(|| why(pending, "The function is being created.").map(Cow::Borrowed)),
             last_update_status: match phase {
-                Phase::Settled if preparing => None,
-                Phase::Settled => Some(LastUpdateStatus::Successful),
-                Phase::Updating => Some(LastUpdateStatus::InProgress),
+                Phase::Settled if pending => None,
+                Phase::Settled if !replacing => Some(LastUpdateStatus::Successful),
+                Phase::Settled | Phase::Updating => Some(LastUpdateStatus::InProgress),
                 Phase::Creating | Phase::Listed => None,
             },
             last_update_status_reason: why(updating, "The function is being created."),
@@ -242,11 +282,27 @@ impl Function {
 }
 
 impl FunctionRecord {
-    /// Only published versions can start from a snapshot.
-    fn snap_start(&self) -> SnapStart {
-        match (self.version, self.snap_start_apply_on.as_str()) {
-            (Some(_), "PublishedVersions") => SnapStart::On,
-            _ => SnapStart::Off,
+    /// Only published versions do.
+    fn asks_for_snap_start(&self) -> bool {
+        self.version.is_some() && self.snap_start_apply_on == "PublishedVersions"
+    }
+
+    /// Whether it starts from a snapshot: its own word counts more than the server's.
+    fn snap_start(&self, policy: SnapshotPolicy) -> SnapStart {
+        let variable = |name| self.environment.as_ref()?.get(name).map(String::as_str);
+        let asked = self.asks_for_snap_start()
+            || variable(SNAPSHOT_VARIABLE) == Some("on")
+            || variable(FRESH_VARIABLE) == Some("true");
+        // A runtime that one brings has its secrets from the start.
+        let secretive = self.runtime.starts_with("provided")
+            && variable(SECRETS_VARIABLE).is_some_and(|names| secret_names(names).next().is_some());
+        let refused = secretive || variable(SNAPSHOT_VARIABLE) == Some("off");
+        match policy {
+            SnapshotPolicy::Always if !refused => SnapStart::On,
+            SnapshotPolicy::Asked if asked && !refused => SnapStart::On,
+            SnapshotPolicy::Always | SnapshotPolicy::Asked | SnapshotPolicy::Never => {
+                SnapStart::Off
+            }
         }
     }
 

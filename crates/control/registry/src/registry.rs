@@ -88,6 +88,13 @@ impl Registry {
             .ok_or_else(|| ApiError::function_not_found(&self.arn_of(wanted)))
     }
 
+    /// `$LATEST` and the versions of a function.
+    pub fn versions_of(&self, name: &str) -> Vec<Arc<Function>> {
+        let functions = self.functions.read();
+        let versions = functions.get(name).into_iter().flat_map(Entry::all);
+        versions.cloned().collect()
+    }
+
     /// A version of the function whose code has this hash.
     pub fn with_code(&self, name: &str, sha256: &str) -> Option<Arc<Function>> {
         let functions = self.functions.read();

@@ -37,7 +37,8 @@ pub(crate) fn publish(
     if let Some(description) = description {
         record.description = description;
     }
-    Ok(Arc::new(Function::new(record, Arc::clone(code), config)))
+    let version = Function::renewed(record, Arc::clone(code), None, config);
+    Ok(Arc::new(version))
 }
 
 fn check_hash(latest: &FunctionRecord, wanted: Option<&str>) -> Result<(), ApiError> {
@@ -84,7 +85,7 @@ impl Registry {
         self.check_room(&old.record.name)?;
         let mut record = old.record.clone();
         let version = publish(&mut record, &old.code, request.description, &self.config)?;
-        let latest = Function::new(record, Arc::clone(&old.code), &self.config);
+        let latest = old.with_record(record, &self.config);
         self.replace(&old, latest, Some(Arc::clone(&version)))
             .await?;
         drop(changes);

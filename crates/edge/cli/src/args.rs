@@ -64,12 +64,27 @@ pub struct ServeArgs {
     /// How long an instance that has nothing to do is kept.
     #[arg(long, default_value = "60s")]
     pub keep_idle: crate::Span,
+    /// Which functions start from snapshots.
+    #[arg(long, value_enum, default_value_t, env = "REKINDLE_SNAP_START")]
+    pub snap_start: SnapStart,
     /// Most bytes of snapshots on disk; those unused for longest go first.
     #[arg(long, default_value = "16G")]
     pub snapshots: crate::Bytes,
     /// Most instances at once on this machine.
     #[arg(long, default_value_t = 64)]
     pub instances: u32,
+}
+
+/// Which functions start from snapshots.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SnapStart {
+    /// All of them.
+    #[default]
+    Always,
+    /// Published versions with SnapStart, and functions with REKINDLE_SNAPSHOT=on or REKINDLE_FRESH=true.
+    Asked,
+    /// None.
+    Never,
 }
 
 /// `rekindle bench`.

@@ -19,7 +19,7 @@ pub mod server;
 pub mod snapshots;
 mod values;
 
-pub use args::{BenchArgs, BenchName, BenchPart, Cli, Command, SandboxArgs, ServeArgs};
+pub use args::{BenchArgs, BenchName, BenchPart, Cli, Command, SandboxArgs, ServeArgs, SnapStart};
 pub use client::{Client, ClientError};
 pub use failure::{ExitCode, Failure};
 pub use measure::{Bytes, Span};

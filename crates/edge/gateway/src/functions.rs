@@ -2,28 +2,33 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use control_registry::{Function, Phase};
+use control_registry::{Function, Phase, Retired};
 use http::StatusCode;
 use proto_lambda::{
-    FunctionCodeLocation, FunctionConfiguration, GetFunctionResponse, Qualifier, check_page_size,
+    FunctionCodeLocation, FunctionConfiguration, FunctionRef, GetFunctionResponse, Qualifier,
+    check_page_size,
 };
 use serde::Serialize;
 
 use crate::{
     call::Call,
-    download,
+    download, prepare,
     respond::{self, Answer},
     server::{self, Shared},
-    versions,
 };
 
 /// CreateFunction. Runs on its own task: a client that goes away half-way leaves a whole function.
 pub(crate) async fn create(shared: &Arc<Shared>, call: Call) -> Answer {
     let request = call.json()?;
     drop(call);
-    let registry = Arc::clone(&shared.registry);
-    let created = server::detached(async move { registry.create(request).await }).await?;
-    versions::prepare(shared, &created).await;
+    let task = Arc::clone(shared);
+    let (created, begun) = server::detached(async move {
+        let created = task.registry.create(request).await?;
+        let begun = prepare::begin(&task, &created.function_name);
+        Ok((created, begun))
+    })
+    .await?;
+    prepare::wait(&begun).await;
     respond::json(StatusCode::CREATED, &created)
 }
 
@@ -58,7 +63,7 @@ fn settled(
     qualifier: Option<&Qualifier>,
 ) -> FunctionConfiguration {
     let mut configuration = function.configuration(qualifier, Phase::Settled);
-    if shared.invoker.has_snapshot(&function.spec) {
+    if function.asks_for_snap_start() && shared.invoker.has_snapshot(&function.spec) {
         configuration.snap_start.optimization_status = "On";
     }
     configuration
@@ -92,30 +97,47 @@ pub(crate) async fn update_code(shared: &Arc<Shared>, call: Call) -> Answer {
     let wanted = call.function()?;
     let request = call.json()?;
     drop(call);
+    prepare::after_last_change(shared, &wanted).await;
     let task = Arc::clone(shared);
-    let updated = server::detached(async move {
+    let (updated, begun) = server::detached(async move {
         let (configuration, retired) = task.registry.update_code(&wanted, request).await?;
-        if let Some(retired) = retired {
-            task.retire(retired);
-        }
-        Ok(configuration)
+        Ok((configuration, follow_up(&task, &wanted, retired)))
     })
     .await?;
-    versions::prepare(shared, &updated).await;
+    prepare::wait(&begun).await;
     respond::ok(&updated)
+}
+
+/// Has the new revisions prepared, then retires the one before.
+fn follow_up(
+    shared: &Arc<Shared>,
+    changed: &FunctionRef,
+    retired: Option<Retired>,
+) -> Vec<Arc<Function>> {
+    let begun = prepare::begin(shared, &changed.name);
+    if let Some(retired) = retired {
+        let (shared, begun) = (Arc::clone(shared), begun.clone());
+        tokio::spawn(async move {
+            prepare::settled(&begun).await;
+            shared.retire(retired);
+        });
+    }
+    begun
 }
 
 /// UpdateFunctionConfiguration.
 pub(crate) async fn update_configuration(shared: &Arc<Shared>, call: &Call) -> Answer {
     let wanted = call.function()?;
     let request = call.json()?;
+    prepare::after_last_change(shared, &wanted).await;
     let task = Arc::clone(shared);
-    let updated = server::detached(async move {
+    let (updated, begun) = server::detached(async move {
         let (configuration, retired) = task.registry.update_configuration(&wanted, request).await?;
-        task.retire(retired);
-        Ok(configuration)
-    });
-    respond::ok(&updated.await?)
+        Ok((configuration, follow_up(&task, &wanted, Some(retired))))
+    })
+    .await?;
+    prepare::wait(&begun).await;
+    respond::ok(&updated)
 }
 
 /// DeleteFunction. Clients accept 200 and 204; AWS answers 204.

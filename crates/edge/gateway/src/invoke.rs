@@ -7,7 +7,7 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use control_registry::{Function, Readiness};
+use control_registry::Function;
 use http::{HeaderName, Response, StatusCode};
 use proto_lambda::{ApiError, ErrorCode, FunctionRef, limits};
 use proto_node::{
@@ -19,6 +19,7 @@ use uuid::Uuid;
 
 use crate::{
     call::Call,
+    prepare,
     respond::{self, Answer, Body},
     server::{self, Shared},
 };
@@ -50,18 +51,13 @@ pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
     };
     let chance = chance();
     let function = shared.registry.route(&wanted, chance)?;
-    if function.readiness() == Readiness::Preparing {
-        return Err(ApiError::new(
-            ErrorCode::SNAP_START_NOT_READY,
-            "Lambda is initializing your function. \
-             It will be ready to invoke once your function state becomes active.",
-        ));
-    }
+    prepare::check(&function)?;
     let payload = event(&call.body)?;
     let client_context = client_context(call)?;
     if kind == InvocationType::DryRun {
         return respond::nothing();
     }
+    let function = prepare::serving(shared, (&wanted, chance), function).await?;
     let trace_id = trace_id(call);
     let request = InvokeRequest {
         request_id: call.id.clone(),
@@ -103,10 +99,15 @@ async fn run(
         // An event that arrives while the function changes may be turned away unrun, because the
         // node has just been told to forget that revision; the new one takes it.
         let turned_away = matches!(error, InvokeError::Throttled(_)) && attempt < UPDATE_ATTEMPTS;
-        match shared.registry.route(wanted, chance) {
-            Ok(latest) if turned_away && latest.spec.revision != function.spec.revision => {
-                function = latest
-            }
+        if !turned_away {
+            return Err(refused(&error));
+        }
+        let latest = match shared.registry.route(wanted, chance) {
+            Ok(named) => prepare::serving(shared, (wanted, chance), named).await,
+            Err(error) => Err(error),
+        };
+        match latest {
+            Ok(latest) if latest.spec.revision != function.spec.revision => function = latest,
             _ => return Err(refused(&error)),
         }
         attempt += 1;

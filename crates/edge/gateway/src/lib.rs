@@ -25,6 +25,7 @@ mod guard;
 mod invoke;
 mod log_history;
 mod logs;
+mod prepare;
 mod respond;
 mod server;
 mod signature;

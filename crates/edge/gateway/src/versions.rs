@@ -1,15 +1,13 @@
 //! Operations on versions and aliases.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use control_registry::Readiness;
 use http::StatusCode;
-use proto_lambda::{ApiError, FunctionConfiguration, FunctionRef, State, check_page_size, limits};
-use proto_node::SnapStart;
-use tokio::time::timeout;
+use proto_lambda::{ApiError, check_page_size};
 
 use crate::{
     call::Call,
+    prepare,
     respond::{self, Answer},
     server::{self, Shared},
 };
@@ -19,48 +17,17 @@ fn alias_name(call: &Call) -> &str {
     call.parameters.get(1).map_or("", String::as_str)
 }
 
-/// How long the answer to a publication waits for the version's snapshot, so that a client that
-/// waits for `Active` finds it at its first look.
-const PREPARE_WAIT: Duration = Duration::from_secs(3);
-
-/// Has the snapshot of a version made that was just published, if it is to have one.
-pub(crate) async fn prepare(shared: &Arc<Shared>, published: &FunctionConfiguration) {
-    if published.version == "$LATEST" || published.state != Some(State::Pending) {
-        return;
-    }
-    let named = format!("{}:{}", published.function_name, published.version);
-    let version = FunctionRef::parse(&named, limits::NAMESPACED_NAME_CHARS)
-        .and_then(|wanted| Ok((shared.registry.find(&wanted)?, wanted)));
-    let Ok((function, wanted)) = version else {
-        return; // deleted already
-    };
-    if function.spec.snap_start == SnapStart::Off {
-        return;
-    }
-    function.set_readiness(Readiness::Preparing);
-    let shared = Arc::clone(shared);
-    let preparing = tokio::spawn(async move {
-        let prepared = shared.invoker.prepare(Arc::clone(&function.spec)).await;
-        function.set_readiness(match prepared {
-            Ok(()) => Readiness::Ready,
-            Err(reason) => Readiness::Unprepared(reason),
-        });
-        if shared.registry.find(&wanted).is_err() {
-            // Deleted meanwhile: nothing of it shall stay.
-            shared.invoker.forget(function.spec.revision.clone()).await;
-        }
-    });
-    let _ = timeout(PREPARE_WAIT, preparing).await;
-}
-
 /// PublishVersion.
 pub(crate) async fn publish(shared: &Arc<Shared>, call: &Call) -> Answer {
     let wanted = call.function()?;
     let request = call.json()?;
-    let registry = Arc::clone(&shared.registry);
-    let published =
-        server::detached(async move { registry.publish_version(&wanted, request).await }).await?;
-    prepare(shared, &published).await;
+    let task = Arc::clone(shared);
+    let (published, begun) = server::detached(async move {
+        let published = task.registry.publish_version(&wanted, request).await?;
+        Ok((published, prepare::begin(&task, &wanted.name)))
+    })
+    .await?;
+    prepare::wait(&begun).await;
     respond::json(StatusCode::CREATED, &published)
 }
 

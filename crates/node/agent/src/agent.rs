@@ -8,7 +8,7 @@ use node_pool::Pool;
 use node_pool::log::{LogHub, LogStore};
 use proto_node::{
     BoxFuture, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Invoker, LogRecord,
-    Revision,
+    NoSnapshot, Revision,
 };
 use tokio::sync::broadcast;
 
@@ -69,7 +69,7 @@ impl Invoker for Agent {
         Box::pin(async move { self.pool.forget(&revision).await })
     }
 
-    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), String>> {
+    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), NoSnapshot>> {
         Box::pin(self.pool.prepare(function))
     }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use node_pool::{Capture, FunctionEnvironment, LaunchError, Launcher, Link};
+use node_pool::{
+    Capture, FunctionEnvironment, LaunchError, Launcher, Link, Moment, late_environment,
+};
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, StartSpec, ToSandbox};
 use sandbox_confine::cgroup::{self, Group};
@@ -68,7 +70,9 @@ impl ProcessLauncher {
         let kind = runtime.environment;
         let spec = start_spec(function, runtime, stream, &self.layers);
         if let Some(snapshots) = &self.snapshots
-            && let Some(link) = self.restored(snapshots, function, kind, &spec).await
+            && let Some(link) = self
+                .restored(snapshots, function, kind, &spec, stream)
+                .await
         {
             return Ok(link);
         }
@@ -98,6 +102,7 @@ impl ProcessLauncher {
         function: &FunctionSpec,
         kind: FunctionEnvironment,
         spec: &StartSpec,
+        stream: &str,
     ) -> Option<Box<dyn Link>> {
         let (key, opened) = snapshots.find(function, kind, spec).await?;
         let spawning = SandboxProcess::spawn(&self.spawner, &self.command, self.group(spec));
@@ -105,7 +110,8 @@ impl ProcessLauncher {
             .await
             .inspect_err(|error| tracing::warn!(%error, "no process for a restore"))
             .ok()?;
-        match restore::restore(process, spec, function.secrets(), &opened).await {
+        let late = late_environment(function, stream);
+        match restore::restore(process, spec, late, &opened).await {
             Ok(process) => Some(Box::new(process)),
             Err(refusal) => {
                 snapshots.refused(&key, refusal).await;
@@ -159,12 +165,22 @@ impl Launcher for ProcessLauncher {
     fn capture<'a>(
         &'a self,
         function: &'a FunctionSpec,
+        moment: Moment,
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
         Box::pin(async move {
             let snapshots = self.snapshots.as_ref()?;
             let (kind, spec) = self.plan(function)?;
+            // Our own runtimes know when they can be captured: one that does not offer itself must not be.
+            if moment == Moment::FirstEvent && kind != FunctionEnvironment::Provided {
+                return None;
+            }
             snapshots.begin(function, kind, &spec).await
         })
+    }
+
+    fn given_up(&self, function: &FunctionSpec) -> Option<String> {
+        let (_, spec) = self.plan(function)?;
+        self.snapshots.as_ref()?.given_up(function, &spec)
     }
 
     fn has_snapshot(&self, function: &FunctionSpec) -> bool {

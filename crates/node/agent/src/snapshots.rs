@@ -112,6 +112,12 @@ impl Snapshots {
             && self.store.state(&self.parts(function, spec).key()) == State::Ready
     }
 
+    /// Why none is made of `function` any more.
+    pub(crate) fn given_up(&self, function: &FunctionSpec, spec: &StartSpec) -> Option<String> {
+        let key = self.parts(function, spec).key();
+        self.given_up.lock().get(&key).cloned()
+    }
+
     /// The function's snapshot, checked.
     pub(crate) async fn find(
         &self,
@@ -270,27 +276,26 @@ struct Making {
 
 impl Making {
     /// Looks for secrets and puts the snapshot in place.
-    fn finish(mut self, stood_still: Duration) {
-        let (key, function) = (self.pending.key().clone(), self.about.function.clone());
-        let refuse = |reason: &str| give_up(&self.given_up, &key, &function, reason);
+    fn finish(mut self, stood_still: Duration) -> Result<(), String> {
         match self.pending.find_secret(&self.scanner) {
             Ok(None) => {}
             Ok(Some((file, found))) => {
-                return refuse(&format!(
+                return Err(format!(
                     "the secret {} is in the image: {file}, offset {}",
                     found.name, found.offset
                 ));
             }
-            Err(error) => return refuse(&format!("the image cannot be read: {error}")),
+            Err(error) => return Err(format!("the image cannot be read: {error}")),
         }
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         self.about.created_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.about.capture_us = u64::try_from(stood_still.as_micros()).unwrap_or(u64::MAX);
-        if let Err(error) = self.pending.commit(self.about) {
-            refuse(&error.to_string());
-        }
+        self.pending
+            .commit(self.about)
+            .map(drop)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -306,9 +311,15 @@ impl Capture for Making {
             .collect()
     }
 
-    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, ()> {
+    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, Result<(), String>> {
+        let (key, function) = (self.pending.key().clone(), self.about.function.clone());
+        let given_up = Arc::clone(&self.given_up);
         Box::pin(async move {
-            let _ = tokio::task::spawn_blocking(move || self.finish(stood_still)).await;
+            let finishing = tokio::task::spawn_blocking(move || self.finish(stood_still));
+            let finished = finishing.await.map_err(|error| error.to_string());
+            finished.flatten().inspect_err(|reason| {
+                give_up(&given_up, &key, &function, reason);
+            })
         })
     }
 

@@ -2,6 +2,7 @@
 //! is a stand-in that follows a script, everything else is real.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::{Status, StoreError, View};
 use proto_node::{
     CodeLocation, FunctionSpec, InvokeOutcome, InvokeRequest, InvokeResult, Invoker, LogTail,
-    Revision, SnapStart, Stage, StartKind,
+    NoSnapshot, Revision, SnapStart, Stage, StartKind,
 };
 use proto_sandbox::Layer;
 
@@ -267,12 +268,65 @@ async fn a_function_that_was_prepared_has_its_snapshot_before_its_first_event() 
     // It starts without when none can be made, and whoever asks is told what is wrong with itself.
     place.tell("capture", "unsupported");
     let other = place.function("r2");
-    agent.prepare(Arc::clone(&other)).await.unwrap();
+    place.did();
+    let no_engine = Err(NoSnapshot::GivenUp("no engine".into()));
+    assert_eq!(agent.prepare(Arc::clone(&other)).await, no_engine);
+    assert_eq!(agent.prepare(Arc::clone(&other)).await, no_engine);
+    assert_eq!(place.did(), ["start", "capture"], "not tried again");
     assert!(!agent.has_snapshot(&other));
+    // What failed in the checks of what was written is told too.
+    place.tell("capture", "secret");
+    let leaky = agent.prepare(place.function("r4")).await;
+    let Err(NoSnapshot::GivenUp(reason)) = leaky else {
+        panic!("{leaky:?}")
+    };
+    assert!(
+        reason.starts_with("the secret KEY is in the image"),
+        "{reason}"
+    );
     let mut impossible = Arc::unwrap_or_clone(place.function("r3"));
     impossible.runtime = "cobol".into();
-    let reason = agent.prepare(Arc::new(impossible)).await.unwrap_err();
+    let failed = agent.prepare(Arc::new(impossible)).await;
+    let Err(NoSnapshot::NotStarted(reason)) = failed else {
+        panic!("{failed:?}")
+    };
     assert!(reason.contains("no such runtime"), "{reason}");
+    end(agent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_knows_nothing_of_snapshots_is_captured_at_its_first_request_for_an_event() {
+    let place = Place::new();
+    place.tell("offer", "not");
+    let bootstrap = place.path("bootstrap");
+    std::fs::write(&bootstrap, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&bootstrap, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let provided = |revision| {
+        let mut function = Arc::unwrap_or_clone(place.function(revision));
+        function.runtime = "provided.al2023".into();
+        function.environment.clear();
+        function
+    };
+    let agent = place.agent().await;
+    let function = Arc::new(provided("r1"));
+    agent.prepare(Arc::clone(&function)).await.unwrap();
+    assert_eq!(place.did(), ["start", "capture"]);
+    let (start, answered, _) = invoke(&agent, &function).await;
+    assert_eq!((start, answered), (StartKind::Restored, 42));
+    // An instance that is started by an event is captured on its way to it.
+    let other = Arc::new(provided("r2"));
+    let (start, answered, _) = invoke(&agent, &other).await;
+    assert_eq!((start, answered), (StartKind::Cold, 1));
+    settled(&agent, &other).await;
+    place.did();
+    // Our own runtimes say when they can be captured; and what one brings has its secrets from the start.
+    let silent = agent.prepare(place.function("r3")).await;
+    assert!(matches!(silent, Err(NoSnapshot::GivenUp(_))), "{silent:?}");
+    let mut secretive = provided("r4");
+    secretive.environment = place.function("r4").environment.clone();
+    let kept = agent.prepare(Arc::new(secretive)).await;
+    assert!(matches!(kept, Err(NoSnapshot::GivenUp(_))), "{kept:?}");
+    assert_eq!(place.did(), ["start", "start"]);
     end(agent).await;
 }
 

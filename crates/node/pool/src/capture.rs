@@ -1,6 +1,6 @@
-//! The moment in which an instance can be captured, on its way to its first event.
+//! The moments in which an instance can be captured, on its way to its first event.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proto_sandbox::{AfterCapture, CaptureSpec, FromSandbox, RefusalKind, ToSandbox};
@@ -9,35 +9,50 @@ use tokio::time::timeout_at;
 use crate::clock;
 use crate::failure::Failure;
 use crate::instance::Instance;
-use crate::launch::{Capture, Link};
+use crate::launch::{Capture, Link, Moment};
 
 /// Longest time that a sandbox may take to be captured; its first event waits for it.
 const CAPTURE_LIMIT: Duration = Duration::from_secs(10);
 
 impl Instance {
     /// Has the frozen guest captured if a snapshot of it is wanted, then lets it go on.
-    pub(crate) async fn at_restore_point(
-        &mut self,
-        link: &mut dyn Link,
-        limit: Instant,
-    ) -> Result<(), Failure> {
-        let wanted = self.shared.launcher.capture(&self.function).await;
-        if let Some(capture) = wanted {
-            self.capture(link, capture, limit).await?;
-        }
+    pub(crate) async fn at_restore_point(&mut self, link: &mut dyn Link) -> Result<(), Failure> {
+        self.capture_if_wanted(link, Moment::Offered).await?;
         let resume = self.resume();
         link.send(resume, Bytes::new())
             .await
             .map_err(|error| Failure::Platform(error.to_string()))
     }
 
+    /// The same for a guest that was frozen at its first event: what thaws it is the event.
+    pub(crate) async fn at_first_event(&mut self, link: &mut dyn Link) -> Result<(), Failure> {
+        self.capture_if_wanted(link, Moment::FirstEvent).await
+    }
+
+    async fn capture_if_wanted(
+        &mut self,
+        link: &mut dyn Link,
+        moment: Moment,
+    ) -> Result<(), Failure> {
+        let launcher = &self.shared.launcher;
+        match launcher.capture(&self.function, moment).await {
+            Some(capture) => self.capture(link, capture).await,
+            None => Ok(()),
+        }
+    }
+
+    /// There will be no snapshot of this instance.
+    fn give_up(&mut self, capture: Box<dyn Capture>, kind: RefusalKind, reason: &str) {
+        capture.give_up(kind, reason);
+        self.uncaptured = Some(reason.to_owned());
+    }
+
     async fn capture(
         &mut self,
         link: &mut dyn Link,
         capture: Box<dyn Capture>,
-        limit: Instant,
     ) -> Result<(), Failure> {
-        let limit = limit.min(clock::now() + CAPTURE_LIMIT);
+        let limit = clock::now() + CAPTURE_LIMIT;
         let spec = CaptureSpec {
             max_bytes: capture.max_bytes(),
             after: AfterCapture::Keep,
@@ -45,12 +60,12 @@ impl Instance {
         let descriptors = match capture.descriptors() {
             Ok(descriptors) => descriptors,
             Err(error) => {
-                capture.give_up(RefusalKind::Host, &error.to_string());
+                self.give_up(capture, RefusalKind::Host, &error.to_string());
                 return Ok(());
             }
         };
         if let Err(error) = link.send_with(ToSandbox::Capture(spec), descriptors).await {
-            capture.give_up(RefusalKind::Host, &error.to_string());
+            self.give_up(capture, RefusalKind::Host, &error.to_string());
             return Ok(());
         }
         loop {
@@ -60,7 +75,7 @@ impl Instance {
                 Ok(Err(error)) => return Err(Failure::Platform(error.to_string())),
                 Err(_) => {
                     // Its answer would be taken for another's.
-                    capture.give_up(RefusalKind::Busy, "it took too long");
+                    self.give_up(capture, RefusalKind::Busy, "it took too long");
                     return Err(Failure::Platform("a capture took too long".to_owned()));
                 }
             };
@@ -72,7 +87,7 @@ impl Instance {
                     return Ok(());
                 }
                 FromSandbox::Refused { kind, reason } => {
-                    capture.give_up(kind, &reason);
+                    self.give_up(capture, kind, &reason);
                     return Ok(());
                 }
                 head => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use proto_node::{
-    FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Revision, ThrottleReason,
+    FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, NoSnapshot, Revision, ThrottleReason,
 };
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, oneshot};
@@ -143,9 +143,8 @@ impl Pool {
         self.shared.launcher.forget(revision).await;
     }
 
-    /// Starts `function` once without an event and has it captured on the way. Why it did not start,
-    /// if it did not.
-    pub async fn prepare(&self, function: Arc<FunctionSpec>) -> Result<(), String> {
+    /// Starts `function` once without an event and has it captured on the way.
+    pub async fn prepare(&self, function: Arc<FunctionSpec>) -> Result<(), NoSnapshot> {
         prepare::prepare(Arc::clone(&self.shared), function).await
     }
 

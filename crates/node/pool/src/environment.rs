@@ -87,7 +87,7 @@ pub fn function_environment(
             ("AWS_LAMBDA_LOG_GROUP_NAME", &function.log_group),
             ("AWS_LAMBDA_LOG_STREAM_NAME", stream),
         ]),
-        // The stream is that of one instance, and a snapshot is for many.
+        // The stream is that of one instance, and a snapshot is for many: see `late_environment`.
         SnapStart::On => reserved.push(("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")),
     }
     if kind != FunctionEnvironment::Provided {
@@ -115,6 +115,22 @@ pub fn function_environment(
         .chain(reserved.into_iter().map(owned))
         .chain(user)
         .collect()
+}
+
+/// What an instance that can be captured is given only when it goes on, in the answer to
+/// `restore/next`: secrets, and what is its own and not its clones'.
+pub fn late_environment(function: &FunctionSpec, stream: &str) -> Vec<(String, String)> {
+    let mut late = function.secrets();
+    if function.snap_start == SnapStart::On {
+        late.extend([
+            (
+                "AWS_LAMBDA_LOG_GROUP_NAME".into(),
+                function.log_group.clone(),
+            ),
+            ("AWS_LAMBDA_LOG_STREAM_NAME".into(), stream.to_owned()),
+        ]);
+    }
+    late
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ use tokio::time::timeout_at;
 use crate::clock;
 use crate::decide::{Input, InstanceId};
 use crate::drive::Shared;
+use crate::environment::late_environment;
 use crate::failure::Failure;
 use crate::launch::Link;
 use crate::log::InstanceLog;
@@ -49,11 +50,13 @@ pub(crate) struct Instance {
     pub(crate) function: Arc<FunctionSpec>,
     pub(crate) orders: UnboundedReceiver<Order>,
     pub(crate) log: InstanceLog,
-    stream: String,
+    pub(crate) stream: String,
     pub(crate) start: Option<Start>,
     pub(crate) max_memory_bytes: u64,
     /// A snapshot of it that is being put in place.
-    pub(crate) keeping: Option<JoinHandle<()>>,
+    pub(crate) keeping: Option<JoinHandle<Result<(), String>>>,
+    /// Why it was not captured when it should have been.
+    pub(crate) uncaptured: Option<String>,
 }
 
 /// What became of an initialisation.
@@ -88,6 +91,7 @@ impl Instance {
             start,
             max_memory_bytes: 0,
             keeping: None,
+            uncaptured: None,
         }
     }
 
@@ -158,7 +162,9 @@ impl Instance {
         }
     }
 
-    pub(crate) async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
+    pub(crate) async fn initialise(&mut self, link: &mut dyn Link, mut limit: Instant) -> Init {
+        // Once it went on, what no snapshot may hold can be in its memory. What was restored needs none.
+        let mut offered = link.start() == StartKind::Restored;
         loop {
             let message = tokio::select! {
                 message = timeout_at(limit.into(), link.receive()) => message,
@@ -177,11 +183,21 @@ impl Instance {
                 Ok(Err(error)) => return Init::Failed(Failure::Platform(error.to_string())),
             };
             match &message.head {
-                FromSandbox::Ready => return Init::Ready,
+                FromSandbox::Ready if offered => return Init::Ready,
+                FromSandbox::Ready => {
+                    return match self.at_first_event(link).await {
+                        Ok(()) => Init::Ready,
+                        Err(failure) => Init::Failed(failure),
+                    };
+                }
                 FromSandbox::RestorePoint | FromSandbox::CaptureAsked => {
-                    if let Err(failure) = self.at_restore_point(link, limit).await {
+                    offered = true;
+                    let stands = clock::now();
+                    if let Err(failure) = self.at_restore_point(link).await {
                         return Init::Failed(failure);
                     }
+                    // It could do nothing meanwhile.
+                    limit += clock::now() - stands;
                 }
                 _ => {}
             }
@@ -191,10 +207,10 @@ impl Instance {
         }
     }
 
-    /// Lets a runtime that waits for a snapshot go on without one.
+    /// Lets a runtime that waits for a snapshot go on.
     pub(crate) fn resume(&self) -> ToSandbox {
         ToSandbox::Resume {
-            environment: self.function.secrets(),
+            environment: late_environment(&self.function, &self.stream),
         }
     }
 

@@ -31,6 +31,16 @@ pub enum LaunchError {
     Spawn(#[source] io::Error),
 }
 
+/// Where a function stands that can be captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// It says that it can be captured, and waits to be told to go on: `restore/next`, or a write to
+    /// `/proc/rekindle/snapshot`.
+    Offered,
+    /// It said nothing of snapshots and has asked for its first event.
+    FirstEvent,
+}
+
 /// Makes sandboxes.
 pub trait Launcher: Send + Sync + 'static {
     /// Starts a sandbox for one instance of `function`, whose log stream and hostname
@@ -42,14 +52,21 @@ pub trait Launcher: Send + Sync + 'static {
         stream: &'a str,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>>;
 
-    /// Where to put a snapshot of `function`, whose runtime waits to be captured; none if there is to
-    /// be none.
+    /// Where to put a snapshot of `function`, which stands still at `moment`; none if there is to be
+    /// none.
     fn capture<'a>(
         &'a self,
         function: &'a FunctionSpec,
+        moment: Moment,
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
-        let _ = function;
+        let _ = (function, moment);
         Box::pin(async { None })
+    }
+
+    /// Why no snapshot of `function` is tried any more, if that is so.
+    fn given_up(&self, function: &FunctionSpec) -> Option<String> {
+        let _ = function;
+        None
     }
 
     /// Whether new instances of `function` come from a snapshot.
@@ -76,8 +93,9 @@ pub trait Capture: Send {
     /// The files that go with `Capture`.
     fn descriptors(&self) -> io::Result<Vec<OwnedFd>>;
 
-    /// The sandbox has written it, `stood_still` long. Checks it and puts it in place.
-    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, ()>;
+    /// The sandbox has written it, `stood_still` long. Checks it and puts it in place; why not, if
+    /// that fails.
+    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, Result<(), String>>;
 
     /// The sandbox did not.
     fn give_up(self: Box<Self>, kind: RefusalKind, reason: &str);

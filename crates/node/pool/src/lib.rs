@@ -26,5 +26,5 @@ mod report;
 mod turn;
 
 pub use drive::{Pool, PoolConfig};
-pub use environment::{FunctionEnvironment, function_environment};
-pub use launch::{Capture, LaunchError, Launcher, Link};
+pub use environment::{FunctionEnvironment, function_environment, late_environment};
+pub use launch::{Capture, LaunchError, Launcher, Link, Moment};

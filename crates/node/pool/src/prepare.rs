@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto_node::{FunctionSpec, StartKind};
+use proto_node::{FunctionSpec, NoSnapshot, StartKind};
 use tokio::sync::mpsc;
 
 use crate::clock;
@@ -18,17 +18,20 @@ pub(crate) const AT_ONCE: usize = 2;
 /// Longest initialisation of a function that is prepared (as AWS has it for SnapStart).
 const LIMIT: Duration = Duration::from_secs(130);
 
-/// Starts `function`, lets it be captured, and ends it. Why it did not start, if it did not.
+/// Starts `function`, lets it be captured, and ends it.
 pub(crate) async fn prepare(
     shared: Arc<Shared>,
     function: Arc<FunctionSpec>,
-) -> Result<(), String> {
+) -> Result<(), NoSnapshot> {
     let turn = Arc::clone(&shared.preparing);
     let Ok(_turn) = turn.acquire().await else {
         return Ok(());
     };
-    if shared.closed() {
+    if shared.closed() || shared.launcher.has_snapshot(&function) {
         return Ok(());
+    }
+    if let Some(reason) = shared.launcher.given_up(&function) {
+        return Err(NoSnapshot::GivenUp(reason));
     }
     // Nobody gives it orders: it is not one of the instances that events are decided for.
     let (_orders, received) = mpsc::unbounded_channel();
@@ -38,14 +41,15 @@ pub(crate) async fn prepare(
 }
 
 impl Instance {
-    async fn prepare(mut self) -> Result<(), String> {
+    async fn prepare(mut self) -> Result<(), NoSnapshot> {
         let began = clock::now();
         let limit = began + LIMIT.max(self.function.timeout);
         let mut link = match self.launch(limit).await {
             Ok(link) => link,
             Err(failure) => {
                 self.say_start(StartKind::Cold);
-                return Err(self.unprepared(StartKind::Cold, failure.status(), Some(failure)));
+                let reason = self.unprepared(StartKind::Cold, failure.status(), Some(failure));
+                return Err(NoSnapshot::NotStarted(reason));
             }
         };
         let kind = link.start();
@@ -62,10 +66,22 @@ impl Instance {
         });
         self.bury(Some(link)).await;
         self.log.flush();
+        prepared.map_err(NoSnapshot::NotStarted)?;
+        self.captured().await.map_err(NoSnapshot::GivenUp)
+    }
+
+    /// Waits until the snapshot is in place; why there is none.
+    async fn captured(&mut self) -> Result<(), String> {
         if let Some(keeping) = self.keeping.take() {
-            let _ = keeping.await;
+            keeping.await.map_err(|error| error.to_string())??;
         }
-        prepared
+        let launcher = &self.shared.launcher;
+        if launcher.has_snapshot(&self.function) {
+            return Ok(());
+        }
+        let told = self.uncaptured.take();
+        let told = told.or_else(|| launcher.given_up(&self.function));
+        Err(told.unwrap_or_else(|| "its runtime did not offer itself".to_owned()))
     }
 
     fn unprepared(&mut self, kind: StartKind, status: Status, failure: Option<Failure>) -> String {

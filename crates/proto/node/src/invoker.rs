@@ -71,6 +71,17 @@ pub enum InvokeError {
     ShuttingDown,
 }
 
+/// Why a function that was prepared has no snapshot. It can be invoked all the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSnapshot {
+    /// It started, and no snapshot of it could be made.
+    #[error("{0}")]
+    GivenUp(String),
+    /// It did not start.
+    #[error("{0}")]
+    NotStarted(String),
+}
+
 /// Runs functions. Implemented by the node's pool, used by the gateway.
 ///
 /// Calls may come from any number of tasks at once. Dropping the future of [`Invoker::invoke`]
@@ -89,8 +100,8 @@ pub trait Invoker: Send + Sync + 'static {
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()>;
 
     /// Starts `function` once without an event, so that a snapshot of it can be made; resolves when it
-    /// is made or given up. Why it could not even start, if it could not.
-    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), String>> {
+    /// is made or given up.
+    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), NoSnapshot>> {
         let _ = function;
         Box::pin(async { Ok(()) })
     }

@@ -16,7 +16,12 @@ mod outcome;
 mod spec;
 
 pub use fault::{FaultKind, FunctionFault, MAX_RESPONSE_BYTES};
-pub use invoker::{BoxFuture, InvokeError, InvokeRequest, Invoker, LogTail, ThrottleReason};
+pub use invoker::{
+    BoxFuture, InvokeError, InvokeRequest, Invoker, LogTail, NoSnapshot, ThrottleReason,
+};
 pub use log::{LOG_CHANNEL_RECORDS, LOG_TAIL_BYTES, LogKind, LogRecord, tail_of};
 pub use outcome::{InvokeOutcome, InvokeResult, Stage, StageTime, StartKind, Timings};
-pub use spec::{CodeLocation, FunctionSpec, Revision, SECRETS_VARIABLE, SnapStart, secret_names};
+pub use spec::{
+    CodeLocation, FRESH_VARIABLE, FunctionSpec, Revision, SECRETS_VARIABLE, SNAPSHOT_VARIABLE,
+    SnapStart, secret_names,
+};

@@ -32,6 +32,12 @@ pub struct CodeLocation {
 /// The variable that names, separated by commas, those variables whose values are in no snapshot.
 pub const SECRETS_VARIABLE: &str = "REKINDLE_SECRETS";
 
+/// The variable by which a function says whether its instances come from a snapshot: `on` or `off`.
+pub const SNAPSHOT_VARIABLE: &str = "REKINDLE_SNAPSHOT";
+
+/// The variable by which a function asks for an instance of its own for every event: `true` or `false`.
+pub const FRESH_VARIABLE: &str = "REKINDLE_FRESH";
+
 /// The names in a value of [`SECRETS_VARIABLE`].
 pub fn secret_names(value: &str) -> impl Iterator<Item = &str> {
     value
@@ -40,11 +46,11 @@ pub fn secret_names(value: &str) -> impl Iterator<Item = &str> {
         .filter(|name| !name.is_empty())
 }
 
-/// Whether instances of a version start from a snapshot (`SnapStart.ApplyOn`).
+/// Whether instances of a version start from a snapshot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SnapStart {
-    /// Not asked for.
+    /// They do not.
     #[default]
     Off,
     /// The runtime is told so, runs its hooks and waits in `restore/next` when it is loaded.

@@ -13,10 +13,16 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// For tests of other things than snapshots: functions that do not ask for one have none.
     pub(crate) fn start() -> Server {
+        Server::with_snap_start("asked")
+    }
+
+    pub(crate) fn with_snap_start(policy: &str) -> Server {
         let data = tempfile::tempdir().unwrap();
         let mut child = Command::new(REKINDLE)
-            .args(["serve", "--listen", "127.0.0.1:0", "--data"])
+            .args(["serve", "--snap-start", policy, "--listen", "127.0.0.1:0"])
+            .arg("--data")
             .arg(data.path())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())

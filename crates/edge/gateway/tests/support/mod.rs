@@ -11,7 +11,7 @@ pub(crate) mod scripted;
 
 use std::{net::SocketAddr, sync::Arc};
 
-use control_registry::Registry;
+use control_registry::{Registry, SnapshotPolicy};
 use edge_gateway::{Config, Gateway};
 use proto_node::Invoker;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -25,12 +25,24 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a gateway on a free loopback port.
+    /// Starts a gateway on a free loopback port; its functions start from snapshots if they ask for it.
     pub(crate) async fn start(config: Config, invoker: Arc<dyn Invoker>) -> Self {
+        Self::with_policy(config, invoker, SnapshotPolicy::Asked).await
+    }
+
+    /// The same; which functions start from snapshots is up to `snapshots`.
+    pub(crate) async fn with_policy(
+        config: Config,
+        invoker: Arc<dyn Invoker>,
+        snapshots: SnapshotPolicy,
+    ) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let registry = Registry::open(control_registry::Config::new(data.path()))
-            .await
-            .unwrap();
+        let registry = Registry::open(control_registry::Config {
+            snapshots,
+            ..control_registry::Config::new(data.path())
+        })
+        .await
+        .unwrap();
         let config = Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             ..config

@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use proto_node::{
     BoxFuture, FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest,
-    InvokeResult, Invoker, LogRecord, Revision, Stage, StartKind, ThrottleReason, Timings,
+    InvokeResult, Invoker, LogRecord, NoSnapshot, Revision, Stage, StartKind, ThrottleReason,
+    Timings,
 };
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
@@ -23,7 +24,8 @@ pub(crate) struct Scripted {
     pub(crate) release: Semaphore,
     /// Tells each revision that is to be forgotten.
     pub(crate) forgotten: mpsc::UnboundedSender<Revision>,
-    /// Revisions that have a snapshot; `unprepared` ones never get one, `slow` ones wait for `release`.
+    /// Revisions that have a snapshot; `unprepared` and `uncapturable` ones never get one, `slow` ones
+    /// wait for `release`.
     pub(crate) captured: Mutex<BTreeSet<Revision>>,
     pub(crate) logs: broadcast::Sender<Arc<LogRecord>>,
 }
@@ -123,10 +125,16 @@ impl Invoker for Scripted {
         Box::pin(async {})
     }
 
-    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), String>> {
+    fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), NoSnapshot>> {
         Box::pin(async move {
             match function.handler.as_str() {
-                "unprepared" => return Err("Runtime.ImportModuleError: no app".to_owned()),
+                "unprepared" => {
+                    let reason = "Runtime.ImportModuleError: no app".to_owned();
+                    return Err(NoSnapshot::NotStarted(reason));
+                }
+                "uncapturable" => {
+                    return Err(NoSnapshot::GivenUp("a socket is in the way".to_owned()));
+                }
                 "slow" => {
                     let _ = self.events.send("preparing");
                     self.release.acquire().await.unwrap().forget();
