@@ -13,7 +13,7 @@ use server::Server;
 /// Runs a client with nothing of this machine's AWS settings, and expects it to say `ok`.
 fn drive(program: &Path, arguments: &[&Path]) {
     set_up("tests/setup.sh", &[]);
-    let server = Server::with_snap_start("always");
+    let server = Server::start();
     let output = Command::new(program)
         .args(arguments)
         .env_clear()
