@@ -404,9 +404,10 @@ async fn whoever_waits_for_a_snapshot_that_is_not_taken_goes_on() {
 }
 
 #[tokio::test]
-async fn whoever_asks_to_be_captured_goes_on_whatever_became_of_it() {
+async fn whoever_is_to_be_captured_goes_on_whatever_became_of_it() {
     for (script, told) in [
         (Script::Captured, "kept 5ms"),
+        (Script::Silent, "kept 5ms"),
         (Script::NotCaptured, "Guest: a file lock"),
     ] {
         let launcher = Scripted::new(script);

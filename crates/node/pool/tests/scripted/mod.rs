@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use node_pool::decide::Limits;
 use node_pool::log::LogHub;
-use node_pool::{Capture, LaunchError, Launcher, Link, Pool, PoolConfig};
+use node_pool::{Capture, LaunchError, Launcher, Link, Moment, Pool, PoolConfig};
 use parking_lot::Mutex;
 use proto_node::{
     BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
@@ -45,6 +45,8 @@ pub(crate) enum Script {
     RestorePoint,
     /// Asks to be captured, is, and goes on.
     Captured,
+    /// Says nothing of snapshots, and is captured when it asks for its first event.
+    Silent,
     /// Asks to be captured and cannot be.
     NotCaptured,
     /// Cannot be launched.
@@ -81,9 +83,9 @@ impl Capture for ScriptedCapture {
         Ok(vec![File::open("/dev/null")?.into()])
     }
 
-    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, ()> {
+    fn keep(self: Box<Self>, stood_still: Duration) -> BoxFuture<'static, Result<(), String>> {
         self.0.lock().push(format!("kept {stood_still:?}"));
-        Box::pin(async {})
+        Box::pin(async { Ok(()) })
     }
 
     fn give_up(self: Box<Self>, kind: RefusalKind, reason: &str) {
@@ -131,7 +133,7 @@ impl Link for ScriptedLink {
         assert!(matches!(head, ToSandbox::Capture(_)), "{head:?}");
         assert_eq!(descriptors.len(), head.descriptors());
         let head = match self.script {
-            Script::Captured => FromSandbox::Captured {
+            Script::Captured | Script::Silent => FromSandbox::Captured {
                 bytes: 1000,
                 nanoseconds: 5_000_000,
             },
@@ -199,9 +201,14 @@ impl Launcher for Scripted {
     fn capture<'a>(
         &'a self,
         _function: &'a FunctionSpec,
+        moment: Moment,
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
         let captures = Arc::clone(&self.captures);
-        let wanted = matches!(self.script, Script::Captured | Script::NotCaptured);
+        let wanted = match self.script {
+            Script::Captured | Script::NotCaptured => moment == Moment::Offered,
+            Script::Silent => moment == Moment::FirstEvent,
+            _ => false,
+        };
         Box::pin(
             async move { wanted.then(|| Box::new(ScriptedCapture(captures)) as Box<dyn Capture>) },
         )
