@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: demo test bench lint docs fuzz test-cpython test-bad-input show-confinement
+.PHONY: demo test bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -30,6 +30,19 @@ bench:
 	timeout 120 target/release/rekindle bench syscall
 	timeout 120 target/release/rekindle bench start
 	timeout 120 target/release/rekindle bench invoke
+	timeout 240 target/release/rekindle bench cold-start --rounds 10 --instances 8 --within 3m
+	timeout 120 target/release/rekindle bench restore-rate --rounds 5
+	timeout 240 target/release/rekindle bench density --instances 100 --within 3m
+
+# What snapshots are good for, in full: half an hour. Installs boto3, express and Numba for it.
+bench-snapshots:
+	cargo build --release -p rekindle
+	bench/setup.sh
+	timeout 1200 target/release/rekindle bench cold-start
+	timeout 300 target/release/rekindle bench restore-rate
+	timeout 1200 target/release/rekindle bench density
+	timeout 600 target/release/rekindle bench post-jit
+	timeout 1200 target/release/rekindle bench uniqueness
 
 docs:
 	UPDATE_DOCS=1 cargo test -q -p kernel-syscall --test compat_page

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 fn main() {
-    println!("cargo::rerun-if-changed=guest/main.rs");
+    println!("cargo::rerun-if-changed=guest");
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let out = PathBuf::from(variable("OUT_DIR")).join("guest");
     if !compile(&out, &["-C", "target-feature=+crt-static"]) {

@@ -2,6 +2,9 @@
 //!
 //! `guest hello` says hello and leaves. `guest calls FILE` reads lines `NAME COUNT` from standard input and answers each
 //! with the nanoseconds that COUNT system calls took, by its own clock (which both kernels read without a system call).
+//! `guest floor FILE MAPPINGS READS WRITES` is the floor of a restore, see [`floor`].
+
+mod floor;
 
 use std::ffi::c_long;
 use std::fs::File;
@@ -22,7 +25,15 @@ fn main() -> io::Result<()> {
     match arguments.next().as_deref() {
         Some("hello") => writeln!(io::stdout(), "hello"),
         Some("calls") => calls(&File::open(arguments.next().unwrap_or_default())?),
-        _ => Err(io::Error::other("use hello or calls FILE")),
+        Some("floor") => {
+            let path = arguments.next().unwrap_or_default();
+            let mut number = || arguments.next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            let shape = floor::Shape { mappings: number(), reads: number(), writes: number() };
+            let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+            file.set_len(shape.file_bytes() as u64)?;
+            floor::serve(&file, &shape)
+        }
+        _ => Err(io::Error::other("use hello, calls FILE or floor FILE MAPPINGS READS WRITES")),
     }
 }
 

@@ -4,23 +4,38 @@
 //!   syscall   one program, three times: native, in a sandbox, under a plain ptrace stub
 //!   start     one command, twice: native, in a sandbox
 //!   invoke    one client, two servers: `rekindle serve` and a bare hyper server
+//!
+//!   cold-start     the first answer: restored, without snapshot, a native interpreter, the floor (fork, map, touch)
+//!   restore-rate   restores a second and processor, beside the floor
+//!   density        memory of one more idle instance, the kernel's own share apart
+//!   post-jit       the first call of a clone, beside the first and the hundredth without snapshot
+//!   uniqueness     what no two clones may share, and their clocks
 //! ```
+//! The latter five call functions of `bench/functions` through HTTP and go by what the server says of each answer: where
+//! it was not restored they say so instead of giving a figure.
 //!
 //! What is compared takes turns in short rounds, so that a noisy machine disturbs each alike; medians are shown.
 //! Nothing but the one binary is needed: the guest program is inside it, the peers are the binary started again ([`part`]).
 #![forbid(unsafe_code)]
 
 mod calls;
+mod cold_start;
+mod density;
 mod invoke;
 mod kit;
 mod machine;
 mod part;
 mod peers;
+mod post_jit;
+mod processes;
+mod restore_rate;
 mod start;
+mod subject;
 mod summary;
+mod uniqueness;
 
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use edge_cli::{BenchArgs, BenchName, ExitCode, Failure, Format};
 use serde::Serialize;
@@ -35,13 +50,32 @@ pub use part::part;
 pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
     let progress = Progress {
         started: Instant::now(),
+        within: args.within.0,
         format: args.format,
     };
     match args.name {
         BenchName::Syscall => report(args, calls::run(args.rounds.unwrap_or(200), &progress)?),
         BenchName::Start => report(args, start::run(args.rounds.unwrap_or(40), &progress)?),
         BenchName::Invoke => report(args, invoke::run(args.rounds.unwrap_or(60), &progress)?),
+        BenchName::ColdStart => report(args, block_on(cold_start::run(args, &progress))?),
+        BenchName::RestoreRate => report(args, block_on(restore_rate::run(args, &progress))?),
+        BenchName::Density => report(args, block_on(density::run(args, &progress))?),
+        BenchName::PostJit => report(args, block_on(post_jit::run(args, &progress))?),
+        BenchName::Uniqueness => report(args, block_on(uniqueness::run(args, &progress))?),
     }
+}
+
+fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| failed(&error))?
+        .block_on(work)
+}
+
+/// Whether the one who asked wants this function measured.
+fn wanted(args: &BenchArgs, name: &str) -> bool {
+    args.only.is_empty() || args.only.iter().any(|only| only == name)
 }
 
 /// What every benchmark answers.
@@ -75,10 +109,16 @@ fn failed(error: &dyn std::error::Error) -> Failure {
 /// Lines for people that say what is going on; programs get none.
 struct Progress {
     started: Instant,
+    within: Duration,
     format: Format,
 }
 
 impl Progress {
+    /// Whether nothing new may be begun.
+    fn is_over(&self) -> bool {
+        self.started.elapsed() >= self.within
+    }
+
     fn say(&self, step: impl fmt::Display) {
         if self.format == Format::Text {
             eprintln!("[{:>6.2} s] {step}", self.started.elapsed().as_secs_f64());

@@ -5,8 +5,13 @@ use std::process::Command;
 use serde_json::Value;
 
 fn bench(name: &str) -> Value {
+    bench_with(name, &[])
+}
+
+fn bench_with(name: &str, arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_rekindle"))
         .args(["bench", name, "--rounds", "1", "-o", "json"])
+        .args(arguments)
         .output()
         .unwrap();
     let told = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -65,6 +70,116 @@ fn invocations_are_compared_with_a_bare_server() {
             assert!(p50.as_f64().unwrap() > 0.0, "{row}");
             assert!(p99.as_f64().unwrap() >= p50.as_f64().unwrap(), "{row}");
         }
+    }
+}
+
+/// Every answer is accounted for, and restored ones alone make figures of restores.
+fn count(started: &Value) -> u64 {
+    assert_eq!(started["failed"], 0, "{started}");
+    ["restored", "cold", "warm"]
+        .iter()
+        .map(|kind| started[kind].as_u64().unwrap())
+        .sum()
+}
+
+#[test]
+fn cold_starts_are_compared_with_native_and_the_floor() {
+    let report = bench_with(
+        "cold-start",
+        &["--instances", "8", "--only", "python_hello"],
+    );
+    let workload = &report["workloads"][0];
+    assert_eq!(workload["workload"], "python_hello");
+    assert!(
+        workload["floor"]["mappings"].as_u64() > Some(10),
+        "{workload}"
+    );
+    let rows = workload["rows"].as_array().unwrap();
+    let at_once: Vec<_> = rows.iter().map(|row| row["at_once"].as_u64()).collect();
+    assert_eq!(at_once, [Some(1), Some(8)]);
+    for row in rows {
+        for form in ["without", "native", "floor"] {
+            assert!(row[form]["p50_ms"].as_f64() > Some(0.0), "{row}");
+            assert!(
+                row[form]["p99_ms"].as_f64() >= row[form]["p50_ms"].as_f64(),
+                "{row}"
+            );
+        }
+        count(&row["started"]);
+        let restored = row["started"]["restored"].as_u64();
+        let counted = row["restored"]["count"].as_u64().unwrap_or(0);
+        assert_eq!(Some(counted), restored, "{row}");
+        assert_eq!(row["restored_over_floor"].is_f64(), counted > 0, "{row}");
+    }
+}
+
+#[test]
+fn restores_are_counted_by_what_the_server_says() {
+    let report = bench_with("restore-rate", &["--only", "python_hello"]);
+    let row = &report["functions"][0];
+    assert!(count(&row["started"]) > 0, "{row}");
+    let restored = row["started"]["restored"].as_u64().unwrap() > 0;
+    assert_eq!(
+        row["restored_per_second_per_cpu"].is_object(),
+        restored,
+        "{row}"
+    );
+}
+
+#[test]
+fn instances_are_weighed_and_all_of_them_answer() {
+    let report = bench_with("density", &["--instances", "3", "--only", "python"]);
+    let row = &report["functions"][0];
+    assert!(count(&row["started"]) >= 3, "{row}");
+    assert!(row["stopped"].is_null(), "{row}");
+    let step = &row["steps"][0];
+    assert_eq!(step["instances"], 3);
+    for of in ["newest", "mean"] {
+        for part in ["kernel", "stubs"] {
+            let (pss, rss) = (&step[of][part]["pss_kb"], &step[of][part]["rss_kb"]);
+            assert!(
+                pss.as_u64() > Some(100) && pss.as_u64() <= rss.as_u64(),
+                "{step}"
+            );
+        }
+    }
+    let answering = &row["answering"];
+    assert_eq!(
+        (&answering["answered"], &answering["distinct"]),
+        (&3.into(), &3.into())
+    );
+}
+
+#[test]
+fn first_calls_are_compared_with_later_ones() {
+    let report = bench_with("post-jit", &["--only", "node_matrix"]);
+    let row = &report["workloads"][0];
+    assert_eq!(count(&row["started"]), 1);
+    assert!(
+        row["without_first_ms"]["median"].as_f64() > Some(0.0),
+        "{row}"
+    );
+    assert!(
+        row["without_steady_ms"]["median"].as_f64() > Some(0.0),
+        "{row}"
+    );
+    let restored = row["started"]["restored"] == 1;
+    assert_eq!(row["clone_first_over_steady"].is_f64(), restored, "{row}");
+}
+
+#[test]
+fn values_of_instances_are_compared() {
+    let report = bench_with("uniqueness", &["--instances", "4"]);
+    let rows = report["functions"].as_array().unwrap();
+    assert_eq!(names(&report["functions"], "language"), ["python", "node"]);
+    for row in rows {
+        count(&row["started"]);
+        assert!(row["instances"].as_u64() > Some(0), "{row}");
+        let duplicates = row["duplicates"].as_object().unwrap();
+        for value in ["urandom", "boot_id", "tls"] {
+            assert_eq!(duplicates[value], 0, "{row}");
+        }
+        assert_eq!(row["clocks"]["monotonic_backwards"], 0, "{row}");
     }
 }
 

@@ -73,6 +73,9 @@ pub struct ServeArgs {
     /// Most instances at once on this machine.
     #[arg(long, default_value_t = 64)]
     pub instances: u32,
+    /// Most that the memory limits of all instances may add up to.
+    #[arg(long, default_value = "64G")]
+    pub memory: crate::Bytes,
 }
 
 /// Which functions start from snapshots.
@@ -96,6 +99,18 @@ pub struct BenchArgs {
     /// Rounds per measurement; more is steadier.
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub rounds: Option<u32>,
+    /// Most instances at once (density), calls at once (cold-start) or clones (uniqueness).
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub instances: Option<u32>,
+    /// After this time nothing new is begun, and what was found is told.
+    #[arg(long, default_value = "15m")]
+    pub within: crate::Span,
+    /// Packages that some functions import, as bench/setup.sh installs them; done without when missing.
+    #[arg(long, default_value = "target/bench-packages")]
+    pub packages: PathBuf,
+    /// Only these functions, by the names in the report.
+    #[arg(long)]
+    pub only: Vec<String>,
     /// How to print.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     pub format: Format,
@@ -110,6 +125,16 @@ pub enum BenchName {
     Start,
     /// A warm invocation through HTTP beside a bare HTTP server.
     Invoke,
+    /// The first answer when no instance runs: restored, without snapshot, native, the floor.
+    ColdStart,
+    /// Restores a second and processor, sustained.
+    RestoreRate,
+    /// Memory of one more idle instance.
+    Density,
+    /// The first call of a clone beside the first and the hundredth without snapshot.
+    PostJit,
+    /// What no two clones may share, and their clocks.
+    Uniqueness,
 }
 
 /// `rekindle bench-part`: peers that need a process of their own.

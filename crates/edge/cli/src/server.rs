@@ -4,6 +4,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::client::Client;
@@ -26,13 +27,25 @@ impl Server {
     /// # Errors
     /// When the host refuses the directory or the process.
     pub fn start() -> io::Result<Server> {
-        let data = std::env::temp_dir().join(format!("rekindle-serve-{}", std::process::id()));
+        Server::start_with(&[])
+    }
+
+    /// Starts it with more arguments of `rekindle serve`.
+    ///
+    /// # Errors
+    /// When the host refuses the directory or the process.
+    pub fn start_with(arguments: &[&str]) -> io::Result<Server> {
+        static STARTED: AtomicU32 = AtomicU32::new(0);
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let name = format!("rekindle-serve-{}-{number}", std::process::id());
+        let data = std::env::temp_dir().join(name);
         std::fs::create_dir(&data)?;
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let log = std::fs::File::create(data.join("serve.log"))?;
         let child = Command::new("/proc/self/exe")
             .args(["serve", "--listen", &address.to_string(), "--data"])
             .arg(data.join("data"))
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
@@ -42,6 +55,12 @@ impl Server {
             address,
             data,
         })
+    }
+
+    /// Its process.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Where it listens.

@@ -1,0 +1,207 @@
+//! What a server's sandboxes are on the host: their processes and memory, as /proc tells.
+//!
+//! A sandbox is a child of the server with what is below it. Those processes that still have the arguments they were
+//! started with are the kernel's; stubs, in which guest code runs, have given that memory away. A sandbox whose stubs
+//! have no memory to speak of holds no guest: it waits for one.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::Serialize;
+
+const PAGE_KB: u64 = 4;
+
+/// Address space that any guest's stub exceeds, and no empty one.
+const GUEST_PAGES: u64 = 8 << 20 >> 12;
+
+/// One sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sandbox {
+    /// The process that the server started, and what it started of the same program.
+    pub(crate) kernel: Vec<u32>,
+    pub(crate) stubs: Vec<u32>,
+    /// Clock ticks from the host's start to its own.
+    started: u64,
+}
+
+impl Sandbox {
+    /// Whether a guest is in it.
+    pub(crate) fn occupied(&self) -> bool {
+        let pages = |pid: &u32| {
+            let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
+            statm.split(' ').next().and_then(|word| word.parse().ok())
+        };
+        self.stubs
+            .iter()
+            .filter_map(pages)
+            .any(|pages: u64| pages > GUEST_PAGES)
+    }
+}
+
+/// The sandboxes of the server with this process, the newest last.
+pub(crate) fn sandboxes(server: u32) -> Vec<Sandbox> {
+    let mut children: BTreeMap<u32, Vec<(u32, u64)>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        if let Some((parent, started)) = parent_and_start(&stat) {
+            children.entry(parent).or_default().push((pid, started));
+        }
+    }
+    let of_server = children.get(&server).cloned().unwrap_or_default();
+    let mut found: Vec<Sandbox> = of_server
+        .into_iter()
+        .map(|(first, started)| {
+            let mut sandbox = Sandbox {
+                kernel: vec![first],
+                stubs: Vec::new(),
+                started,
+            };
+            let mut parents = vec![first];
+            while let Some(parent) = parents.pop() {
+                for (pid, _) in children.get(&parent).into_iter().flatten() {
+                    if is_stub(*pid) {
+                        sandbox.stubs.push(*pid);
+                    } else {
+                        sandbox.kernel.push(*pid);
+                    }
+                    parents.push(*pid);
+                }
+            }
+            sandbox
+        })
+        .collect();
+    found.sort_by_key(|sandbox| (sandbox.started, sandbox.kernel.clone()));
+    found
+}
+
+fn is_stub(pid: u32) -> bool {
+    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.is_empty())
+}
+
+/// Fields 4 and 22 of proc_pid_stat(5); the name before them may hold anything.
+fn parent_and_start(stat: &str) -> Option<(u32, u64)> {
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.nth(1)?.parse().ok()?, fields.nth(17)?.parse().ok()?))
+}
+
+/// Memory of some processes together, in KiB.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Memory {
+    /// Each page shared among as many as have it.
+    pub(crate) pss_kb: u64,
+    /// Pages that nobody else has, written to.
+    pub(crate) private_dirty_kb: u64,
+    pub(crate) rss_kb: u64,
+}
+
+impl Memory {
+    pub(crate) fn of(processes: &[u32]) -> Memory {
+        let mut sum = Memory::default();
+        for pid in processes {
+            // One that has just ended has none.
+            let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+            sum.add(&Memory::parse(&text));
+        }
+        sum
+    }
+
+    fn parse(rollup: &str) -> Memory {
+        let field = |name: &str| {
+            let line = rollup.lines().find_map(|line| line.strip_prefix(name))?;
+            line.split_whitespace().next()?.parse().ok()
+        };
+        Memory {
+            pss_kb: field("Pss:").unwrap_or(0),
+            private_dirty_kb: field("Private_Dirty:").unwrap_or(0),
+            rss_kb: field("Rss:").unwrap_or(0),
+        }
+    }
+
+    pub(crate) fn add(&mut self, other: &Memory) {
+        self.pss_kb += other.pss_kb;
+        self.private_dirty_kb += other.private_dirty_kb;
+        self.rss_kb += other.rss_kb;
+    }
+
+    pub(crate) fn clean_pages(&self) -> u64 {
+        self.rss_kb.saturating_sub(self.private_dirty_kb) / PAGE_KB
+    }
+
+    pub(crate) fn dirty_pages(&self) -> u64 {
+        self.private_dirty_kb / PAGE_KB
+    }
+}
+
+/// Mappings of some processes together.
+pub(crate) fn mappings(processes: &[u32]) -> u64 {
+    let count = |pid: &u32| {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+        maps.lines().count() as u64
+    };
+    processes.iter().map(count).sum()
+}
+
+/// Memory of the host that is still to be had, in KiB.
+pub(crate) fn available_kb() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_blanks_and_brackets_hides_no_field() {
+        let rest = "S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4321 9 9";
+        assert_eq!(
+            parent_and_start(&format!("12 (a) b (c) {rest}")),
+            Some((7, 4321))
+        );
+        assert_eq!(parent_and_start("12 (a"), None);
+    }
+
+    #[test]
+    fn a_rollup_is_read_by_its_names() {
+        let text = "00400000-7fff ---p 00000000 00:00 0 [rollup]\nRss:    900 kB\nPss:     500 kB\nPss_Dirty:  1 kB\nPrivate_Dirty:   300 kB\n";
+        let memory = Memory::parse(text);
+        assert_eq!(
+            (memory.pss_kb, memory.private_dirty_kb, memory.rss_kb),
+            (500, 300, 900)
+        );
+        assert_eq!((memory.clean_pages(), memory.dirty_pages()), (150, 75));
+        assert_eq!(Memory::parse(""), Memory::default());
+    }
+
+    #[test]
+    fn children_of_a_process_are_found_with_theirs() {
+        let mut child = std::process::Command::new("/bin/cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let found = sandboxes(std::process::id());
+        assert!(
+            found
+                .iter()
+                .any(|sandbox| sandbox.kernel == [child.id()] && sandbox.stubs.is_empty())
+        );
+        assert!(
+            Memory::of(&[child.id()]).rss_kb > 0
+                && mappings(&[child.id()]) > 0
+                && available_kb() > 0
+        );
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+}
