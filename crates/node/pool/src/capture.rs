@@ -14,18 +14,27 @@ use crate::launch::{Capture, Link, Moment};
 /// Longest time that a sandbox may take to be captured; its first event waits for it.
 const CAPTURE_LIMIT: Duration = Duration::from_secs(10);
 
+/// What a guest does that was to be captured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guest {
+    /// It waits for what comes after.
+    Waits,
+    /// It had to run a little to come to rest, and asked for its first event.
+    Ready,
+}
+
 impl Instance {
     /// Has the frozen guest captured if a snapshot of it is wanted, then lets it go on.
-    pub(crate) async fn at_restore_point(&mut self, link: &mut dyn Link) -> Result<(), Failure> {
-        self.capture_if_wanted(link, Moment::Offered).await?;
+    pub(crate) async fn at_restore_point(&mut self, link: &mut dyn Link) -> Result<Guest, Failure> {
+        let guest = self.capture_if_wanted(link, Moment::Offered).await?;
         let resume = self.resume();
-        link.send(resume, Bytes::new())
-            .await
-            .map_err(|error| Failure::Platform(error.to_string()))
+        let sent = link.send(resume, Bytes::new()).await;
+        sent.map_err(|error| Failure::Platform(error.to_string()))?;
+        Ok(guest)
     }
 
     /// The same for a guest that was frozen at its first event: what thaws it is the event.
-    pub(crate) async fn at_first_event(&mut self, link: &mut dyn Link) -> Result<(), Failure> {
+    pub(crate) async fn at_first_event(&mut self, link: &mut dyn Link) -> Result<Guest, Failure> {
         self.capture_if_wanted(link, Moment::FirstEvent).await
     }
 
@@ -33,11 +42,11 @@ impl Instance {
         &mut self,
         link: &mut dyn Link,
         moment: Moment,
-    ) -> Result<(), Failure> {
+    ) -> Result<Guest, Failure> {
         let launcher = &self.shared.launcher;
         match launcher.capture(&self.function, moment).await {
             Some(capture) => self.capture(link, capture).await,
-            None => Ok(()),
+            None => Ok(Guest::Waits),
         }
     }
 
@@ -51,7 +60,8 @@ impl Instance {
         &mut self,
         link: &mut dyn Link,
         capture: Box<dyn Capture>,
-    ) -> Result<(), Failure> {
+    ) -> Result<Guest, Failure> {
+        let mut guest = Guest::Waits;
         let limit = clock::now() + CAPTURE_LIMIT;
         let spec = CaptureSpec {
             max_bytes: capture.max_bytes(),
@@ -61,12 +71,12 @@ impl Instance {
             Ok(descriptors) => descriptors,
             Err(error) => {
                 self.give_up(capture, RefusalKind::Host, &error.to_string());
-                return Ok(());
+                return Ok(guest);
             }
         };
         if let Err(error) = link.send_with(ToSandbox::Capture(spec), descriptors).await {
             self.give_up(capture, RefusalKind::Host, &error.to_string());
-            return Ok(());
+            return Ok(guest);
         }
         loop {
             let message = match timeout_at(limit.into(), link.receive()).await {
@@ -84,13 +94,16 @@ impl Instance {
                     // The first event does not wait for the disk.
                     let keeping = capture.keep(Duration::from_nanos(nanoseconds));
                     self.keeping = Some(tokio::spawn(keeping));
-                    return Ok(());
+                    return Ok(guest);
                 }
                 FromSandbox::Refused { kind, reason } => {
                     self.give_up(capture, kind, &reason);
-                    return Ok(());
+                    return Ok(guest);
                 }
                 head => {
+                    if head == FromSandbox::Ready {
+                        guest = Guest::Ready;
+                    }
                     if let Some(failure) = self.note(head, &Bytes::from(message.payload)) {
                         return Err(failure);
                     }

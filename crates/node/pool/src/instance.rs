@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
 
+use crate::capture::Guest;
 use crate::clock;
 use crate::decide::{Input, InstanceId};
 use crate::drive::Shared;
@@ -186,15 +187,17 @@ impl Instance {
                 FromSandbox::Ready if offered => return Init::Ready,
                 FromSandbox::Ready => {
                     return match self.at_first_event(link).await {
-                        Ok(()) => Init::Ready,
+                        Ok(_) => Init::Ready,
                         Err(failure) => Init::Failed(failure),
                     };
                 }
                 FromSandbox::RestorePoint | FromSandbox::CaptureAsked => {
                     offered = true;
                     let stands = clock::now();
-                    if let Err(failure) = self.at_restore_point(link).await {
-                        return Init::Failed(failure);
+                    match self.at_restore_point(link).await {
+                        Ok(Guest::Waits) => {}
+                        Ok(Guest::Ready) => return Init::Ready,
+                        Err(failure) => return Init::Failed(failure),
                     }
                     // It could do nothing meanwhile.
                     limit += clock::now() - stands;

@@ -407,6 +407,7 @@ async fn whoever_waits_for_a_snapshot_that_is_not_taken_goes_on() {
 async fn whoever_is_to_be_captured_goes_on_whatever_became_of_it() {
     for (script, told) in [
         (Script::Captured, "kept 5ms"),
+        (Script::CapturedLate, "kept 5ms"),
         (Script::Silent, "kept 5ms"),
         (Script::NotCaptured, "Guest: a file lock"),
     ] {

@@ -112,7 +112,12 @@ impl Function {
     pub(crate) fn resume(&self, instance: &Instance, environment: &[(String, String)]) {
         // Told before the guest can run, so that its hooks count from here.
         let _ = self.tell.send(Turn::Resumed(Instant::now()));
-        instance.system.snapshot_requests.resume();
+        let requests = &instance.system.snapshot_requests;
+        requests.resume();
+        if requests.closed() {
+            // It ran while the capture waited for it to come to rest, and asked for its first event.
+            return;
+        }
         instance.thaw();
         if !self.api.resume(environment) {
             tracing::debug!("nobody waits in restore/next");

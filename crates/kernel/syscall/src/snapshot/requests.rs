@@ -86,6 +86,12 @@ impl SnapshotRequests {
         self.queue.wake(Events::all());
     }
 
+    /// Whether the time for it is over.
+    #[must_use]
+    pub fn closed(&self) -> bool {
+        self.state.lock().closed
+    }
+
     /// Whether somebody asked and has no answer.
     #[must_use]
     pub fn waiting(&self) -> bool {

@@ -49,6 +49,8 @@ pub(crate) enum Script {
     Silent,
     /// Asks to be captured and cannot be.
     NotCaptured,
+    /// Asks to be captured and is ready before it is.
+    CapturedLate,
     /// Cannot be launched.
     Unavailable,
 }
@@ -133,7 +135,7 @@ impl Link for ScriptedLink {
         assert!(matches!(head, ToSandbox::Capture(_)), "{head:?}");
         assert_eq!(descriptors.len(), head.descriptors());
         let head = match self.script {
-            Script::Captured | Script::Silent => FromSandbox::Captured {
+            Script::Captured | Script::CapturedLate | Script::Silent => FromSandbox::Captured {
                 bytes: 1000,
                 nanoseconds: 5_000_000,
             },
@@ -147,7 +149,9 @@ impl Link for ScriptedLink {
                 stream: LogStream::Stdout,
                 dropped: 0,
             };
-            for (head, payload) in [(log, "just before\n"), (head, "")] {
+            let late = (self.script == Script::CapturedLate).then_some((FromSandbox::Ready, ""));
+            let said = [(log, "just before\n")].into_iter().chain(late);
+            for (head, payload) in said.chain([(head, "")]) {
                 let payload = payload.as_bytes().to_vec();
                 let _ = answers.send(Message { head, payload });
             }
@@ -205,7 +209,9 @@ impl Launcher for Scripted {
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
         let captures = Arc::clone(&self.captures);
         let wanted = match self.script {
-            Script::Captured | Script::NotCaptured => moment == Moment::Offered,
+            Script::Captured | Script::NotCaptured | Script::CapturedLate => {
+                moment == Moment::Offered
+            }
             Script::Silent => moment == Moment::FirstEvent,
             _ => false,
         };
@@ -289,7 +295,7 @@ async fn play(
             out.say(FromSandbox::RestorePoint, b"");
             out.1.notified().await;
         }
-        Script::Captured | Script::NotCaptured => {
+        Script::Captured | Script::NotCaptured | Script::CapturedLate => {
             out.say(FromSandbox::CaptureAsked, b"");
             out.1.notified().await;
         }
@@ -303,7 +309,9 @@ async fn play(
         },
         b"loaded\n",
     );
-    out.say(FromSandbox::Ready, b"");
+    if script != Script::CapturedLate {
+        out.say(FromSandbox::Ready, b"");
+    }
     while let Some((head, payload)) = events.recv().await {
         let request_id = head.request_id.clone();
         let error = |outcome| FromSandbox::Error {
