@@ -104,6 +104,7 @@ function prepare() {
   uncached(crypto);
   seedMathRandom();
   Math.random = random;
+  hooks.reseed = seedMathRandom;
   return true;
 }
 
