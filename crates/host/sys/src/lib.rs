@@ -10,6 +10,7 @@ pub mod dir;
 pub mod filter;
 pub mod memory_file;
 pub mod namespace;
+pub mod page_map;
 pub mod privilege;
 pub mod proc;
 pub mod process;

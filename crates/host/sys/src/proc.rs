@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use crate::call::{check, syscall6};
+use crate::page_map::PageMap;
 use crate::process::Pid;
 
 /// `struct open_how` (openat2(2)).
@@ -44,7 +45,27 @@ impl ProcDir {
     /// # Errors
     /// `ENOENT` when the process is gone; what openat(2) says.
     pub fn private_bytes(&self, pid: Pid) -> io::Result<u64> {
-        let path = CString::new(format!("{pid}/statm"))?;
+        let mut file = self.open_below(&format!("{pid}/statm"))?;
+        let mut text = [0u8; 256];
+        let n = file.read(&mut text)?;
+        let text = String::from_utf8_lossy(text.get(..n).unwrap_or(&[])).into_owned();
+        let mut fields = text
+            .split_ascii_whitespace()
+            .map(|f| f.parse::<u64>().unwrap_or(0));
+        let (resident, shared) = (fields.nth(1).unwrap_or(0), fields.next().unwrap_or(0));
+        Ok(resident.saturating_sub(shared).saturating_mul(4096))
+    }
+
+    /// What a process has in its pages (`/proc/<pid>/pagemap`).
+    ///
+    /// # Errors
+    /// `ENOENT` when the process is gone, `EACCES` without the rights of ptrace(2).
+    pub fn page_map(&self, pid: Pid) -> io::Result<PageMap> {
+        self.open_below(&format!("{pid}/pagemap")).map(PageMap::new)
+    }
+
+    fn open_below(&self, path: &str) -> io::Result<File> {
+        let path = CString::new(path)?;
         let how = OpenHow {
             flags: (libc::O_RDONLY | libc::O_CLOEXEC) as u64,
             mode: 0,
@@ -62,15 +83,7 @@ impl ProcDir {
         // given size, and both outlive the call.
         let fd = check(unsafe { syscall6(libc::SYS_openat2, args) })?;
         // SAFETY: needed to take ownership of the descriptor just returned.
-        let mut file = unsafe { File::from_raw_fd(fd as i32) };
-        let mut text = [0u8; 256];
-        let n = file.read(&mut text)?;
-        let text = String::from_utf8_lossy(text.get(..n).unwrap_or(&[])).into_owned();
-        let mut fields = text
-            .split_ascii_whitespace()
-            .map(|f| f.parse::<u64>().unwrap_or(0));
-        let (resident, shared) = (fields.nth(1).unwrap_or(0), fields.next().unwrap_or(0));
-        Ok(resident.saturating_sub(shared).saturating_mul(4096))
+        Ok(unsafe { File::from_raw_fd(fd as i32) })
     }
 }
 

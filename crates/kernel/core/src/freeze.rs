@@ -147,6 +147,14 @@ impl Freezer {
         self.stopped.notify_all();
     }
 
+    /// Waits until nothing is frozen.
+    pub fn wait_thawed(&self) {
+        let mut guard = self.lock.lock();
+        while self.wanted() {
+            self.thawed.wait(&mut guard);
+        }
+    }
+
     /// Lets everything run again.
     pub fn thaw(&self) {
         let _guard = self.lock.lock();

@@ -86,7 +86,7 @@ impl Layout {
 }
 
 /// Addresses that `execve` leaves for `/proc/<pid>/stat` and prctl(2) `PR_SET_MM`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct ExecLayout {
     /// First byte of program text.
     pub start_code: u64,

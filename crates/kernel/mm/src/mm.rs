@@ -8,6 +8,7 @@ use kernel_vfs::{Description, Result};
 use parking_lot::{Mutex, MutexGuard};
 use platform_api::{AddressSpace, Features, MapOp};
 
+use crate::image::ImageRanges;
 use crate::layout::{ExecLayout, Layout};
 use crate::limits::MmLimits;
 use crate::tree::{Totals, VmaTree};
@@ -32,6 +33,8 @@ pub(crate) struct State {
     pub(crate) exe: Option<Arc<Description>>,
     /// `MCL_FUTURE`: new mappings are locked.
     pub(crate) lock_future: bool,
+    /// What the platform has mapped from a snapshot.
+    pub(crate) image: ImageRanges,
 }
 
 /// A number for the next address space of this host process.
@@ -70,7 +73,17 @@ impl Mm {
                 exec: ExecLayout::default(),
                 exe: None,
                 lock_future: false,
+                image: ImageRanges::default(),
             }),
+        }
+    }
+
+    /// The same with everything inside.
+    pub(crate) fn of(space: Arc<dyn AddressSpace>, state: State) -> Mm {
+        Mm {
+            id: next_id(),
+            space,
+            state: Mutex::new(state),
         }
     }
 
@@ -120,14 +133,19 @@ impl Mm {
             state.limits.budget.release(charged);
             e
         };
+        let mut image = state.image.clone();
         let space = self.space.fork().map_err(|e| release(e.errno()))?;
         if !ops.is_empty() {
             space.apply(&ops).map_err(|_| release(Errno::ENOMEM))?;
         }
-        Ok(Mm {
-            id: next_id(),
+        for op in &ops {
+            if let MapOp::Unmap { addr, len } | MapOp::Map { addr, len, .. } = op {
+                image.remove(*addr, addr + len);
+            }
+        }
+        Ok(Mm::of(
             space,
-            state: Mutex::new(State {
+            State {
                 tree,
                 layout: state.layout,
                 limits: state.limits.clone(),
@@ -136,8 +154,9 @@ impl Mm {
                 exec: state.exec,
                 exe: state.exe.clone(),
                 lock_future: false,
-            }),
-        })
+                image,
+            },
+        ))
     }
 
     /// The mapping that holds `addr`, as it is now.
@@ -232,17 +251,26 @@ impl Mm {
     ) -> Result<Vec<Vma>> {
         state.limits.budget.charge(extra)?;
         state.charged += extra;
+        let plan = state.image.plan(&state.tree, ops);
+        let ops = plan.as_ref().map_or(ops, |plan| &plan.ops);
         let outcome = if ops.is_empty() {
             Ok(())
         } else {
             self.space.apply(ops)
         };
         let result = match outcome {
-            Ok(()) => Ok(change(&mut state.tree)),
+            Ok(()) => {
+                if let Some(plan) = plan {
+                    state.image = plan.ranges;
+                }
+                Ok(change(&mut state.tree))
+            }
             Err(error) => {
                 tracing::debug!(%error, "the platform refused a change of mappings");
-                if let Some((start, end)) = doubtful {
+                let more = plan.map(|plan| plan.doubtful).unwrap_or_default();
+                for (start, end) in doubtful.into_iter().chain(more) {
                     state.tree.remove(start, end);
+                    state.image.remove(start, end);
                     let _ = self.space.apply(&[MapOp::Unmap {
                         addr: start,
                         len: end - start,

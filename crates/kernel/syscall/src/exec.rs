@@ -257,6 +257,9 @@ impl Image {
     }
 }
 
+/// Mappings of one address space; half of what hosts allow by default, since one of ours may be several of theirs.
+pub(crate) const MAX_MAPPINGS: usize = 32_768;
+
 fn limits_of(system: &System, process: &Process) -> MmLimits {
     let limits = process.limits.read();
     let soft = |r| limits.get(r).soft;
@@ -265,7 +268,7 @@ fn limits_of(system: &System, process: &Process) -> MmLimits {
         data: soft(Resource::Data),
         stack: soft(Resource::Stack),
         memlock: soft(Resource::Memlock),
-        max_map_count: 32_768,
+        max_map_count: MAX_MAPPINGS,
         budget: Arc::new(CommitBudget::new(UNLIMITED)),
         aslr_seed: system.kernel.rng.u64(),
     }

@@ -95,6 +95,11 @@ impl System {
         }
     }
 
+    /// Sets guest `CLOCK_MONOTONIC`, before there is a task: for a sandbox that was made ahead of what is restored in it.
+    pub fn set_monotonic(&self, monotonic: Duration) {
+        self.timers.clocks().set(monotonic);
+    }
+
     /// What the auxiliary vector says of the processor.
     #[must_use]
     pub fn cpu_words(&self) -> CpuWords {

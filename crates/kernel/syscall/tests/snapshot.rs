@@ -2,157 +2,61 @@
 
 mod guest;
 
+use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base_abi::general::{
-    MAP_ANONYMOUS, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, PROT_READ, PROT_WRITE,
-};
 use guest::{Machine, boot};
 use kernel_files::console::Stream;
-use kernel_mm::{CommitBudget, ExecLayout, MapRequest, Mm, MmLimits, Source, UNLIMITED, VmaFlags};
+use kernel_mm::{ImageWriter, MemorySaver, Mm, SavedMemory};
 use kernel_net::endpoint::Listener;
-use kernel_syscall::System;
-use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture};
-use kernel_vfs::save::LoadError;
-use platform_api::Protection;
+use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture, load_space};
+use kernel_vfs::save::{LoadError, Saver};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
 
 const LIMIT: Duration = Duration::from_secs(20);
-const PAGE: usize = 4096;
 
-/// One mapping with all its bytes: stands in for snapshots of memory.
-struct Range {
-    start: u64,
-    len: u64,
-    prot: Protection,
-    name: Option<String>,
-    offset: u64,
-    pages: Vec<(u64, Vec<u8>)>,
-}
-
+/// What lies in a snapshot besides the kernel's state.
 struct Memory {
-    ranges: Vec<Range>,
-    exec: ExecLayout,
-    brk: u64,
+    image: Arc<File>,
+    state: Vec<u8>,
 }
 
-fn copy_memory(mm: &Mm) -> Memory {
-    let ranges = mm.vmas().into_iter().map(|vma| {
-        let special = vma.flags.contains(VmaFlags::SPECIAL);
-        let mut pages = Vec::new();
-        let mut at = vma.start;
-        while at < vma.end && !special && vma.prot.contains(Protection::READ) {
-            let mut page = vec![0; PAGE];
-            let n = mm.space().read(at, &mut page);
-            if n == PAGE && page.iter().any(|b| *b != 0) {
-                pages.push((at, page));
-            }
-            at += PAGE as u64;
-        }
-        let offset = match &vma.backing {
-            kernel_mm::VmaBacking::File { offset, .. } => *offset,
-            kernel_mm::VmaBacking::Anonymous => 0,
-        };
-        Range {
-            start: vma.start,
-            len: vma.len(),
-            prot: vma.prot,
-            name: special.then(|| vma.file().map(|f| f.name.to_string()).unwrap_or_default()),
-            offset,
-            pages,
-        }
-    });
-    Memory {
-        ranges: ranges.collect(),
-        exec: mm.exec_layout(),
-        brk: mm.brk(0),
+fn save_memory(mms: &[Arc<Mm>], saver: &mut Saver) -> Memory {
+    let image = Arc::new(tempfile::tempfile().expect("an image"));
+    let mut writer = ImageWriter::new(&image, 0, 1 << 30);
+    let mut memory = MemorySaver::new(&mut writer);
+    for mm in mms {
+        memory.add(mm, saver).expect("memory");
     }
-}
-
-fn rebuild(system: &System, memory: &Memory) -> Arc<Mm> {
-    let platform = &system.kernel.platform;
-    let limits = MmLimits {
-        address_space: UNLIMITED,
-        data: UNLIMITED,
-        stack: 8 << 20,
-        memlock: UNLIMITED,
-        max_map_count: 65_536,
-        budget: Arc::new(CommitBudget::new(UNLIMITED)),
-        aslr_seed: 1,
-    };
-    let space = platform.new_address_space().unwrap();
-    let mm = Mm::new(space, &platform.features(), limits);
-    mm.set_exec_layout(memory.exec);
-    mm.brk(memory.brk);
-    for range in &memory.ranges {
-        let source = match &range.name {
-            None => Source::Anonymous,
-            Some(name) => Source::Special {
-                file: Arc::clone(&system.vdso.as_ref().unwrap().memory),
-                offset: range.offset,
-                name: if name.contains("vvar") {
-                    "[vvar]"
-                } else {
-                    "[vdso]"
-                },
-            },
-        };
-        let special = range.name.is_some();
-        let flags = if special {
-            base_abi::general::MAP_SHARED | MAP_FIXED
-        } else {
-            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE
-        };
-        let prot = if special {
-            range.prot.bits()
-        } else {
-            PROT_READ | PROT_WRITE
-        };
-        mm.map(MapRequest {
-            addr: range.start,
-            len: range.len,
-            prot,
-            flags,
-            source,
-        })
-        .unwrap();
-        for (at, page) in &range.pages {
-            assert_eq!(mm.space().write(*at, page), PAGE);
-        }
-        if !special {
-            mm.protect(range.start, range.len, range.prot.bits())
-                .unwrap();
-        }
-    }
-    Arc::new(mm)
+    let state = memory.finish().expect("memory");
+    writer.finish().expect("an image");
+    Memory { image, state }
 }
 
 /// Captures the machine, ends it, and gives another one that goes on.
 fn move_house(machine: Machine) -> Machine {
-    let mut memory = Vec::new();
-    let captured = capture(&machine.system, LIMIT, &mut |mms, _| {
-        memory = mms.iter().map(|mm| copy_memory(mm)).collect();
+    let mut memory = None;
+    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+        memory = Some(save_memory(mms, saver));
         Ok(())
     });
     let state = captured.map(|c| c.state).expect("capture");
     machine.system.kernel.kill_all();
     drop(machine);
-    let next = enter(&state, &memory).expect("load");
+    let next = enter(&state, &memory.expect("memory")).expect("load");
     next.system.kernel.thaw();
     next
 }
 
 /// A fresh machine with what was captured in it, still frozen.
-fn enter(state: &[u8], memory: &[Memory]) -> Result<Machine, LoadError> {
+fn enter(state: &[u8], memory: &Memory) -> Result<Machine, LoadError> {
     let saved = SavedKernel::parse(state)?;
+    let mut spaces = SavedMemory::parse(&memory.state)?;
     let next = boot(saved.monotonic());
-    saved.load(&next.system, &next.standard, &mut |id, _| {
-        let memory = memory.get(id as usize);
-        memory
-            .map(|memory| rebuild(&next.system, memory))
-            .ok_or(LoadError::Malformed("address space"))
+    saved.load(&next.system, &next.standard, &mut |id, loader| {
+        load_space(&next.system, &mut spaces, &memory.image, id, loader)
     })?;
     Ok(next)
 }
@@ -565,12 +469,12 @@ print(total, sum(range(10)))
     wait_for(&machine, "ready\n");
     let mut copies = Vec::new();
     for _ in 0..3 {
-        let mut memory = Vec::new();
-        let captured = capture(&machine.system, LIMIT, &mut |mms, _| {
-            memory = mms.iter().map(|mm| copy_memory(mm)).collect();
+        let mut memory = None;
+        let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+            memory = Some(save_memory(mms, saver));
             Ok(())
         });
-        copies.push((captured.expect("capture").state, memory));
+        copies.push((captured.expect("capture").state, memory.expect("memory")));
     }
     let original = machine.finish().expect_success();
     for (state, memory) in copies {
@@ -598,21 +502,46 @@ sys.stdin.read()
     machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
     wait_for(&machine, "ready\n");
     wait_until_asleep(&machine);
-    let captured = capture(&machine.system, LIMIT, &mut |_, _| Ok(()));
+    let mut memory = None;
+    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+        memory = Some(save_memory(mms, saver));
+        Ok(())
+    });
     let state = captured.expect("capture").state;
+    let memory = memory.expect("memory");
     machine.system.kernel.kill_all();
     for len in (0..state.len()).step_by(state.len() / 40 + 1) {
         assert!(SavedKernel::parse(&state[..len]).is_err(), "{len} bytes");
     }
     let mut seed = 1u64;
-    for _ in 0..300 {
+    let mut flip = |bytes: &[u8], from: usize| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let at = usize::try_from(seed >> 33).unwrap() % (state.len() - 4) + 4;
-        let mut damaged = state.clone();
+        let at = usize::try_from(seed >> 33).unwrap() % (bytes.len() - from) + from;
+        let mut damaged = bytes.to_vec();
         damaged[at] ^= 1 << ((seed >> 20) % 8);
+        damaged
+    };
+    let none = Memory {
+        image: Arc::clone(&memory.image),
+        state: vec![0, 0],
+    };
+    for _ in 0..300 {
         // No memory comes with it: everything before is built, nothing may run.
-        assert!(enter(&damaged, &[]).is_err());
+        assert!(enter(&flip(&state, 4), &none).is_err());
     }
+    let mut refused = 0;
+    for _ in 0..300 {
+        // What is still believed is built, and never runs.
+        let damaged = Memory {
+            image: Arc::clone(&memory.image),
+            state: flip(&memory.state, 0),
+        };
+        match enter(&state, &damaged) {
+            Ok(machine) => machine.system.kernel.kill_all(),
+            Err(_) => refused += 1,
+        }
+    }
+    assert!(refused > 30, "{refused}");
 }
 
 #[test]
@@ -743,10 +672,10 @@ print(state(), ask(), state(), flush=True)
 print(ask(), state())
 ";
     let (machine, asked) = start_asking(program);
-    let mut memory = Vec::new();
+    let mut memory = None;
     machine.system.kernel.freeze(LIMIT).unwrap();
-    let captured = capture(&machine.system, LIMIT, &mut |mms, _| {
-        memory = mms.iter().map(|mm| copy_memory(mm)).collect();
+    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+        memory = Some(save_memory(mms, saver));
         Ok(())
     });
     let state = captured.map(|c| c.state).expect("capture");
@@ -763,7 +692,7 @@ print(ask(), state())
         "none 3 captured\nOperation not supported captured\n"
     );
 
-    let clone = enter(&state, &memory).expect("load");
+    let clone = enter(&state, &memory.expect("memory")).expect("load");
     let asked = take_requests(&clone);
     clone.system.kernel.thaw();
     asked.recv_timeout(LIMIT).unwrap();

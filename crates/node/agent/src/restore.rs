@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use node_snapshots::Opened;
 use proto_sandbox::{
-    FromSandbox, Message, RefusalKind, RestoreSpec, ShellSpec, StartSpec, ToSandbox, VERSION,
+    FromSandbox, Message, RefusalKind, RestoreSpec, ShellSpec, StartSpec, ToSandbox,
 };
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
@@ -71,10 +71,16 @@ async fn ask(
     snapshot: &Opened,
 ) -> Result<Message<FromSandbox>, Refusal> {
     let shell = ShellSpec {
-        version: VERSION,
-        id: spec.id.clone(),
+        start: spec.clone(),
     };
-    process.send_all(&ToSandbox::Shell(shell), &[], &[]).await?;
+    let files: Vec<OwnedFd> = snapshot
+        .files
+        .iter()
+        .map(|file| with_own_position(file))
+        .collect::<io::Result<_>>()?;
+    let shell = ToSandbox::Shell(Box::new(shell));
+    process.send_all(&shell, &[], &files).await?;
+    drop(files);
     let ready = process.receive_message().await?;
     if ready.as_ref().map(|message| &message.head) != Some(&FromSandbox::ShellReady) {
         return Err(unexpected(ready));
@@ -82,16 +88,8 @@ async fn ask(
     let mut seed = [0; SEED_BYTES];
     let mut random = tokio::fs::File::open("/dev/urandom").await?;
     random.read_exact(&mut seed).await?;
-    let files: Vec<OwnedFd> = snapshot
-        .files
-        .iter()
-        .map(|file| with_own_position(file))
-        .collect::<io::Result<_>>()?;
-    let restore = ToSandbox::Restore(Box::new(RestoreSpec {
-        start: spec.clone(),
-        environment,
-    }));
-    process.send_all(&restore, &seed, &files).await?;
+    let restore = ToSandbox::Restore(RestoreSpec { environment });
+    process.send_all(&restore, &seed, &[]).await?;
     match process.receive_message().await? {
         Some(message) if matches!(message.head, FromSandbox::Restored { .. }) => Ok(message),
         other => Err(unexpected(other)),

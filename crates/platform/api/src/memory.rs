@@ -1,6 +1,7 @@
 //! Address spaces: what is mapped where, and the kernel's access to it.
 
 use std::fs::File;
+use std::ops::Range;
 use std::sync::Arc;
 
 use base_abi::Errno;
@@ -135,6 +136,16 @@ pub trait AddressSpace: Send + Sync {
     /// # Errors
     /// When the host refuses.
     fn new_context(&self, state: CpuState) -> Result<Box<dyn Context>, PlatformError>;
+
+    /// The pages of a range that may hold something else than what is behind them: those written since
+    /// they were mapped, whatever their protection is now. In order; shared mappings do not matter.
+    /// Nothing may run in this address space meanwhile. A platform that does not know names the whole range.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn written_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
+        Ok(vec![range])
+    }
 
     /// Bytes of host memory private to this address space (resident, not shared with files),
     /// for limits and `/proc/<pid>/status`. An estimate that may lag.

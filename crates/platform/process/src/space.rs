@@ -1,5 +1,6 @@
 //! Address spaces as the kernel above sees them.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use base_abi::Errno;
@@ -91,6 +92,16 @@ impl AddressSpace for StubSpace {
             state,
             self.shared.template.xstate_size,
         )))
+    }
+
+    fn written_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
+        let refused = |source| PlatformError::Host {
+            what: "read which pages of a stub were written",
+            source,
+        };
+        let map = self.shared.proc.page_map(self.stub.pid).map_err(refused)?;
+        map.private(range.start.max(GUEST_START)..range.end.min(GUEST_END))
+            .map_err(refused)
     }
 
     fn resident_bytes(&self) -> u64 {

@@ -31,9 +31,9 @@
 //! Restore, in a sandbox that was made ahead:
 //!
 //! ```text
-//!   Shell ─────────────────────────▶
-//!         ◀───────────────────────── ShellReady
-//!   Restore + file ────────────────▶
+//!   Shell + file ──────────────────▶
+//!         ◀───────────────────────── ShellReady | Refused
+//!   Restore ───────────────────────▶
 //!         ◀───────────────────────── Restored{times} | Refused
 //!         ◀───────────────────────── Stage{after_restore} Ready | RestoreError
 //!   Event ─────────────────────────▶ …
@@ -78,7 +78,7 @@ pub use to_sandbox::{EventHead, ToSandbox};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;

@@ -74,6 +74,11 @@ impl<'a> RightsReader<'a> {
         }
     }
 
+    /// What it reads from.
+    pub fn socket(&self) -> &'a UnixStream {
+        self.socket
+    }
+
     /// The descriptors of the message that was just read; an error if they did not come.
     pub fn claim(&mut self, count: usize) -> io::Result<Vec<OwnedFd>> {
         if self.waiting.len() < count {

@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::StartSpec;
 
-/// An empty sandbox, made ahead of the function that will live in it.
+/// An empty sandbox, made ahead of the event that will need it: jail, files and an empty kernel are there,
+/// the snapshot is opened and checked, and nothing of the guest exists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ShellSpec {
-    /// [`crate::VERSION`] of the sender.
-    pub version: u32,
-    /// Name of this sandbox in logs and errors; no meaning to the guest.
-    pub id: String,
+    /// As at a start: name, hostname, files, limits, Runtime API. Its program is not run; program,
+    /// arguments and environment are in the snapshot.
+    pub start: StartSpec,
 }
 
 /// What to do with the sandbox that was captured.
@@ -37,13 +37,10 @@ pub struct CaptureSpec {
     pub after: AfterCapture,
 }
 
-/// What to bring back, and who it is from now on.
+/// Who the clone is from now on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RestoreSpec {
-    /// As at a start, for what is made anew: name, hostname, files, limits, Runtime API.
-    /// Its program is not run; program, arguments and environment are in the snapshot.
-    pub start: StartSpec,
     /// Variables that must not be in a snapshot: secrets, credentials, names of this very
     /// instance. The runtime gets them with the answer to `restore/next`.
     pub environment: Vec<(String, String)>,
@@ -53,29 +50,23 @@ pub struct RestoreSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RestoreStage {
-    /// The snapshot is opened and checked.
-    Open,
-    /// Layers and mounts are put together.
-    RootFs,
+    /// What no two clones may share is made anew: random pool, ids, clocks.
+    Identity,
     /// Guest memory is mapped and its hot pages are there.
     Memory,
-    /// Kernel state is decoded and in place.
+    /// Kernel state is in place, and guest threads exist.
     State,
-    /// What no two clones may share is made anew: random pool, ids, clocks, connections.
-    Identity,
-    /// Guest threads exist and can run.
-    Threads,
+    /// The Runtime API is served again.
+    RuntimeApi,
 }
 
 impl fmt::Display for RestoreStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Open => "open",
-            Self::RootFs => "root fs",
+            Self::Identity => "identity",
             Self::Memory => "memory",
             Self::State => "state",
-            Self::Identity => "identity",
-            Self::Threads => "threads",
+            Self::RuntimeApi => "runtime api",
         })
     }
 }

@@ -11,13 +11,12 @@ use crate::snapshot::{CaptureSpec, RestoreSpec, ShellSpec};
 pub enum ToSandbox {
     /// Build the sandbox and run its program. First and once.
     Start(Box<StartSpec>),
-    /// Become a shell: everything that can be done before it is known for whom. First and
-    /// once, in place of `Start`; answered by `ShellReady` or `Failed`.
-    Shell(ShellSpec),
-    /// Bring a snapshot back in this shell. Once. Payload: 32 random bytes. Descriptors: the
-    /// snapshot, for reading. Answered by `Restored` or `Refused`; after `Restored` the guest
-    /// runs until `Ready`.
-    Restore(Box<RestoreSpec>),
+    /// Become a shell: everything that can be done before it is needed. First and once, in place of
+    /// `Start`. Descriptors: the snapshot, for reading. Answered by `ShellReady`, `Refused` or `Failed`.
+    Shell(Box<ShellSpec>),
+    /// Bring the snapshot back in this shell. Once. Payload: 32 random bytes. Answered by `Restored` or
+    /// `Refused`; after `Restored` the guest runs until `Ready`.
+    Restore(RestoreSpec),
     /// Write the frozen guest to a file. Descriptors: the file, empty, for writing. Only after
     /// `RestorePoint`, `CaptureAsked` or `Ready` and while no event is worked on; answered by
     /// `Captured` or `Refused`, and the guest stays frozen.
@@ -48,7 +47,7 @@ impl ToSandbox {
     /// How many descriptors come with this message.
     pub fn descriptors(&self) -> usize {
         match self {
-            Self::Restore(_) | Self::Capture(_) => 1,
+            Self::Shell(_) | Self::Capture(_) => 1,
             _ => 0,
         }
     }

@@ -26,7 +26,7 @@ use kernel_net::endpoint::{Listener, Stream};
 use kernel_vfs::{Events, Notify, Registration};
 use parking_lot::Mutex;
 use proto_sandbox::Initialization;
-use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent};
+use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent, Waiting};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 64;
@@ -122,6 +122,11 @@ impl ApiServer {
         let resumed = self.state.lock().runtime.resume(environment);
         self.run();
         resumed
+    }
+
+    /// What the runtime waits for, if it waits.
+    pub fn waits_for(&self) -> Option<Waiting> {
+        self.state.lock().runtime.waits_for()
     }
 
     /// Does whatever can be done now.

@@ -1,27 +1,22 @@
 //! The life of a sandbox process, as its parent sees it.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use host_sys::proc::ProcDir;
-use kernel_core::CpuFacts;
 use kernel_core::task::ExitStatus as GuestExit;
-use platform_process::{Network, ProcessPlatform};
 use proto_sandbox::{
-    ExitReason, ExitStatus, FailureKind, FromSandbox, RefusalKind, RightsReader, StageName,
-    StartSpec, ToSandbox, VERSION, read_message,
+    AfterCapture, ExitReason, ExitStatus, FailureKind, FromSandbox, RefusalKind, RightsReader,
+    ToSandbox, VERSION, read_message,
 };
 use sandbox_confine::jail::Open;
 
 use crate::function::Function;
-use crate::instance::{HostFacts, assemble};
-use crate::memory::OwnMemory;
 use crate::outbox::Outbox;
-use crate::{Failure, Instance, rootfs};
+use crate::{Failure, Instance, boot, capture, restore};
 
 /// Whether the layers of the jail are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,25 +36,29 @@ pub fn run(socket: OwnedFd, report: Report) -> io::Result<()> {
     let jail = Open::enter();
     let socket = UnixStream::from(socket);
     let outbox = Arc::new(Outbox::new(socket.try_clone()?));
-    let spec = match read_message::<ToSandbox>(&mut &socket) {
-        Ok(Some(message)) => match message.head {
-            ToSandbox::Start(spec) if spec.version == VERSION => spec,
-            _ => {
-                refuse(
-                    &outbox,
-                    Failure {
-                        kind: FailureKind::Spec,
-                        message: "the first message is no Start of this version".to_owned(),
-                    },
-                );
-                return Ok(());
-            }
-        },
+    let mut reader = RightsReader::new(&socket);
+    let first = match read_message::<ToSandbox>(&mut reader) {
+        Ok(Some(message)) => message.head,
         Ok(None) => return Ok(()),
         Err(error) => return Err(io::Error::other(error)),
     };
-    match boot(&spec, jail, report, &outbox, began) {
-        Ok((instance, function)) => serve(instance, function.as_ref(), socket, &outbox),
+    let started = match first {
+        ToSandbox::Start(spec) if spec.version == VERSION => {
+            boot::start(&spec, jail, report, &outbox, began).map(Some)
+        }
+        ToSandbox::Shell(shell) if shell.start.version == VERSION => {
+            let snapshot = reader.claim(1)?;
+            restore::shell(&shell.start, jail, &snapshot, &mut reader, &outbox)
+        }
+        _ => Err(Failure {
+            kind: FailureKind::Spec,
+            message: "the first message is no Start or Shell of this version".to_owned(),
+        }),
+    };
+    match started {
+        Ok(Some((instance, function))) => serve(instance, function.as_ref(), &mut reader, &outbox),
+        // It was told why, or nobody is there to be told.
+        Ok(None) => {}
         Err(failure) => refuse(&outbox, failure),
     }
     Ok(())
@@ -75,115 +74,6 @@ fn refuse(outbox: &Outbox, failure: Failure) {
     );
 }
 
-/// Reports the time since the last stage.
-struct Stages<'a> {
-    outbox: &'a Outbox,
-    last: Instant,
-}
-
-impl Stages<'_> {
-    /// Reports two stages that were interleaved: the second took `part` of the time since the last.
-    fn split(&mut self, first: StageName, second: StageName, part: Duration) {
-        let now = Instant::now();
-        let whole = now.duration_since(self.last);
-        self.last = now;
-        for (name, time) in [(first, whole.saturating_sub(part)), (second, part)] {
-            let nanoseconds = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-            self.outbox
-                .send(&FromSandbox::Stage { name, nanoseconds }, &[]);
-        }
-    }
-
-    /// Returns the end of the stage.
-    fn done(&mut self, name: StageName) -> Instant {
-        let now = Instant::now();
-        let nanoseconds =
-            u64::try_from(now.duration_since(self.last).as_nanos()).unwrap_or(u64::MAX);
-        self.last = now;
-        self.outbox
-            .send(&FromSandbox::Stage { name, nanoseconds }, &[]);
-        now
-    }
-}
-
-fn boot(
-    spec: &StartSpec,
-    mut jail: Open,
-    report: Report,
-    outbox: &Arc<Outbox>,
-    began: Instant,
-) -> Result<(Instance, Option<Function>), Failure> {
-    let facts = host_facts().map_err(|e| Failure::host("cannot read what the host offers", &e))?;
-    let own = OwnMemory::open().map_err(|e| Failure::host("cannot open /proc/self/statm", &e))?;
-    let proc = ProcDir::open().map_err(|e| Failure::host("cannot open /proc", &e))?;
-    // Asked while /sys can be read; the guest's clocks want to know later.
-    let steady = host_sys::vdso_code::counter_is_steady();
-    tracing::debug!(steady, "time stamp counter");
-    let tree_began = Instant::now();
-    let tree = rootfs::build(spec)?;
-    let mut tree_time = tree_began.elapsed();
-    let readable: Vec<_> = tree.readable.iter().map(|f| f.as_fd()).collect();
-    jail.restrict_files(&readable, &[])
-        .map_err(|e| Failure::host("cannot close the jail", &e))?;
-    // Before any other thread: the first stub is forked from this process.
-    let network = if jail.has_own_namespaces() {
-        Network::Callers
-    } else {
-        Network::Own
-    };
-    let platform = ProcessPlatform::with_proc(proc, network)
-        .map_err(|e| Failure::host("cannot start the process platform", &e))?;
-    let assembly = Instant::now();
-    let system = assemble(spec, Arc::new(platform), &facts, &tree)?;
-    tree_time += assembly.elapsed();
-    let layers = jail
-        .seal()
-        .map_err(|e| Failure::host("cannot close the jail", &e))?;
-    let mut stages = Stages {
-        outbox,
-        last: began,
-    };
-    stages.split(StageName::Sandbox, StageName::RootFs, tree_time);
-    if report == Report::Layers {
-        eprintln!("rekindle: {layers}");
-    }
-    let (instance, files) = Instance::prepare(spec, system, own, outbox)?;
-    let function = match &spec.function {
-        Some(function) => Some(Function::start(function, &instance, outbox)?),
-        None => None,
-    };
-    instance.start(spec, files)?;
-    let executed = stages.done(StageName::Exec);
-    if let Some(function) = &function {
-        function.executed(executed);
-    }
-    Ok((instance, function))
-}
-
-fn host_facts() -> io::Result<HostFacts> {
-    use std::io::Read;
-    let raw = std::fs::read("/proc/self/auxv")?;
-    let word = |kind: u64| {
-        raw.chunks_exact(16).find_map(|pair| {
-            let (key, value) = pair.split_at(8);
-            let read = |b: &[u8]| b.try_into().map(u64::from_le_bytes).unwrap_or(0);
-            (read(key) == kind).then(|| read(value))
-        })
-    };
-    let mut seed = [0u8; 32];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut seed)?;
-    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    Ok(HostFacts {
-        cpu: CpuFacts {
-            hwcap: word(16).unwrap_or(0),
-            hwcap2: word(26).unwrap_or(0),
-            min_signal_stack: word(51).unwrap_or(2048),
-        },
-        cpus: u32::try_from(cpus).unwrap_or(1),
-        seed,
-    })
-}
-
 /// What ends a sandbox from outside.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
@@ -195,13 +85,13 @@ enum Ending {
 fn serve(
     mut instance: Instance,
     function: Option<&Function>,
-    socket: UnixStream,
+    reader: &mut RightsReader<'_>,
     outbox: &Arc<Outbox>,
 ) {
     let ending = std::sync::Mutex::new(Ending::Itself);
     let shared = &instance;
+    let socket = reader.socket();
     std::thread::scope(|scope| {
-        let reader = &socket;
         let ending = &ending;
         scope.spawn(move || {
             obey(shared, function, reader, ending, outbox);
@@ -240,13 +130,12 @@ fn serve(
 fn obey(
     instance: &Instance,
     function: Option<&Function>,
-    socket: &UnixStream,
+    reader: &mut RightsReader<'_>,
     ending: &std::sync::Mutex<Ending>,
     outbox: &Outbox,
 ) {
-    let mut reader = RightsReader::new(socket);
     loop {
-        let message = match read_message::<ToSandbox>(&mut reader) {
+        let message = match read_message::<ToSandbox>(reader) {
             Ok(Some(message)) => message,
             Ok(None) | Err(_) => {
                 // The parent is gone, or the guest has ended and this end was shut.
@@ -258,16 +147,17 @@ fn obey(
             ToSandbox::Start(_) | ToSandbox::Shell(_) => {
                 tracing::warn!("a second start was ignored");
             }
-            ToSandbox::Capture(_) | ToSandbox::Restore(_) => {
-                // Their descriptors are closed.
-                let _ = reader.claim(message.head.descriptors());
-                outbox.send(
-                    &FromSandbox::Refused {
-                        kind: RefusalKind::Unsupported,
-                        reason: "this sandbox takes no snapshots".to_owned(),
-                    },
-                    &[],
-                );
+            ToSandbox::Restore(_) => tracing::warn!("what is no shell cannot be restored"),
+            ToSandbox::Capture(spec) => {
+                let answer = match reader.claim(1) {
+                    Ok(files) => capture::capture(instance, function, &spec, files),
+                    Err(error) => capture::refused(RefusalKind::Host, &error),
+                };
+                let captured = matches!(answer, FromSandbox::Captured { .. });
+                outbox.send(&answer, &[]);
+                if captured && spec.after == AfterCapture::End {
+                    instance.kill();
+                }
             }
             ToSandbox::Resume { environment } => match function {
                 Some(function) => function.resume(instance, &environment),

@@ -9,9 +9,11 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use kernel_syscall::System;
+use kernel_vfs::save::Unsavable;
 use proto_sandbox::{EventHead, FailureKind, FromSandbox, FunctionSpec, StageName};
 use sandbox_api::ApiServer;
-use sandbox_runtime::{Event, Limits, RuntimeEvent};
+use sandbox_runtime::{Event, Limits, RuntimeEvent, Waiting};
+use sandbox_snapshot::Moment;
 
 use crate::instance::Instance;
 use crate::outbox::Outbox;
@@ -48,58 +50,61 @@ impl Function {
         instance: &Instance,
         outbox: &Arc<Outbox>,
     ) -> Result<Function, Failure> {
-        let wrong = |message: String| Failure {
-            kind: FailureKind::Spec,
-            message,
-        };
-        let listen = &spec.runtime_api.listen;
-        let address: SocketAddr = listen
-            .parse()
-            .map_err(|_| wrong(format!("{listen} is no address for the Runtime API")))?;
-        let limits = Limits {
-            body_bytes: spec.runtime_api.max_response_bytes,
-            ..Limits::default()
-        };
-        let (tell, turns) = sync_channel(16);
-        let executed = Arc::new(OnceLock::new());
-        let watcher = Turns {
-            system: Arc::downgrade(&instance.system),
-            memory: Arc::clone(&instance.memory),
-            outbox: Arc::clone(outbox),
-            flusher: instance.streams.flusher(outbox),
-            executed: Arc::clone(&executed),
-            last: None,
-            loading: StageName::FunctionInit,
-            waiting: None,
-            stood_still: Duration::ZERO,
-        };
-        std::thread::Builder::new()
-            .name("turns".into())
-            .spawn(move || watcher.run(turns))
-            .map_err(|e| Failure::host("cannot start a thread", &e))?;
-        let ask = tell.clone();
-        instance.system.snapshot_requests.serve(Arc::new(move || {
-            let _ = ask.send(Turn::CaptureAsked(Instant::now()));
-        }));
-        let sink = Sink {
-            system: Arc::downgrade(&instance.system),
-            tell: tell.clone(),
-            outbox: Arc::clone(outbox),
-            flusher: instance.streams.flusher(outbox),
-        };
+        let (address, limits) = listen(spec)?;
+        let (tell, executed, sink) = turns(instance, outbox)?;
         let api = ApiServer::start(
             &instance.system.net,
             address,
             limits,
             spec.initialization,
-            Box::new(move |event| sink.take(event)),
+            sink,
         )
-        .map_err(|e| wrong(format!("cannot serve the Runtime API at {listen}: {e}")))?;
+        .map_err(|e| wrong(format!("cannot serve the Runtime API at {address}: {e}")))?;
         Ok(Function {
             api,
             tell,
             executed,
         })
+    }
+
+    /// Serves again what was saved, for a guest that is restored and does not run yet.
+    pub(crate) fn load(
+        spec: &FunctionSpec,
+        instance: &Instance,
+        outbox: &Arc<Outbox>,
+        saved: &[u8],
+    ) -> Result<Function, Failure> {
+        let (address, limits) = listen(spec)?;
+        let (tell, executed, sink) = turns(instance, outbox)?;
+        // What comes next counts from here.
+        let _ = executed.set(Instant::now());
+        let api = ApiServer::load(&instance.system.net, address, limits, sink, saved)
+            .map_err(|e| wrong(format!("the Runtime API: {e}")))?;
+        Ok(Function {
+            api,
+            tell,
+            executed,
+        })
+    }
+
+    /// What a frozen guest was frozen in.
+    pub(crate) fn moment(&self) -> Moment {
+        match self.api.waits_for() {
+            Some(Waiting::RestoreNext) => Moment::RestorePoint,
+            Some(Waiting::Next) => Moment::Ready,
+            None => Moment::Asked,
+        }
+    }
+
+    /// The Runtime API as bytes, while the guest is frozen.
+    pub(crate) fn save(&self) -> Result<Vec<u8>, Unsavable> {
+        self.api.save()
+    }
+
+    /// The guest waits for its first event, as it did when it was captured.
+    pub(crate) fn restored_ready(&self) {
+        let _ = self.tell.send(Turn::Resumed(Instant::now()));
+        let _ = self.tell.send(Turn::Ready(Instant::now()));
     }
 
     /// Tells when the runtime's program was loaded: the time of its own start counts from there.
@@ -118,8 +123,10 @@ impl Function {
             // It ran while the capture waited for it to come to rest, and asked for its first event.
             return;
         }
+        // Before the thaw: the runtime finds its answer when it looks.
+        let waited = self.api.resume(environment);
         instance.thaw();
-        if !self.api.resume(environment) {
+        if !waited {
             tracing::debug!("nobody waits in restore/next");
         }
     }
@@ -131,6 +138,60 @@ impl Function {
             tracing::warn!("an event came while another was worked on; it was dropped");
         }
     }
+}
+
+fn wrong(message: String) -> Failure {
+    Failure {
+        kind: FailureKind::Spec,
+        message,
+    }
+}
+
+/// Where the Runtime API is served, and what it accepts.
+fn listen(spec: &FunctionSpec) -> Result<(SocketAddr, Limits), Failure> {
+    let listen = &spec.runtime_api.listen;
+    let address = listen
+        .parse()
+        .map_err(|_| wrong(format!("{listen} is no address for the Runtime API")))?;
+    let limits = Limits {
+        body_bytes: spec.runtime_api.max_response_bytes,
+        ..Limits::default()
+    };
+    Ok((address, limits))
+}
+
+type Told = (SyncSender<Turn>, Arc<OnceLock<Instant>>, sandbox_api::Sink);
+
+/// Starts the thread of turns.
+fn turns(instance: &Instance, outbox: &Arc<Outbox>) -> Result<Told, Failure> {
+    let (tell, turns) = sync_channel(16);
+    let executed = Arc::new(OnceLock::new());
+    let watcher = Turns {
+        system: Arc::downgrade(&instance.system),
+        memory: Arc::clone(&instance.memory),
+        outbox: Arc::clone(outbox),
+        flusher: instance.streams.flusher(outbox),
+        executed: Arc::clone(&executed),
+        last: None,
+        loading: StageName::FunctionInit,
+        waiting: None,
+        stood_still: Duration::ZERO,
+    };
+    std::thread::Builder::new()
+        .name("turns".into())
+        .spawn(move || watcher.run(turns))
+        .map_err(|e| Failure::host("cannot start a thread", &e))?;
+    let ask = tell.clone();
+    instance.system.snapshot_requests.serve(Arc::new(move || {
+        let _ = ask.send(Turn::CaptureAsked(Instant::now()));
+    }));
+    let sink = Sink {
+        system: Arc::downgrade(&instance.system),
+        tell: tell.clone(),
+        outbox: Arc::clone(outbox),
+        flusher: instance.streams.flusher(outbox),
+    };
+    Ok((tell, executed, Box::new(move |event| sink.take(event))))
 }
 
 /// Where the API tells what the runtime does.

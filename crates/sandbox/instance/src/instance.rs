@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use kernel_core::signal::{Signal, si_code, siginfo};
 use kernel_core::task::{ExitStatus, Resource, Rlimit, Rlimits};
 use kernel_core::{Config, CpuFacts, Kernel};
+use kernel_files::console::StandardFiles;
 use kernel_syscall::{Init, StartError, System, start_init};
-use kernel_vfs::FdTable;
 use platform_api::Platform;
 use proto_sandbox::{FailureKind, StartSpec};
 
@@ -15,7 +15,7 @@ use crate::Failure;
 use crate::memory::{MemoryWatch, OwnMemory};
 use crate::outbox::Outbox;
 use crate::rootfs::Tree;
-use crate::stdio::Streams;
+use crate::stdio::{self, Streams};
 
 /// How long a freeze may take before the instance counts as broken.
 const FREEZE_LIMIT: Duration = Duration::from_secs(2);
@@ -64,10 +64,9 @@ impl Instance {
         system: Arc<System>,
         own: OwnMemory,
         outbox: &Arc<Outbox>,
-    ) -> Result<(Instance, Arc<FdTable>), Failure> {
-        let files = Arc::new(FdTable::new());
+    ) -> Result<(Instance, StandardFiles), Failure> {
         let host = |e: std::io::Error| Failure::host("cannot start a thread", &e);
-        let streams = Streams::open(spec.program.stdio, &files, outbox).map_err(host)?;
+        let (streams, standard) = Streams::open(spec.program.stdio, outbox).map_err(host)?;
         let memory =
             MemoryWatch::start(own, Arc::clone(&system), spec.limits.memory_bytes).map_err(host)?;
         Ok((
@@ -76,12 +75,13 @@ impl Instance {
                 streams,
                 memory,
             },
-            files,
+            standard,
         ))
     }
 
     /// Starts the first program.
-    pub(crate) fn start(&self, spec: &StartSpec, files: Arc<FdTable>) -> Result<(), Failure> {
+    pub(crate) fn start(&self, spec: &StartSpec, standard: &StandardFiles) -> Result<(), Failure> {
+        let files = Arc::new(stdio::descriptors(standard));
         start_init(&self.system, init_of(spec)?, files).map_err(program_failure)
     }
 

@@ -10,12 +10,15 @@
 //! [`child::run`] is the whole life of the process; it speaks `proto-sandbox` with its parent.
 #![forbid(unsafe_code)]
 
+mod boot;
+mod capture;
 pub mod child;
 mod failure;
 mod function;
 mod instance;
 mod memory;
 mod outbox;
+mod restore;
 mod rootfs;
 mod stdio;
 

@@ -43,9 +43,8 @@ impl MemoryWatch {
             .spawn(move || {
                 while !watcher.stop.load(Ordering::Relaxed) {
                     std::thread::sleep(PERIOD);
-                    if system.kernel.freezer.wanted() {
-                        continue;
-                    }
+                    // Nothing grows while nothing runs: an idle instance costs no processor time.
+                    system.kernel.freezer.wait_thawed();
                     if watcher.look(&system) > limit
                         && !watcher.exceeded.swap(true, Ordering::SeqCst)
                     {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use kernel_core::park::Parker;
-use kernel_files::console::{HostSide, Stream};
+use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_vfs::{AccessMode, Description, Events, FdFlags, FdTable, Notify, StatusFlags};
 use parking_lot::Mutex;
 use proto_sandbox::{FromSandbox, LogStream, Stdio};
@@ -33,23 +33,13 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Opens descriptors 0, 1 and 2 in the table and starts moving bytes.
+    /// Makes the three files of the guest and starts moving bytes.
     pub(crate) fn open(
         stdio: Stdio,
-        files: &FdTable,
         outbox: &Arc<Outbox>,
-    ) -> std::io::Result<Streams> {
+    ) -> std::io::Result<(Streams, StandardFiles)> {
         let (host, standard) = HostSide::streams(BUFFER, INODES);
         let host = Arc::new(host);
-        for (file, access) in
-            standard
-                .into_iter()
-                .zip([AccessMode::Read, AccessMode::Write, AccessMode::Write])
-        {
-            let description = Description::anonymous(file, access, StatusFlags::empty());
-            // An empty table has room for three.
-            let _ = files.insert(description, FdFlags::empty(), 3);
-        }
         let parker = Arc::new(Parker::default());
         let closing = Arc::new(AtomicBool::new(false));
         let order = Order::default();
@@ -97,7 +87,7 @@ impl Streams {
                 Some(send)
             }
         };
-        Ok(Streams {
+        let streams = Streams {
             host,
             order,
             stdio,
@@ -105,7 +95,8 @@ impl Streams {
             closing,
             output: Some(output),
             input,
-        })
+        };
+        Ok((streams, standard))
     }
 
     /// Bytes for descriptor 0; an empty slice closes it.
@@ -133,6 +124,18 @@ impl Streams {
             outbox: Arc::clone(outbox),
         }
     }
+}
+
+/// Descriptors 0, 1 and 2 of a first program.
+pub(crate) fn descriptors(standard: &StandardFiles) -> FdTable {
+    let table = FdTable::new();
+    let accesses = [AccessMode::Read, AccessMode::Write, AccessMode::Write];
+    for (file, access) in standard.iter().zip(accesses) {
+        let description = Description::anonymous(Arc::clone(file), access, StatusFlags::empty());
+        // An empty table has room for three.
+        let _ = table.insert(description, FdFlags::empty(), 3);
+    }
+    table
 }
 
 /// Empties the guest's output on demand.

@@ -31,3 +31,4 @@ pub use event::{Event, RuntimeEvent};
 pub use limits::Limits;
 pub use runtime::{Busy, Runtime};
 pub use saved::{Inconsistent, Saved};
+pub use state::Waiting;

@@ -13,7 +13,7 @@ use crate::event::{Event, RuntimeEvent};
 use crate::head::{Framing, Head};
 use crate::limits::Limits;
 use crate::route::{self, NoRoute, Route};
-use crate::state::{Invocation, State};
+use crate::state::{Invocation, State, Waiting};
 
 /// An event was delivered while another is being worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -346,6 +346,15 @@ impl Runtime {
         self.state = State::Ready;
         self.parked.push_back(id);
         self.hand_over();
+    }
+
+    /// What the guest's runtime waits for, if it does nothing else.
+    pub fn waits_for(&self) -> Option<Waiting> {
+        match &self.state {
+            State::RestoreReady(_) => Some(Waiting::RestoreNext),
+            State::Ready => Some(Waiting::Next),
+            _ => None,
+        }
     }
 
     /// Gives the pending event to the connection that waits longest, if there are both.

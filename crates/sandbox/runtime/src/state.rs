@@ -100,3 +100,12 @@ impl State {
         Ok(current)
     }
 }
+
+/// In which call a runtime waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Waiting {
+    /// `GET /restore/next`.
+    RestoreNext,
+    /// `GET /invocation/next`.
+    Next,
+}

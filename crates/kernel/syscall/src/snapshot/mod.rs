@@ -11,6 +11,7 @@
 mod capture;
 mod files;
 mod load;
+mod memory;
 mod requests;
 
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use capture::{Captured, capture};
 pub use load::SavedKernel;
+pub use memory::load_space;
 pub use requests::{SnapshotRequests, Taker};
 
 use crate::timer::SavedTimer;

@@ -1,0 +1,217 @@
+//! Private memory whose pages came from a snapshot: the platform has a range of the image mapped there,
+//! not what the mapping itself has behind it.
+//!
+//! To the guest such memory is what it was before the snapshot. So a change that would show what is
+//! behind a page (a discard) maps the mapping's own backing again, and a move is made in the pieces that
+//! the platform has. Everything else takes ranges out of the set as it replaces them.
+
+use std::collections::BTreeMap;
+
+use platform_api::MapOp;
+
+use crate::tree::VmaTree;
+use crate::vma::Vma;
+
+/// Ranges that are mapped from an image, by start; neighbours stay apart, as the platform has them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ImageRanges(BTreeMap<u64, u64>);
+
+/// A batch of changes in the platform's terms.
+pub(crate) struct Plan {
+    pub(crate) ops: Vec<MapOp>,
+    pub(crate) ranges: ImageRanges,
+    /// What is in doubt when the platform refuses in the middle.
+    pub(crate) doubtful: Vec<(u64, u64)>,
+}
+
+impl ImageRanges {
+    /// Adds a range that overlaps none.
+    pub(crate) fn insert(&mut self, start: u64, end: u64) {
+        self.0.insert(start, end);
+    }
+
+    /// Ranges that share a byte with `start..end`, cut to it, in order.
+    pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
+        let before = self
+            .0
+            .range(..start)
+            .next_back()
+            .filter(|(_, e)| **e > start);
+        before
+            .into_iter()
+            .chain(self.0.range(start..end.max(start)))
+            .map(move |(s, e)| ((*s).max(start), (*e).min(end)))
+    }
+
+    /// Takes `start..end` out.
+    pub(crate) fn remove(&mut self, start: u64, end: u64) {
+        if self.0.is_empty() {
+            return;
+        }
+        if let Some((&first, &last)) = self.0.range(..start).next_back()
+            && last > start
+        {
+            self.0.insert(first, start);
+            if last > end {
+                self.0.insert(end, last);
+            }
+        }
+        let keys: Vec<u64> = self
+            .0
+            .range(start..end.max(start))
+            .map(|(s, _)| *s)
+            .collect();
+        for key in keys {
+            if let Some(last) = self.0.remove(&key)
+                && last > end
+            {
+                self.0.insert(end, last);
+            }
+        }
+    }
+
+    /// What a batch becomes; none when no image is concerned.
+    pub(crate) fn plan(&self, tree: &VmaTree, ops: &[MapOp]) -> Option<Plan> {
+        if self.0.is_empty() || !ops.iter().any(|op| self.concerns(op)) {
+            return None;
+        }
+        let mut plan = Plan {
+            ops: Vec::with_capacity(ops.len()),
+            ranges: self.clone(),
+            doubtful: Vec::new(),
+        };
+        for op in ops {
+            plan.add(tree, op);
+        }
+        Some(plan)
+    }
+
+    fn concerns(&self, op: &MapOp) -> bool {
+        let touches = |start: u64, len: u64| self.within(start, start + len).next().is_some();
+        match op {
+            MapOp::Protect { .. } => false,
+            MapOp::Map { addr, len, .. }
+            | MapOp::Unmap { addr, len }
+            | MapOp::Discard { addr, len } => touches(*addr, *len),
+            MapOp::Move {
+                from,
+                old_len,
+                to,
+                new_len,
+            } => touches(*from, *old_len) || touches(*to, *new_len),
+        }
+    }
+}
+
+impl Plan {
+    fn add(&mut self, tree: &VmaTree, op: &MapOp) {
+        match op {
+            MapOp::Protect { .. } => self.ops.push(op.clone()),
+            MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } => {
+                self.ranges.remove(*addr, addr + len);
+                self.ops.push(op.clone());
+            }
+            MapOp::Discard { addr, len } => self.discard(tree, *addr, addr + len),
+            MapOp::Move {
+                from,
+                old_len,
+                to,
+                new_len,
+            } => self.relocate(tree, (*from, *old_len), (*to, *new_len)),
+        }
+    }
+
+    fn discard(&mut self, tree: &VmaTree, start: u64, end: u64) {
+        let mut at = start;
+        let images: Vec<_> = self.ranges.within(start, end).collect();
+        for (from, to) in images {
+            self.drop_pages(at, from);
+            for vma in tree.overlapping(from, to) {
+                let part = vma.part(vma.start.max(from), vma.end.min(to));
+                self.ops.push(crate::mm::map_op(&part));
+            }
+            at = to;
+        }
+        self.drop_pages(at, end);
+        self.ranges.remove(start, end);
+    }
+
+    fn drop_pages(&mut self, start: u64, end: u64) {
+        if start < end {
+            self.ops.push(MapOp::Discard {
+                addr: start,
+                len: end - start,
+            });
+        }
+    }
+
+    /// Piece by piece: the platform moves only what it has as one.
+    fn relocate(&mut self, tree: &VmaTree, (from, old): (u64, u64), (to, new): (u64, u64)) {
+        let images: Vec<_> = self.ranges.within(from, from + old).collect();
+        self.ranges.remove(to, to + new);
+        if images.is_empty() {
+            self.ops.push(MapOp::Move {
+                from,
+                old_len: old,
+                to,
+                new_len: new,
+            });
+            return;
+        }
+        self.ranges.remove(from, from + old);
+        self.doubtful.extend([(from, from + old), (to, to + new)]);
+        let mut at = from;
+        for (start, end) in images {
+            self.piece(from, to, at, start);
+            self.piece(from, to, start, end);
+            self.ranges.insert(to + (start - from), to + (end - from));
+            at = end;
+        }
+        self.piece(from, to, at, from + old);
+        if let Some(vma) = tree.at(from).filter(|_| new > old) {
+            let moved = vma.part(from, from + old);
+            let tail = Vma {
+                start: to + old,
+                end: to + new,
+                backing: moved.backing.advanced(old),
+                ..moved
+            };
+            self.ops.push(crate::mm::map_op(&tail));
+        }
+    }
+
+    fn piece(&mut self, from: u64, to: u64, start: u64, end: u64) {
+        if start < end {
+            self.ops.push(MapOp::Move {
+                from: start,
+                old_len: end - start,
+                to: to + (start - from),
+                new_len: end - start,
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ImageRanges;
+
+    #[test]
+    fn ranges_are_cut() {
+        let mut ranges = ImageRanges::default();
+        ranges.insert(10, 20);
+        ranges.insert(20, 30);
+        ranges.insert(40, 50);
+        let all = |r: &ImageRanges| r.within(0, 100).collect::<Vec<_>>();
+        assert_eq!(
+            ranges.within(15, 45).collect::<Vec<_>>(),
+            [(15, 20), (20, 30), (40, 45)]
+        );
+        ranges.remove(12, 14);
+        assert_eq!(all(&ranges), [(10, 12), (14, 20), (20, 30), (40, 50)]);
+        ranges.remove(18, 42);
+        assert_eq!(all(&ranges), [(10, 12), (14, 18), (42, 50)]);
+        ranges.remove(0, 100);
+        assert_eq!(all(&ranges), []);
+    }
+}

@@ -1,0 +1,131 @@
+//! Writing a frozen sandbox to a file.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use kernel_mm::{ImageWriter, MemorySaver, SaveError};
+use kernel_syscall::snapshot::{self, CaptureError};
+use kernel_vfs::save::Unsavable;
+use proto_sandbox::{CaptureSpec, FromSandbox, RefusalKind};
+use sandbox_snapshot::{Facts, Moment, PAGES, Sections};
+
+use crate::Instance;
+use crate::function::Function;
+
+/// How long tasks may take to come to rest, each time.
+const LIMIT: Duration = Duration::from_millis(500);
+/// Tries before a guest counts as busy: a task in the middle of a call is soon out of it.
+const TRIES: usize = 5;
+
+/// Why there is no snapshot.
+pub(crate) fn refused(kind: RefusalKind, reason: &dyn std::fmt::Display) -> FromSandbox {
+    FromSandbox::Refused {
+        kind,
+        reason: reason.to_string(),
+    }
+}
+
+/// Captures the guest, which is frozen and stays so.
+pub(crate) fn capture(
+    instance: &Instance,
+    function: Option<&Function>,
+    spec: &CaptureSpec,
+    files: Vec<OwnedFd>,
+) -> FromSandbox {
+    let began = Instant::now();
+    let Some(file) = files.into_iter().next().map(File::from) else {
+        return refused(RefusalKind::Host, &"no file came with the request");
+    };
+    match write(instance, function, &file, spec.max_bytes) {
+        Ok(bytes) => {
+            instance.system.snapshot_requests.captured();
+            FromSandbox::Captured {
+                bytes,
+                nanoseconds: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
+            }
+        }
+        Err(answer) => answer,
+    }
+}
+
+fn write(
+    instance: &Instance,
+    function: Option<&Function>,
+    file: &File,
+    limit: u64,
+) -> Result<u64, FromSandbox> {
+    let system = &instance.system;
+    let mut pages = ImageWriter::new(file, PAGES, limit);
+    let mut tries = 0;
+    let (captured, memory) = loop {
+        tries += 1;
+        let mut outcome = None;
+        let captured = snapshot::capture(system, LIMIT, &mut |mms, saver| {
+            let mut memory = MemorySaver::new(&mut pages);
+            let saved = mms.iter().try_for_each(|mm| memory.add(mm, saver));
+            let saved = saved.and_then(|()| memory.finish());
+            let ended = match &saved {
+                Ok(_) => Ok(()),
+                Err(SaveError::Unsavable(what)) => Err(what.clone()),
+                Err(other) => Err(Unsavable::new(other.to_string())),
+            };
+            outcome = Some(saved);
+            ended
+        });
+        match (captured, outcome) {
+            (Ok(captured), Some(Ok(memory))) => break (captured, memory),
+            (_, Some(Err(error))) => return Err(of_memory(&error)),
+            (Err(CaptureError::Busy(_)), None) if tries < TRIES => {
+                // It may need to run to get out of the call.
+                system.kernel.thaw();
+                if let Err(error) = system.kernel.freeze(LIMIT) {
+                    return Err(refused(RefusalKind::Busy, &error));
+                }
+            }
+            (Err(error @ CaptureError::Busy(_)), _) => {
+                return Err(refused(RefusalKind::Busy, &error));
+            }
+            (Err(error @ CaptureError::Registers { .. }), _) => {
+                return Err(refused(RefusalKind::Host, &error));
+            }
+            (Err(error), _) => return Err(refused(RefusalKind::Guest, &error)),
+            (Ok(_), None) => return Err(refused(RefusalKind::Host, &"no memory was saved")),
+        }
+    };
+    let runtime_api = match function {
+        Some(function) => function
+            .save()
+            .map_err(|error| refused(RefusalKind::Guest, &error))?,
+        None => Vec::new(),
+    };
+    let features = system.kernel.platform.features();
+    let sections = Sections {
+        facts: Facts {
+            kernel_state: snapshot::VERSION,
+            xcr0: features.xcr0,
+            xstate_size: features.xstate_size as u64,
+            max_address: features.max_address,
+            moment: function.map_or(Moment::Asked, Function::moment),
+        },
+        kernel: captured.state,
+        memory,
+        runtime_api,
+    };
+    let end = pages.finish();
+    let written = end.and_then(|end| sandbox_snapshot::write(file, end, &sections));
+    let bytes = written.map_err(|error| of_memory(&SaveError::Io(error)))?;
+    if bytes > limit.saturating_mul(2) {
+        return Err(of_memory(&SaveError::TooLarge { limit }));
+    }
+    Ok(bytes)
+}
+
+fn of_memory(error: &SaveError) -> FromSandbox {
+    let kind = match error {
+        SaveError::Unsavable(_) => RefusalKind::Guest,
+        SaveError::TooLarge { .. } => RefusalKind::TooLarge,
+        SaveError::Io(_) | SaveError::Memory(_) => RefusalKind::Host,
+    };
+    refused(kind, error)
+}

@@ -1,0 +1,208 @@
+//! A sandbox that waits for its guest, and the guest from a snapshot.
+//!
+//! ```text
+//!   Shell ─▶ jail, files, empty kernel ─▶ snapshot opened and parsed ─▶ ShellReady
+//!   Restore ─▶ identity ─▶ memory, state ─▶ Runtime API ─▶ Restored ─▶ the guest runs
+//! ```
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kernel_mm::SavedMemory;
+use kernel_syscall::snapshot::{SavedKernel, VERSION, load_space};
+use kernel_vfs::save::LoadError;
+use platform_api::Features;
+use proto_sandbox::{
+    FromSandbox, Message, RefusalKind, RestoreStage, RestoreTime, RightsReader, StartSpec,
+    ToSandbox, read_message,
+};
+use sandbox_confine::jail::Open;
+use sandbox_snapshot::{Facts, FormatError, Moment, Sections};
+
+use crate::function::Function;
+use crate::outbox::Outbox;
+use crate::{Failure, Instance, boot, capture};
+
+/// Bytes of randomness for a clone.
+const SEED: usize = 32;
+
+/// Why a snapshot is not restored.
+type Refusal = (RefusalKind, String);
+
+/// Becomes a shell, waits, and restores. Nothing when it was refused, or is not needed any more.
+pub(crate) fn shell(
+    spec: &StartSpec,
+    jail: Open,
+    snapshot: &[OwnedFd],
+    reader: &mut RightsReader<'_>,
+    outbox: &Arc<Outbox>,
+) -> Result<Option<(Instance, Option<Function>)>, Failure> {
+    let refuse = |(kind, reason): Refusal| {
+        outbox.send(&capture::refused(kind, &reason), &[]);
+        Ok(None)
+    };
+    let image = snapshot.first().map(|fd| fd.try_clone().map(File::from));
+    let Some(Ok(image)) = image else {
+        return refuse((RefusalKind::Host, "no snapshot came along".to_owned()));
+    };
+    let empty = boot::build(spec, jail)?;
+    // Frozen from the start: what is restored runs when all of it is there.
+    if empty.system.kernel.freeze(Duration::ZERO).is_err() {
+        return refuse((RefusalKind::Host, "the kernel is not empty".to_owned()));
+    }
+    let parsed = match parse(&image, &empty.system.kernel.platform.features()) {
+        Ok(parsed) => parsed,
+        Err(refusal) => return refuse(refusal),
+    };
+    let (instance, standard) = Instance::prepare(spec, empty.system, empty.own, outbox)?;
+    outbox.send(&FromSandbox::ShellReady, &[]);
+    let Ok(Some(message)) = read_message::<ToSandbox>(reader) else {
+        return Ok(None);
+    };
+    let Message {
+        head: ToSandbox::Restore(restore),
+        payload,
+    } = message
+    else {
+        // Stop, or a node that does not keep the rules.
+        return Ok(None);
+    };
+    let Ok(seed) = <[u8; SEED]>::try_from(payload.as_slice()) else {
+        return refuse((RefusalKind::Host, "no random bytes came along".to_owned()));
+    };
+    let mut clock = StageClock::start();
+    instance.system.set_monotonic(parsed.kernel.monotonic());
+    instance.system.kernel.rng.reseed(seed);
+    clock.done(RestoreStage::Identity);
+    let (image, mut memory) = (Arc::new(image), parsed.memory);
+    let mut mapping = Duration::ZERO;
+    let system = &instance.system;
+    let loaded = parsed.kernel.load(system, &standard, &mut |id, loader| {
+        let began = Instant::now();
+        let space = load_space(system, &mut memory, &image, id, loader);
+        mapping += began.elapsed();
+        space
+    });
+    if let Err(error) = loaded {
+        return refuse(of_load(&error));
+    }
+    clock.split(RestoreStage::Memory, mapping, RestoreStage::State);
+    let function = match &spec.function {
+        Some(function) => Some(Function::load(
+            function,
+            &instance,
+            outbox,
+            &parsed.runtime_api,
+        )?),
+        None => None,
+    };
+    clock.done(RestoreStage::RuntimeApi);
+    outbox.send(&FromSandbox::Restored { times: clock.times }, &[]);
+    match &function {
+        // It is frozen until its event.
+        Some(function) if parsed.moment == Moment::Ready => function.restored_ready(),
+        Some(function) => function.resume(&instance, &restore.environment),
+        None => instance.thaw(),
+    }
+    Ok(Some((instance, function)))
+}
+
+/// A snapshot whose bytes were understood.
+struct Parsed {
+    kernel: SavedKernel,
+    memory: SavedMemory,
+    runtime_api: Vec<u8>,
+    moment: Moment,
+}
+
+fn parse(image: &File, features: &Features) -> Result<Parsed, Refusal> {
+    let sections: Sections = sandbox_snapshot::read(image).map_err(|error| {
+        let kind = match &error {
+            FormatError::Io(_) => RefusalKind::Host,
+            FormatError::Version(_) => RefusalKind::Foreign,
+            FormatError::Magic | FormatError::Section | FormatError::Facts => RefusalKind::Damaged,
+        };
+        (kind, error.to_string())
+    })?;
+    fits(&sections.facts, features)?;
+    let kernel = SavedKernel::parse(&sections.kernel).map_err(|e| of_load(&e))?;
+    let memory = SavedMemory::parse(&sections.memory).map_err(|e| of_load(&e))?;
+    if usize::try_from(kernel.address_spaces()).ok() != Some(memory.spaces()) {
+        let reason = "kernel state and memory do not belong together";
+        return Err((RefusalKind::Damaged, reason.to_owned()));
+    }
+    Ok(Parsed {
+        kernel,
+        memory,
+        runtime_api: sections.runtime_api,
+        moment: sections.facts.moment,
+    })
+}
+
+fn fits(facts: &Facts, features: &Features) -> Result<(), Refusal> {
+    let foreign = |what: String| Err((RefusalKind::Foreign, what));
+    if facts.kernel_state != VERSION {
+        return foreign(format!(
+            "its kernel state has version {}, and {VERSION} is known",
+            facts.kernel_state
+        ));
+    }
+    if facts.xcr0 != features.xcr0 || facts.xstate_size != features.xstate_size as u64 {
+        return foreign(format!(
+            "it needs a processor with the state components {:#x}, and this one has {:#x}",
+            facts.xcr0, features.xcr0
+        ));
+    }
+    if facts.max_address != features.max_address {
+        return foreign("its address space is laid out differently".to_owned());
+    }
+    Ok(())
+}
+
+fn of_load(error: &LoadError) -> Refusal {
+    let kind = match error {
+        LoadError::Malformed(_) | LoadError::UnknownKind(_) => RefusalKind::Damaged,
+        LoadError::Differs(_) => RefusalKind::Foreign,
+        LoadError::Failed { .. } => RefusalKind::Host,
+    };
+    (kind, error.to_string())
+}
+
+/// Measures the parts of a restore.
+struct StageClock {
+    last: Instant,
+    times: Vec<RestoreTime>,
+}
+
+impl StageClock {
+    fn start() -> StageClock {
+        StageClock {
+            last: Instant::now(),
+            times: Vec::new(),
+        }
+    }
+
+    fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        now.duration_since(std::mem::replace(&mut self.last, now))
+    }
+
+    fn push(&mut self, stage: RestoreStage, took: Duration) {
+        let nanoseconds = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.times.push(RestoreTime { stage, nanoseconds });
+    }
+
+    fn done(&mut self, stage: RestoreStage) {
+        let took = self.lap();
+        self.push(stage, took);
+    }
+
+    /// Two parts that were interleaved, of which the first took `part` of the time.
+    fn split(&mut self, first: RestoreStage, part: Duration, second: RestoreStage) {
+        let whole = self.lap();
+        self.push(first, part);
+        self.push(second, whole.saturating_sub(part));
+    }
+}
