@@ -177,7 +177,8 @@ async fn a_version_that_is_to_be_captured_runs_its_hooks() {
     node.end().await;
 }
 
-/// A module that asks to be captured while it is loaded, and again while it works on an event.
+/// A module that asks to be captured while it is loaded, again while its runtime may ask for the first
+/// event at any time, and again while it works on an event.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_function_that_asks_to_be_captured_is_answered() {
     let node = Node::start();
@@ -186,8 +187,8 @@ async fn a_function_that_asks_to_be_captured_is_answered() {
         except OSError as e: said = errno.errorcode[e.errno]\n    \
         with open(PATH) as f: return [said, f.read().strip()]\n\
         first, other = ask(), []\n\
-        t = threading.Thread(target=lambda: other.extend(ask())); t.start(); t.join()\n\
-        def handler(e, c):\n    return [first, other, ask()]\n";
+        t = threading.Thread(target=lambda: other.extend(ask())); t.start()\n\
+        def handler(e, c):\n    t.join(); return [first, other, ask()]\n";
     let nodejs = "const fs = require('fs'), PATH = '/proc/rekindle/snapshot';\n\
         const word = () => fs.readFileSync(PATH, 'utf8').trim();\n\
         function ask() { let said = 3; try { fs.writeFileSync(PATH, 'now'); } catch (e) { said = e.code; } return [said, word()]; }\n\
