@@ -109,3 +109,49 @@ fn provided(name: &str, error_type: &str) {
     let again = server.rekindle(&["invoke", name, "{}"]);
     assert!(again.status.success(), "{again:?}");
 }
+
+const COUNTING: &str = "import os\ncount = 0\n\
+    def handler(event, context):\n    global count\n    count += 1\n\
+    \x20   return ['VERSION', count, 'AWS_LAMBDA_LOG_STREAM_NAME' in os.environ]\n";
+
+/// Every function is prepared for snapshots; whether one can be made or not, it does what it did before.
+#[test]
+fn functions_that_are_all_to_start_from_snapshots_are_deployed_updated_and_kept_apart() {
+    let server = Server::with_snap_start("always");
+    let directory = tempfile::tempdir().unwrap();
+    let deploy = |version: &str, more: &[&str]| {
+        let code = COUNTING.replace("VERSION", version);
+        std::fs::write(directory.path().join("app.py"), code).unwrap();
+        let code = directory.path().to_str().unwrap();
+        let all = ["deploy", code, "--name", "counting", "-o", "json"];
+        let out = server.rekindle(&[&all[..], more].concat());
+        assert!(out.status.success(), "{out:?}");
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()
+    };
+    let invoke = || {
+        let out = server.rekindle(&["invoke", "counting"]);
+        assert!(out.status.success(), "{out:?}");
+        serde_json::from_slice::<serde_json::Value>(&out.stdout).unwrap()
+    };
+    let new = [
+        "--runtime",
+        "python3.11",
+        "--handler",
+        "app.handler",
+        "-e",
+        "A=b",
+    ];
+    let deployed = deploy("one", &new);
+    assert_eq!(
+        (&deployed["State"], &deployed["LastUpdateStatus"]),
+        (&"Active".into(), &"Successful".into())
+    );
+    assert_eq!(invoke(), serde_json::json!(["one", 1, true]));
+    assert_eq!(invoke(), serde_json::json!(["one", 2, true]));
+    let updated = deploy("two", &["--fresh"]);
+    assert_eq!(updated["LastUpdateStatus"], "Successful");
+    let variables = serde_json::json!({ "A": "b", "REKINDLE_FRESH": "true" });
+    assert_eq!(updated["Environment"]["Variables"], variables);
+    assert_eq!(invoke(), serde_json::json!(["two", 1, true]));
+    assert_eq!(invoke(), serde_json::json!(["two", 1, true]));
+}

@@ -51,6 +51,7 @@ impl Node {
                 sha256: String::new(),
             },
             snap_start: Default::default(),
+            isolation: Default::default(),
             log_group: "/aws/lambda/f".into(),
         })
     }

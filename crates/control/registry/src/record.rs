@@ -14,8 +14,8 @@ use proto_lambda::{
     last_modified,
 };
 use proto_node::{
-    CodeLocation, FRESH_VARIABLE, FunctionSpec, Revision, SECRETS_VARIABLE, SNAPSHOT_VARIABLE,
-    SnapStart, secret_names,
+    CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, Revision, SECRETS_VARIABLE,
+    SNAPSHOT_VARIABLE, SnapStart, secret_names,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -126,6 +126,7 @@ impl Function {
                 sha256: code.sha256().to_owned(),
             },
             snap_start: record.snap_start(config.snapshots),
+            isolation: record.isolation(),
             log_group: record.log_group(),
         };
         Self {
@@ -289,10 +290,10 @@ impl FunctionRecord {
 
     /// Whether it starts from a snapshot: its own word counts more than the server's.
     fn snap_start(&self, policy: SnapshotPolicy) -> SnapStart {
-        let variable = |name| self.environment.as_ref()?.get(name).map(String::as_str);
+        let variable = |name| self.variable(name);
         let asked = self.asks_for_snap_start()
             || variable(SNAPSHOT_VARIABLE) == Some("on")
-            || variable(FRESH_VARIABLE) == Some("true");
+            || self.isolation() == Isolation::PerEvent;
         // A runtime that one brings has its secrets from the start.
         let secretive = self.runtime.starts_with("provided")
             && variable(SECRETS_VARIABLE).is_some_and(|names| secret_names(names).next().is_some());
@@ -304,6 +305,17 @@ impl FunctionRecord {
                 SnapStart::Off
             }
         }
+    }
+
+    fn isolation(&self) -> Isolation {
+        match self.variable(FRESH_VARIABLE) {
+            Some("true") => Isolation::PerEvent,
+            _ => Isolation::PerInstance,
+        }
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.as_ref()?.get(name).map(String::as_str)
     }
 
     /// `$LATEST` or the number.

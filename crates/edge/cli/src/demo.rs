@@ -108,6 +108,7 @@ async fn deploy(args: &DemoArgs, example: &Example, client: &Client) -> Result<(
             memory: Some(256),
             timeout: Some(Span(Duration::from_secs(30))),
             env: vec![EnvVar("GREETING".into(), "hello".into())],
+            fresh: false,
             common: functions::Common {
                 endpoint: client.endpoint().to_owned(),
                 format: args.format,

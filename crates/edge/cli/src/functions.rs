@@ -65,6 +65,9 @@ pub struct DeployArgs {
     /// Environment variable of the function.
     #[arg(long, short, value_name = "NAME[=VALUE]")]
     pub env: Vec<EnvVar>,
+    /// Give every event an instance of its own, restored for it and ended after its answer.
+    #[arg(long)]
+    pub fresh: bool,
     /// Server and output.
     #[command(flatten)]
     pub common: Common,
@@ -177,8 +180,28 @@ fn function_name(args: &DeployArgs) -> Result<String, Failure> {
         .ok_or_else(|| Failure::new(ExitCode::Usage, "the function has no name").next("add --name"))
 }
 
-/// The members of a configuration that were given.
-fn configuration(args: &DeployArgs) -> Map<String, Value> {
+/// The variable behind `--fresh`.
+const FRESH: &str = "REKINDLE_FRESH";
+
+/// The variables of the function, if they are to change; `now` are those that it has. Those that are
+/// given replace them all, as the API does it.
+fn variables(args: &DeployArgs, now: Option<&Map<String, Value>>) -> Option<Map<String, Value>> {
+    let mut variables = if args.env.is_empty() {
+        now.filter(|_| args.fresh).cloned().unwrap_or_default()
+    } else {
+        let given = args.env.iter();
+        given
+            .map(|EnvVar(name, value)| (name.clone(), Value::from(value.clone())))
+            .collect()
+    };
+    if args.fresh {
+        variables.insert(FRESH.to_owned(), "true".into());
+    }
+    (!variables.is_empty()).then_some(variables)
+}
+
+/// The members of a configuration that were given; `now` is what the function is, if there is one.
+fn configuration(args: &DeployArgs, now: Option<&Value>) -> Map<String, Value> {
     let mut body = Map::new();
     let mut set = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -190,14 +213,9 @@ fn configuration(args: &DeployArgs) -> Map<String, Value> {
     set("MemorySize", args.memory.map(Value::from));
     let seconds = args.timeout.map(|span| span.0.as_secs_f64().ceil() as u64);
     set("Timeout", seconds.map(Value::from));
-    if !args.env.is_empty() {
-        let variables: Map<String, Value> = args
-            .env
-            .iter()
-            .map(|EnvVar(name, value)| (name.clone(), Value::from(value.clone())))
-            .collect();
-        set("Environment", Some(json!({ "Variables": variables })));
-    }
+    let now = now.and_then(|now| now["Configuration"]["Environment"]["Variables"].as_object());
+    let variables = variables(args, now).map(|variables| json!({ "Variables": variables }));
+    set("Environment", variables);
     body
 }
 
@@ -209,13 +227,13 @@ async fn put_function(
 ) -> Result<Value, Failure> {
     let zip = STANDARD.encode(code);
     let path = format!("{FUNCTIONS}/{}", segment(name));
-    let exists = match client.request(Method::GET, &path, &[], "").await {
-        Ok(_) => true,
-        Err(error) if error.is_not_found() => false,
+    let now = match client.request(Method::GET, &path, &[], "").await {
+        Ok(answer) => Some(answer.json()?),
+        Err(error) if error.is_not_found() => None,
         Err(error) => return Err(error.into()),
     };
-    let mut body = configuration(args);
-    if exists {
+    let mut body = configuration(args, now.as_ref());
+    if now.is_some() {
         let update = json!({ "ZipFile": zip }).to_string();
         let mut answer = client
             .request(Method::PUT, &format!("{path}/code"), &[], update)

@@ -28,6 +28,9 @@ const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
 const LOG_RESULT: HeaderName = HeaderName::from_static("x-amz-log-result");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
+/// How the instance came up, and for a restored one how long that took in milliseconds.
+const START: HeaderName = HeaderName::from_static("x-rekindle-start");
+const RESTORE_MS: HeaderName = HeaderName::from_static("x-rekindle-restore-ms");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
 /// Revisions of a function that are tried while it is being changed.
 const UPDATE_ATTEMPTS: u32 = 3;
@@ -252,6 +255,11 @@ fn answer(outcome: InvokeOutcome, log_tail: LogTail) -> Response<Body> {
         StartKind::Cold => "cold",
         StartKind::Restored => "restored",
     };
+    respond::set(&mut response, START, start);
+    if let Some(restore) = outcome.restore {
+        let milliseconds = format!("{:.3}", restore.as_secs_f64() * 1e3);
+        respond::set(&mut response, RESTORE_MS, &milliseconds);
+    }
     // Durations of Server-Timing are in milliseconds (W3C Server Timing, 3).
     let stages = outcome.timings.0.iter().map(|entry| {
         format!(

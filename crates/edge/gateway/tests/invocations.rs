@@ -127,6 +127,12 @@ async fn what_the_function_does_wrong_is_an_answer() {
     assert_eq!((reply.status, reply.body.len()), (200, 6_291_556));
     assert!(!reply.headers.contains_key("x-amz-function-error"));
     assert!(reply.headers["server-timing"].starts_with("start;desc=warm, invoke;dur="));
+    assert_eq!(reply.headers["x-rekindle-start"], "warm");
+    assert!(!reply.headers.contains_key("x-rekindle-restore-ms"));
+    create(server.address, "restored", "restored").await;
+    let reply = invoke(server.address, "restored", b"").await;
+    assert_eq!(reply.headers["x-rekindle-start"], "restored");
+    assert_eq!(reply.headers["x-rekindle-restore-ms"], "3.070");
     server.stop().await;
 }
 

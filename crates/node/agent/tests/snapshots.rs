@@ -87,6 +87,7 @@ impl Place {
                 sha256: "c0de".into(),
             },
             snap_start: SnapStart::On,
+            isolation: Default::default(),
             log_group: "/aws/lambda/f".into(),
         })
     }

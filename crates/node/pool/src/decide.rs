@@ -10,14 +10,18 @@
 //!    └─ InitAgain ───▶ Busy (tries again)   └────────┘ (also from any state)
 //! ```
 //!
+//! An instance of a function whose events are kept apart ([`Isolation::PerEvent`]) goes from `Busy` to
+//! `Stopping` when it has finished; until its event comes it may be idle like any other.
+//!
 //! Invariants (simulated in `tests/decide.rs`): limits on instances, memory and waiting
 //! tickets hold; every ticket is assigned or rejected exactly once; no ticket waits while
-//! an instance of its function is idle; nothing waits for ever when room can be made.
+//! an instance of its function is idle; nothing waits for ever when room can be made; an instance
+//! whose events are kept apart is assigned one.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use proto_node::Revision;
+use proto_node::{Isolation, Revision};
 
 /// How much may be alive and how much may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +72,8 @@ pub enum Input {
         revision: Revision,
         /// Memory limit of one instance of it, in MiB.
         memory_mb: u32,
+        /// Whether one instance may take several of them.
+        isolation: Isolation,
         /// When it no longer makes sense to wait.
         deadline: Instant,
     },
@@ -141,6 +147,7 @@ struct Ticket {
 #[derive(Debug)]
 struct Function {
     memory_mb: u64,
+    isolation: Isolation,
     /// Instances that are not gone, of any state.
     alive: usize,
     starting: Vec<InstanceId>,
@@ -216,16 +223,19 @@ impl Decider {
                 ticket,
                 revision,
                 memory_mb,
+                isolation,
                 deadline,
             } => {
                 let ticket = Ticket {
                     id: ticket,
                     deadline,
                 };
-                self.arrive(ticket, revision, memory_mb.into(), &mut actions);
+                let kind = (u64::from(memory_mb), isolation);
+                self.arrive(ticket, revision, kind, &mut actions);
             }
             Input::Cancel(ticket) => self.remove_ticket(ticket),
-            Input::Started(id) | Input::Finished(id) => self.become_idle(id, now),
+            Input::Started(id) => self.become_idle(id, now),
+            Input::Finished(id) => self.finish(id, now, &mut actions),
             Input::StartFailed(id) => self.take_oldest(id, State::Stopping, &mut actions),
             Input::InitAgain(id) => self.take_oldest(id, State::Busy, &mut actions),
             Input::Gone(id) => self.remove_instance(id),
@@ -284,7 +294,7 @@ impl Decider {
         &mut self,
         ticket: Ticket,
         revision: Revision,
-        memory_mb: u64,
+        (memory_mb, isolation): (u64, Isolation),
         actions: &mut Vec<Action>,
     ) {
         let mut reject = |why| actions.push(Action::Reject(ticket.id, why));
@@ -306,6 +316,7 @@ impl Decider {
             .entry(revision.clone())
             .or_insert_with(|| Function {
                 memory_mb,
+                isolation,
                 alive: 0,
                 starting: Vec::new(),
                 idle: Vec::new(),
@@ -394,6 +405,20 @@ impl Decider {
             .is_some_and(|i| matches!(i.state, State::Starting | State::Busy))
         {
             self.enter(id, State::Idle { since: now });
+        }
+    }
+
+    /// An instance is done with its event; some take no other.
+    fn finish(&mut self, id: InstanceId, now: Instant, actions: &mut Vec<Action>) {
+        let instance = self.instances.get(&id);
+        let function = instance.and_then(|one| Some((one, self.functions.get(&one.revision)?)));
+        match function {
+            Some((instance, function))
+                if function.isolation == Isolation::PerEvent && instance.state == State::Busy =>
+            {
+                self.stop(id, actions);
+            }
+            _ => self.become_idle(id, now),
         }
     }
 

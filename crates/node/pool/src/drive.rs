@@ -224,6 +224,7 @@ impl Shared {
             ticket,
             revision: function.revision.clone(),
             memory_mb: function.memory_mb,
+            isolation: function.isolation,
             deadline: turn.request.queue_deadline,
         };
         state.turns.insert(ticket, turn);

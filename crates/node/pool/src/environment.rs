@@ -165,6 +165,7 @@ mod tests {
                 sha256: String::new(),
             },
             snap_start: Default::default(),
+            isolation: Default::default(),
             log_group: "/aws/lambda/f".into(),
         }
     }

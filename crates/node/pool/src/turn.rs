@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto_node::{
-    FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, LogTail,
-    Stage, StartKind, Timings,
+    FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
+    Isolation, LogTail, Stage, StartKind, Timings,
 };
 use proto_sandbox::{EventHead, FromSandbox, Message, Outcome, ToSandbox};
 use tokio::sync::oneshot;
@@ -130,7 +130,9 @@ impl Instance {
         let outcome = self.tell(&turn, end, begun, duration);
         self.log.end_event();
         let _ = turn.answer.send(outcome);
-        if after == After::Keep && self.await_closing(link, limit, &mut after).await {
+        // What it still does after its answer is of use only to an event that follows.
+        let reused = self.function.isolation == Isolation::PerInstance;
+        if reused && after == After::Keep && self.await_closing(link, limit, &mut after).await {
             self.report_finished();
             return After::Keep;
         }
@@ -279,6 +281,7 @@ impl Instance {
         }));
         let waited = begun.saturating_duration_since(turn.arrived);
         let mut timings = Timings::default();
+        let restore = start.as_ref().and_then(|start| start.restored);
         let kind = match start {
             Some(start) => {
                 timings.push(Stage::Queue, waited.saturating_sub(start.took));
@@ -302,6 +305,7 @@ impl Instance {
                 LogTail::None => Bytes::new(),
             },
             start: kind,
+            restore,
             timings,
         })
     }

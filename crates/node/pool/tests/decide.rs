@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use node_pool::decide::{Action, Decider, Input, InstanceId, Limits, Rejection, TicketId};
 use proptest::prelude::*;
-use proto_node::Revision;
+use proto_node::{Isolation, Revision};
 
 const LIMITS: Limits = Limits {
     instances: 4,
@@ -16,8 +16,14 @@ const LIMITS: Limits = Limits {
     idle: Duration::from_secs(60),
 };
 
-/// Memory of one instance of each function.
-const MEMORY: [u32; 3] = [128, 300, 700];
+/// Memory of one instance of each function, and whether it takes several events.
+const MEMORY: [u32; 4] = [128, 300, 700, 200];
+const ISOLATION: [Isolation; 4] = [
+    Isolation::PerInstance,
+    Isolation::PerInstance,
+    Isolation::PerInstance,
+    Isolation::PerEvent,
+];
 
 fn revision(function: usize) -> Revision {
     Revision(format!("f{function}"))
@@ -39,6 +45,8 @@ struct World {
     waiting: BTreeMap<TicketId, usize>,
     instances: BTreeMap<InstanceId, (usize, Life)>,
     settled: BTreeSet<TicketId>,
+    /// Instances that were assigned an event.
+    used: BTreeSet<InstanceId>,
     forgotten: BTreeSet<usize>,
     draining: bool,
 }
@@ -52,6 +60,7 @@ impl World {
             waiting: BTreeMap::new(),
             instances: BTreeMap::new(),
             settled: BTreeSet::new(),
+            used: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             draining: false,
         }
@@ -65,6 +74,7 @@ impl World {
             ticket,
             revision: revision(function),
             memory_mb: MEMORY[function],
+            isolation: ISOLATION[function],
             deadline: self.now + Duration::from_secs(patience),
         })
     }
@@ -87,6 +97,8 @@ impl World {
                     let (of, life) = self.instances.get_mut(id).unwrap();
                     assert_eq!(*of, function, "an event goes to its own function");
                     assert_ne!(*life, Life::Busy, "one event at a time");
+                    let unused = self.used.insert(*id);
+                    assert!(unused || ISOLATION[function] == Isolation::PerInstance);
                     if *life == Life::Idle {
                         *life = Life::Busy;
                     }
@@ -157,7 +169,7 @@ impl World {
             (!ids.is_empty()).then(|| ids[pick % ids.len()])
         };
         match kind {
-            0..=5 => drop(self.arrive(pick % 3, (pick % 50) as u64)),
+            0..=5 => drop(self.arrive(pick % 4, (pick % 50) as u64)),
             6..=8 => {
                 if let Some(id) = of(Life::Starting) {
                     self.instances.get_mut(&id).unwrap().1 = Life::Idle;
@@ -214,8 +226,9 @@ impl World {
                 self.step(Input::Drain);
             }
             _ if pick % 8 == 1 => {
-                self.forgotten.insert(pick % 3);
-                self.step(Input::Forget(revision(pick % 3)));
+                let function = pick / 8 % 4;
+                self.forgotten.insert(function);
+                self.step(Input::Forget(revision(function)));
             }
             _ => {}
         }
@@ -237,7 +250,9 @@ impl World {
         for action in &actions {
             match action {
                 Action::Assign(ticket, id) => {
-                    assert!(self.waiting.remove(ticket).is_some());
+                    let function = self.waiting.remove(ticket).expect("assigned once");
+                    let unused = self.used.insert(*id);
+                    assert!(unused || ISOLATION[function] == Isolation::PerInstance);
                     assert!(self.settled.insert(*ticket));
                     let life = &mut self.instances.get_mut(id).unwrap().1;
                     if *life == Life::Idle {
@@ -337,6 +352,26 @@ fn an_idle_instance_is_used_again_and_the_last_used_first() {
     assert_eq!(
         world.arrive(0, 10),
         [Action::Assign(TicketId(2), InstanceId(1))]
+    );
+}
+
+#[test]
+fn an_instance_whose_events_are_kept_apart_ends_after_the_first() {
+    let mut world = World::new();
+    world.arrive(3, 10);
+    world.instances.get_mut(&InstanceId(0)).unwrap().1 = Life::Idle;
+    world.step(Input::Started(InstanceId(0)));
+    world.arrive(3, 10);
+    world.instances.get_mut(&InstanceId(0)).unwrap().1 = Life::Idle;
+    assert_eq!(
+        world.step(Input::Finished(InstanceId(0))),
+        [Action::Stop(InstanceId(0))]
+    );
+    // One that has not been used yet is as good as new.
+    world.instances.get_mut(&InstanceId(1)).unwrap().1 = Life::Idle;
+    assert_eq!(
+        world.step(Input::Started(InstanceId(1))),
+        [Action::Assign(TicketId(1), InstanceId(1))]
     );
 }
 

@@ -2,11 +2,12 @@
 
 mod scripted;
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use proto_node::{InvokeError, InvokeResult, LogKind, Stage, StartKind, ThrottleReason};
-use scripted::{Script, Scripted, fault, function, invoke, pool};
+use proto_node::{InvokeError, InvokeResult, Isolation, LogKind, Stage, StartKind, ThrottleReason};
+use scripted::{Script, Scripted, fault, function, invoke, invoke_one, pool};
 
 #[tokio::test]
 async fn the_second_event_is_warm_and_the_log_reads_as_on_aws() {
@@ -364,6 +365,7 @@ async fn a_restored_instance_says_so_in_its_lines_and_in_its_outcome() {
     let first = invoke(&pool, "1").await.unwrap();
     assert_eq!(first.start, StartKind::Restored);
     assert_eq!(first.timings.of(Stage::Restore), Duration::from_millis(3));
+    assert!(first.restore.is_some() && invoke(&pool, "2").await.unwrap().restore.is_none());
     let tail = String::from_utf8(first.log_tail.to_vec()).unwrap();
     assert!(tail.contains("\tMax Memory Used: 30 MB\tRestore Duration: "));
     assert!(tail.contains(" ms\tBilled Restore Duration: ") && !tail.contains("Init Duration"));
@@ -421,4 +423,21 @@ async fn whoever_is_to_be_captured_goes_on_whatever_became_of_it() {
         assert_eq!(invoke(&pool, "2").await.unwrap().start, StartKind::Warm);
         assert_eq!(launcher.captures.lock().len(), 1);
     }
+}
+
+#[tokio::test]
+async fn events_that_are_kept_apart_have_an_instance_each() {
+    let launcher = Scripted::new(Script::Restored);
+    let pool = pool(&launcher, 4);
+    let mut fresh = Arc::unwrap_or_clone(function());
+    fresh.isolation = Isolation::PerEvent;
+    let fresh = Arc::new(fresh);
+    // The last of them goes on after its answer, for nobody.
+    for (nth, event) in ["1", "raise", "linger"].into_iter().enumerate() {
+        let outcome = invoke_one(&pool, Arc::clone(&fresh), event).await.unwrap();
+        assert_eq!(outcome.start, StartKind::Restored);
+        assert_eq!(launcher.launched.load(Ordering::SeqCst), nth + 1);
+    }
+    pool.forget(&fresh.revision).await;
+    assert_eq!(launcher.alive.load(Ordering::SeqCst), 0);
 }

@@ -73,12 +73,34 @@ pub fn check_environment(environment: &Environment) -> Result<(), ApiError> {
         ));
     }
     check_secrets(variables)?;
+    check_choices(variables)?;
     let measured = serde_json::json!(variables).to_string();
     if measured.len() > limits::ENVIRONMENT_BYTES {
         return Err(ApiError::invalid_parameter(format!(
             "Lambda was unable to configure your environment variables because the environment variables you have \
              provided exceeded the 4KB limit. String measured: {measured}"
         )));
+    }
+    Ok(())
+}
+
+/// Variables that this server obeys, with the words that each may have.
+const CHOICES: [(&str, [&str; 2]); 2] = [
+    ("REKINDLE_SNAPSHOT", ["on", "off"]),
+    ("REKINDLE_FRESH", ["true", "false"]),
+];
+
+fn check_choices(variables: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    for (name, [one, other]) in CHOICES {
+        if let Some(value) = variables.get(name)
+            && value != one
+            && value != other
+        {
+            // A value may be secret; the name is not.
+            return Err(ApiError::invalid_parameter(format!(
+                "{name} must be {one} or {other}."
+            )));
+        }
     }
     Ok(())
 }

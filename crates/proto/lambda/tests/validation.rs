@@ -138,6 +138,14 @@ fn values_are_refused_by_name() {
         "REKINDLE_SECRETS names KEY, and there is no such variable.",
     );
     starts(
+        json!({"Environment": {"Variables": {"REKINDLE_SNAPSHOT": "never"}}}),
+        "REKINDLE_SNAPSHOT must be on or off.",
+    );
+    starts(
+        json!({"Environment": {"Variables": {"REKINDLE_FRESH": "1"}}}),
+        "REKINDLE_FRESH must be true or false.",
+    );
+    starts(
         json!({"Environment": {"Variables": {"KEY": "short", "REKINDLE_SECRETS": "KEY"}}}),
         "The secret KEY must have at least 8 bytes",
     );

@@ -109,6 +109,8 @@ pub struct InvokeOutcome {
     pub log_tail: Bytes,
     /// How the instance came to be.
     pub start: StartKind,
+    /// From the launch of a restored instance until it asked for this event, its first.
+    pub restore: Option<Duration>,
     /// Times by stage.
     pub timings: Timings,
 }

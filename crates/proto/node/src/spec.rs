@@ -57,6 +57,17 @@ pub enum SnapStart {
     On,
 }
 
+/// How far events of one function are kept apart (`REKINDLE_FRESH`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Isolation {
+    /// An instance takes one event after another.
+    #[default]
+    PerInstance,
+    /// An instance takes one event and ends.
+    PerEvent,
+}
+
 /// Everything needed to start an instance of one function version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionSpec {
@@ -90,6 +101,9 @@ pub struct FunctionSpec {
     pub code: CodeLocation,
     /// Whether its instances start from a snapshot.
     pub snap_start: SnapStart,
+    /// Whether an instance takes a second event.
+    #[serde(default)]
+    pub isolation: Isolation,
     /// Log group, for example `/aws/lambda/hello`.
     pub log_group: String,
 }

@@ -111,6 +111,7 @@ impl Invoker for Native {
                 executed_version: function.version.clone(),
                 log_tail: Bytes::copy_from_slice(tail_of(log.as_bytes())),
                 start: StartKind::Cold,
+                restore: None,
                 timings: Timings::default(),
             })
         })

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -114,7 +114,11 @@ impl Invoker for Scripted {
                 result,
                 executed_version: function.version.clone(),
                 log_tail: Bytes::from(vec![b'x'; 10_000]),
-                start: StartKind::Warm,
+                start: match function.handler.as_str() {
+                    "restored" => StartKind::Restored,
+                    _ => StartKind::Warm,
+                },
+                restore: (function.handler == "restored").then(|| Duration::from_micros(3070)),
                 timings,
             })
         })

@@ -387,6 +387,7 @@ pub(crate) fn function() -> Arc<FunctionSpec> {
             sha256: String::new(),
         },
         snap_start: Default::default(),
+        isolation: Default::default(),
         log_group: "/aws/lambda/f".into(),
     })
 }
@@ -412,6 +413,14 @@ pub(crate) async fn invoke(
     pool: &Pool,
     payload: &'static str,
 ) -> Result<InvokeOutcome, InvokeError> {
+    invoke_one(pool, function(), payload).await
+}
+
+pub(crate) async fn invoke_one(
+    pool: &Pool,
+    function: Arc<FunctionSpec>,
+    payload: &'static str,
+) -> Result<InvokeOutcome, InvokeError> {
     let request = InvokeRequest {
         request_id: "id".into(),
         payload: Bytes::from_static(payload.as_bytes()),
@@ -421,7 +430,7 @@ pub(crate) async fn invoke(
         log_tail: LogTail::Tail,
         queue_deadline: Instant::now() + Duration::from_secs(30),
     };
-    pool.invoke(function(), request).await
+    pool.invoke(function, request).await
 }
 
 /// The error type and message of an event that fails.
