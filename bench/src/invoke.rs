@@ -121,6 +121,7 @@ fn deployment(code: &std::path::Path, endpoint: &str) -> DeployArgs {
         memory: Some(256),
         timeout: Some(Span(Duration::from_secs(30))),
         env: Vec::new(),
+        fresh: false,
         common: Common {
             endpoint: endpoint.to_owned(),
             format: Format::Json,

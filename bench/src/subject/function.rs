@@ -195,6 +195,7 @@ fn arguments(
         memory: Some(function.memory_mb),
         timeout: Some(Span(Duration::from_secs(120))),
         env,
+        fresh: false,
         common: Common {
             endpoint: client.endpoint().to_owned(),
             format: Format::Json,
