@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use node_agent::{Agent, AgentConfig};
+use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
+use node_snapshots::StoreError;
 use proto_node::{
     CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, Invoker,
     LogTail, Revision, SnapStart, Stage, StartKind,
@@ -20,14 +21,26 @@ struct Node {
 
 impl Node {
     fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// Another agent over what the one before kept.
+    fn within(directory: tempfile::TempDir) -> Self {
         let mut config = AgentConfig::new(directory.path().join("node")).unwrap();
         config.sandbox_command = vec![env!("CARGO_BIN_EXE_rekindle").into(), "sandbox".into()];
         // Tests of other packages share the machine: a start may be slow.
         config.pool.init_timeout = Duration::from_secs(60);
-        Self {
-            agent: Agent::start(config).unwrap(),
-            directory,
+        loop {
+            match Agent::start(config.clone()) {
+                // The last tasks of the one before still hold the store.
+                Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => {
+                    std::thread::yield_now();
+                }
+                agent => {
+                    let agent = agent.unwrap();
+                    return Self { agent, directory };
+                }
+            }
         }
     }
 
@@ -89,6 +102,16 @@ impl Node {
             .shutdown(Instant::now() + Duration::from_secs(5))
             .await;
         assert_eq!(self.agent.instances(), 0);
+    }
+
+    /// Ends every instance; what comes next starts anew.
+    async fn again(self) -> Self {
+        self.agent
+            .shutdown(Instant::now() + Duration::from_secs(5))
+            .await;
+        let Self { agent, directory } = self;
+        drop(agent);
+        Self::within(directory)
     }
 }
 
@@ -160,13 +183,17 @@ async fn a_version_that_is_to_be_captured_runs_its_hooks() {
         let f = Arc::new(f);
         for event in [1, 2] {
             let outcome = node.invoke(&f, json!(event)).await.unwrap();
+            let mut told = value(&outcome);
+            // That of this very instance.
+            let stream = told[2].take();
+            assert!(stream.as_str().is_some_and(|s| s.contains("[$LATEST]")));
             let expected = json!([
                 [null, "before", "after", "s3cr3t-value"],
                 "snap-start",
                 null,
                 event
             ]);
-            assert_eq!(value(&outcome), expected);
+            assert_eq!(told, expected);
             let hooks = outcome
                 .timings
                 .0
@@ -181,7 +208,7 @@ async fn a_version_that_is_to_be_captured_runs_its_hooks() {
 /// A module that asks to be captured while it is loaded, again while its runtime may ask for the first
 /// event at any time, and again while it works on an event.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_asks_to_be_captured_is_answered() {
+async fn a_function_that_asks_for_a_snapshot_where_there_are_none_goes_on() {
     let node = Node::start();
     let python = "import errno, os, threading\nPATH = '/proc/rekindle/snapshot'\n\
         def ask():\n    try:\n        with open(PATH, 'wb', 0) as f: said = f.write(b'now')\n    \
@@ -200,23 +227,59 @@ async fn a_function_that_asks_to_be_captured_is_answered() {
         ("app.py", python, "python3.11", "app.handler"),
         ("index.js", nodejs, "nodejs20.x", "index.handler"),
     ] {
-        let mut f = Arc::unwrap_or_clone(node.written(name, text, runtime, handler));
-        let outcome = node.invoke(&Arc::new(f.clone()), json!(1)).await.unwrap();
+        let f = node.written(name, text, runtime, handler);
+        let outcome = node.invoke(&f, json!(1)).await.unwrap();
         // The name that both have for EOPNOTSUPP.
         let refused = json!(["ENOTSUP", "none"]);
         assert_eq!(value(&outcome), json!([refused, refused, refused]));
+    }
+    node.end().await;
+}
 
+/// The original goes on from where it asked, and each clone begins there, with random numbers of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_is_captured_where_it_asks() {
+    let python = "import random, sys, uuid\nfrom snapshot_restore_py import snapshot_here\nPATH = '/proc/rekindle/snapshot'\n\
+        word = lambda: open(PATH).read().strip()\nloaded = random.random()\n\
+        here = [word(), snapshot_here(), word()]\ndrawn = [random.random(), uuid.uuid4().hex]\n\
+        def handler(e, c):\n    return [here, snapshot_here(), loaded, drawn, e]\n";
+    let nodejs = "const { snapshotHere } = require('rekindle');\n\
+        const word = () => require('fs').readFileSync('/proc/rekindle/snapshot', 'utf8').trim();\n\
+        const loaded = Math.random(), here = [word(), snapshotHere(), word()], drawn = [Math.random(), Math.random()];\n\
+        exports.handler = async (e) => [here, snapshotHere(), loaded, drawn, e];\n";
+    let mut node = Node::start();
+    for (name, text, runtime, handler) in [
+        ("app.py", python, "python3.11", "app.handler"),
+        ("index.js", nodejs, "nodejs20.x", "index.handler"),
+    ] {
+        let mut f = Arc::unwrap_or_clone(node.written(name, text, runtime, handler));
         f.snap_start = SnapStart::On;
-        f.revision = Revision(format!("{runtime} captured"));
-        let outcome = node.invoke(&Arc::new(f), json!(1)).await.unwrap();
-        let told = value(&outcome);
-        // Nobody is captured within an event, nor a second time.
-        assert_eq!(told[1][0], "ENOTSUP", "{told}");
-        assert_eq!(told[2][0], "ENOTSUP", "{told}");
-        let word = told[2][1].as_str().unwrap();
-        let taken = told[0] == json!([3, "captured"]) && word == "captured";
-        let refused = told[0] == json!(["ENOTSUP", "none"]) && word != "restored";
-        assert!(taken || refused, "{told}");
+        let f = Arc::new(f);
+        let mut answers = Vec::new();
+        for (start, word) in [
+            (StartKind::Cold, "captured"),
+            (StartKind::Restored, "restored"),
+            (StartKind::Restored, "restored"),
+        ] {
+            let outcome = node.invoke(&f, json!(1)).await.unwrap();
+            let told = value(&outcome);
+            assert_eq!(told[0], json!(["none", word, word]), "{told}");
+            assert_eq!((outcome.start, &told[1]), (start, &json!("none")), "{told}");
+            answers.push(told);
+            while !node.agent.has_snapshot(&f) {
+                tokio::task::yield_now().await;
+            }
+            node = node.again().await;
+        }
+        for (at, one) in answers.iter().enumerate() {
+            assert_eq!(one[2], answers[0][2]);
+            for other in &answers[..at] {
+                assert!(
+                    one[3][0] != other[3][0] && one[3][1] != other[3][1],
+                    "{answers:?}"
+                );
+            }
+        }
     }
     node.end().await;
 }
