@@ -1,8 +1,7 @@
 //! What a server's sandboxes are on the host: their processes and memory, as /proc tells.
 //!
-//! A sandbox is a child of the server with what is below it. Those processes that still have the arguments they were
-//! started with are the kernel's; stubs, in which guest code runs, have given that memory away. A sandbox whose stubs
-//! have no memory to speak of holds no guest: it waits for one.
+//! A sandbox is a child of the server with what is below it: the kernel's processes, and stubs, in which guest code
+//! runs. A sandbox whose stubs have no memory to speak of holds no guest: it waits for one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -10,6 +9,9 @@ use std::fs;
 use serde::Serialize;
 
 const PAGE_KB: u64 = 4;
+
+/// End of the field that names a stub: the process platform calls them so.
+const STUB: &str = "(guest";
 
 /// Address space that any guest's stub exceeds, and no empty one.
 const GUEST_PAGES: u64 = 8 << 20 >> 12;
@@ -40,7 +42,7 @@ impl Sandbox {
 
 /// The sandboxes of the server with this process, the newest last.
 pub(crate) fn sandboxes(server: u32) -> Vec<Sandbox> {
-    let mut children: BTreeMap<u32, Vec<(u32, u64)>> = BTreeMap::new();
+    let mut children: BTreeMap<u32, Vec<(u32, Stat)>> = BTreeMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry
             .file_name()
@@ -50,23 +52,23 @@ pub(crate) fn sandboxes(server: u32) -> Vec<Sandbox> {
             continue;
         };
         let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
-        if let Some((parent, started)) = parent_and_start(&stat) {
-            children.entry(parent).or_default().push((pid, started));
+        if let Some(stat) = Stat::parse(&stat) {
+            children.entry(stat.parent).or_default().push((pid, stat));
         }
     }
     let of_server = children.get(&server).cloned().unwrap_or_default();
     let mut found: Vec<Sandbox> = of_server
         .into_iter()
-        .map(|(first, started)| {
+        .map(|(first, stat)| {
             let mut sandbox = Sandbox {
                 kernel: vec![first],
                 stubs: Vec::new(),
-                started,
+                started: stat.started,
             };
             let mut parents = vec![first];
             while let Some(parent) = parents.pop() {
-                for (pid, _) in children.get(&parent).into_iter().flatten() {
-                    if is_stub(*pid) {
+                for (pid, stat) in children.get(&parent).into_iter().flatten() {
+                    if stat.is_stub {
                         sandbox.stubs.push(*pid);
                     } else {
                         sandbox.kernel.push(*pid);
@@ -81,14 +83,26 @@ pub(crate) fn sandboxes(server: u32) -> Vec<Sandbox> {
     found
 }
 
-fn is_stub(pid: u32) -> bool {
-    fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.is_empty())
+/// What a process is, by proc_pid_stat(5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stat {
+    parent: u32,
+    is_stub: bool,
+    /// Clock ticks from the host's start to its own.
+    started: u64,
 }
 
-/// Fields 4 and 22 of proc_pid_stat(5); the name before them may hold anything.
-fn parent_and_start(stat: &str) -> Option<(u32, u64)> {
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    Some((fields.nth(1)?.parse().ok()?, fields.nth(17)?.parse().ok()?))
+impl Stat {
+    /// Fields 2, 4 and 22; the name, which comes in brackets, may hold anything.
+    fn parse(stat: &str) -> Option<Stat> {
+        let (name, rest) = stat.rsplit_once(')')?;
+        let mut fields = rest.split_whitespace();
+        Some(Stat {
+            parent: fields.nth(1)?.parse().ok()?,
+            is_stub: name.ends_with(STUB),
+            started: fields.nth(17)?.parse().ok()?,
+        })
+    }
 }
 
 /// Memory of some processes together, in KiB.
@@ -165,11 +179,10 @@ mod tests {
     #[test]
     fn a_name_with_blanks_and_brackets_hides_no_field() {
         let rest = "S 7 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4321 9 9";
-        assert_eq!(
-            parent_and_start(&format!("12 (a) b (c) {rest}")),
-            Some((7, 4321))
-        );
-        assert_eq!(parent_and_start("12 (a"), None);
+        let stat = |name: &str| Stat::parse(&format!("12 ({name}) {rest}")).unwrap();
+        assert_eq!((stat("a) b (c").parent, stat("a) b (c").started), (7, 4321));
+        assert!(stat("guest").is_stub && !stat("guests").is_stub);
+        assert_eq!(Stat::parse("12 (a"), None);
     }
 
     #[test]

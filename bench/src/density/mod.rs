@@ -83,10 +83,13 @@ async fn measure(
     let live = steps.last().map_or(0, |step| step.instances);
     progress.say(format_args!("{}: asking {live} instances", language.name()));
     let answering = crowd.ask_all(live).await?;
+    // An instance says how it came to be with its first event, which may be this one.
+    let mut started = crowd.started;
+    started.take(answering.started.clone());
     Ok(Row {
         language,
         no_snapshot: function.reason.clone(),
-        started: crowd.started,
+        started,
         steps,
         stopped,
         answering,

@@ -3,20 +3,16 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use edge_cli::functions::{Common, DeployArgs, upload};
 use edge_cli::server::Server;
-use edge_cli::{Client, EnvVar, ExitCode, Failure, Format, Span};
-use http::Method;
+use edge_cli::{Client, EnvVar, Failure, Format, Span};
 use serde::Serialize;
-use serde_json::Value;
 
 use crate::failed;
 
 const FUNCTIONS: &str = "/2015-03-31/functions";
-/// How long a version's snapshot may take.
-const PREPARED_WITHIN: Duration = Duration::from_secs(120);
 
 /// What runs the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -117,13 +113,13 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
 /// A function on a server.
 #[derive(Clone, Debug)]
 pub(crate) struct Deployed {
-    /// Path of its invocations, with the version.
+    /// Path of its invocations.
     pub(crate) path: String,
-    /// What the server says of its snapshot when there is none.
+    /// What the server says of its snapshot when it could make none.
     pub(crate) reason: Option<String>,
 }
 
-/// Creates a function; with a snapshot as a published version.
+/// Creates a function and waits until it can be called, and its snapshot, if it is to have one, is made or given up.
 pub(crate) async fn deploy(
     server: &Server,
     name: &str,
@@ -137,35 +133,10 @@ pub(crate) async fn deploy(
         .lay_out(directory.path())
         .map_err(|error| failed(&error))?;
     let arguments = arguments(client, name, function, snapshots, directory.path());
-    upload(client, &arguments).await?;
-    let path = format!("{FUNCTIONS}/{name}");
-    if snapshots == Snapshots::Off {
-        return Ok(Deployed {
-            path: format!("{path}/invocations"),
-            reason: None,
-        });
-    }
-    let asked = r#"{"SnapStart": {"ApplyOn": "PublishedVersions"}}"#;
-    let configuration = format!("{path}/configuration");
-    client
-        .request(Method::PUT, &configuration, &[], asked)
-        .await?;
-    wait_until_settled(client, &configuration).await?;
-    let versions = format!("{path}/versions");
-    let published = client
-        .request(Method::POST, &versions, &[], "{}")
-        .await?
-        .json()?;
-    let version = published["Version"].as_str().unwrap_or("1").to_owned();
-    let settled =
-        wait_until_settled(client, &format!("{configuration}?Qualifier={version}")).await?;
-    let is_on = settled["SnapStart"]["OptimizationStatus"] == "On";
-    let reason = settled["StateReason"]
-        .as_str()
-        .unwrap_or("the server made no snapshot");
+    let active = upload(client, &arguments).await?;
     Ok(Deployed {
-        path: format!("{path}/invocations?Qualifier={version}"),
-        reason: (!is_on).then(|| reason.to_owned()),
+        path: format!("{FUNCTIONS}/{name}/invocations"),
+        reason: active["StateReason"].as_str().map(str::to_owned),
     })
 }
 
@@ -200,23 +171,5 @@ fn arguments(
             endpoint: client.endpoint().to_owned(),
             format: Format::Json,
         },
-    }
-}
-
-/// Its configuration, once neither creation nor update is going on.
-async fn wait_until_settled(client: &Client, path: &str) -> Result<Value, Failure> {
-    let deadline = Instant::now() + PREPARED_WITHIN;
-    loop {
-        let answer = client.request(Method::GET, path, &[], "").await?.json()?;
-        let pending = answer["State"] == "Pending" || answer["LastUpdateStatus"] == "InProgress";
-        if !pending {
-            return Ok(answer);
-        }
-        if Instant::now() > deadline {
-            let seconds = PREPARED_WITHIN.as_secs();
-            let text = format!("{path} was not ready after {seconds} s");
-            return Err(Failure::new(ExitCode::Failed, text));
-        }
-        tokio::time::sleep(Duration::from_millis(30)).await;
     }
 }
