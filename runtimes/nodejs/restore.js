@@ -3,8 +3,10 @@
 //
 // Every clone wakes up in the middle of `restoreNext` with the memory of the original. The kernel
 // has made its own random numbers anew by then. Of those in the process:
-// * OpenSSL (crypto, TLS): no JavaScript can reseed its generator, so it is replaced before the
-//   function is loaded by the processor's own (RDRAND), which has no state to share.
+// * OpenSSL (crypto, TLS): no JavaScript can reseed its generator, so it is replaced by the
+//   processor's own (RDRAND), which has no state to share. OpenSSL decides with its first random
+//   number, long before any JavaScript runs (setEngine comes too late and says nothing), so the
+//   interpreter is started with openssl.cnf.
 // * crypto.randomUUID and crypto.randomInt draw from caches filled ahead: they are replaced by
 //   ones without.
 // * Math.random: V8 seeds it once per context and cannot be told to again. It is replaced by
@@ -14,6 +16,8 @@ const fs = require('fs');
 const { hooks } = require('./rekindle.js');
 
 const env = process.env;
+/** Without it clones would share OpenSSL's random numbers. */
+const CONFIGURATION = `--openssl-config=${__dirname}/openssl.cnf`;
 const seed = new Uint32Array(4);
 
 /** Fills `array` from the kernel, without anybody's cache. */
@@ -95,10 +99,8 @@ function uncached(crypto) {
  */
 function prepare() {
   const crypto = require('crypto');
-  try {
-    crypto.setEngine('rdrand', crypto.constants.ENGINE_METHOD_RAND);
-  } catch {
-    process.stderr.write('rekindle: no RDRAND for OpenSSL in this Node.js: starts without a snapshot\n');
+  if (!process.execArgv.includes(CONFIGURATION)) {
+    process.stderr.write('rekindle: OpenSSL does not draw from RDRAND here: starts without a snapshot\n');
     return false;
   }
   uncached(crypto);

@@ -176,9 +176,8 @@ fn values_of_instances_are_compared() {
         count(&row["started"]);
         assert!(row["instances"].as_u64() > Some(0), "{row}");
         let duplicates = row["duplicates"].as_object().unwrap();
-        for value in ["urandom", "boot_id", "tls"] {
-            assert_eq!(duplicates[value], 0, "{row}");
-        }
+        assert!(duplicates.len() >= 7, "{row}");
+        assert!(duplicates.values().all(|found| *found == 0), "{row}");
         assert_eq!(row["clocks"]["monotonic_backwards"], 0, "{row}");
     }
 }

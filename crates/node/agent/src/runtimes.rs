@@ -6,14 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use node_pool::{FunctionEnvironment, LaunchError};
-use proto_node::FunctionSpec;
+use proto_node::{FunctionSpec, SnapStart};
 use proto_sandbox::Layer;
 
 /// The bootstraps of managed runtimes; each becomes `/var/runtime` of its functions.
 const BOOTSTRAPS: [(&str, &str); 2] = [("python", "bootstrap.py"), ("nodejs", "bootstrap.js")];
 
 /// Every file of them: directory, name, text.
-const FILES: [(&str, &str, &str); 6] = [
+const FILES: [(&str, &str, &str); 7] = [
     (
         "python",
         "bootstrap.py",
@@ -43,6 +43,11 @@ const FILES: [(&str, &str, &str); 6] = [
         "nodejs",
         "restore.js",
         include_str!("../../../../runtimes/nodejs/restore.js"),
+    ),
+    (
+        "nodejs",
+        "openssl.cnf",
+        include_str!("../../../../runtimes/nodejs/openssl.cnf"),
     ),
 ];
 
@@ -119,7 +124,11 @@ impl Runtimes {
             )));
         };
         let (directory, bootstrap) = BOOTSTRAPS[family];
-        let mut argv = vec![program, format!("/var/runtime/{bootstrap}")];
+        let mut argv = vec![program];
+        if environment == FunctionEnvironment::Node && draws_from_processor(function) {
+            argv.push("--openssl-config=/var/runtime/openssl.cnf".to_owned());
+        }
+        argv.push(format!("/var/runtime/{bootstrap}"));
         // A wrapper script of the function's own, given the command line to run.
         if let Some(wrapper) = function.environment.get("AWS_LAMBDA_EXEC_WRAPPER") {
             argv.insert(0, wrapper.clone());
@@ -183,6 +192,14 @@ impl Runtimes {
             Layer::Directory(path) => path.as_path(),
         })
     }
+}
+
+/// Whether OpenSSL of a Node.js function is to draw its random numbers from the processor, so that no clone has those
+/// of another. One with a configuration of its own for OpenSSL keeps it, and is not captured.
+fn draws_from_processor(function: &FunctionSpec) -> bool {
+    function.snap_start == SnapStart::On
+        && !function.environment.contains_key("OPENSSL_CONF")
+        && std::arch::is_x86_feature_detected!("rdrand")
 }
 
 fn is_executable(path: &Path) -> bool {

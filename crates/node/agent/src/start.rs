@@ -16,7 +16,20 @@ const FUNCTION_GID: u32 = 990;
 /// Processes and threads of a function, and its descriptors (AWS's quotas).
 const TASKS: u32 = 1024;
 const OPEN_FILES: u32 = 1024;
+/// Digits of a host name that tell instances apart: 64 bits.
+const HOSTNAME_DIGITS: usize = 16;
 const MIB: u64 = 1024 * 1024;
+
+/// A name that no other instance has, from the random part of its log stream, which follows the version.
+fn hostname(stream: &str) -> String {
+    let id = stream.rsplit(']').next().unwrap_or(stream);
+    let some: String = id
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(HOSTNAME_DIGITS)
+        .collect();
+    format!("rekindle-{some}")
+}
 
 /// The start of one instance of `function`, with the log stream `stream`.
 pub(crate) fn start_spec(
@@ -40,7 +53,7 @@ pub(crate) fn start_spec(
     StartSpec {
         version: VERSION,
         id: format!("{} {stream}", function.name),
-        hostname: "rekindle".to_owned(),
+        hostname: hostname(stream),
         program: Program {
             argv: runtime.argv,
             env,

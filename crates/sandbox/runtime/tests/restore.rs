@@ -29,8 +29,9 @@ fn node(code: &str, env: &[(&str, &str)]) -> Function {
     let runtime = std::path::Path::new(&bootstrap).parent().unwrap();
     let paths = ("NODE_PATH", runtime.to_str().unwrap());
     let env = [&[SNAP_START, paths], env].concat();
+    let random = format!("--openssl-config={}/openssl.cnf", runtime.display());
     Function::start(
-        &["/usr/bin/node", &bootstrap],
+        &["/usr/bin/node", &random, &bootstrap],
         &[("index.js", code)],
         "index.handler",
         &env,
@@ -224,6 +225,18 @@ exports.handler = async () => {
         "callback": [true, 0], "uuids": 600, "form": true, "esm": true, "bytes": 16,
     });
     assert_eq!(response(&f, "{}"), expected);
+}
+
+#[test]
+fn node_does_not_offer_itself_where_clones_would_share_random_numbers() {
+    let f = Function::start(
+        &["/usr/bin/node", &bootstrap("nodejs/bootstrap.js")],
+        &[("index.js", "exports.handler = async () => 'first';")],
+        "index.handler",
+        &[SNAP_START],
+    );
+    // It would wait for its snapshot instead.
+    assert_eq!(response(&f, "{}"), json!("first"));
 }
 
 #[test]
