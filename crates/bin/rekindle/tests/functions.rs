@@ -1,130 +1,18 @@
 //! Functions on an agent, without the HTTP server: interpreters, bootstraps and sandboxes are the real ones.
 
-use std::collections::BTreeMap;
+mod agent;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
-use node_snapshots::StoreError;
-use proto_node::{
-    CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, Invoker,
-    LogTail, Revision, SnapStart, Stage, StartKind,
-};
-use serde_json::{Value, json};
-
-struct Node {
-    agent: Agent,
-    directory: tempfile::TempDir,
-}
-
-impl Node {
-    fn start() -> Self {
-        Self::within(tempfile::tempdir().unwrap())
-    }
-
-    /// Another agent over what the one before kept.
-    fn within(directory: tempfile::TempDir) -> Self {
-        let mut config = AgentConfig::new(directory.path().join("node")).unwrap();
-        config.sandbox_command = vec![env!("CARGO_BIN_EXE_rekindle").into(), "sandbox".into()];
-        // Tests of other packages share the machine: a start may be slow.
-        config.pool.init_timeout = Duration::from_secs(60);
-        loop {
-            match Agent::start(config.clone()) {
-                // The last tasks of the one before still hold the store.
-                Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => {
-                    std::thread::yield_now();
-                }
-                agent => {
-                    let agent = agent.unwrap();
-                    return Self { agent, directory };
-                }
-            }
-        }
-    }
-
-    fn function(&self, runtime: &str, handler: &str, code: PathBuf) -> Arc<FunctionSpec> {
-        Arc::new(FunctionSpec {
-            revision: Revision(format!("{runtime} {}", code.display())),
-            name: "f".into(),
-            version: "$LATEST".into(),
-            arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
-            account: "000000000000".into(),
-            region: "us-east-1".into(),
-            runtime: runtime.into(),
-            handler: handler.into(),
-            architecture: "x86_64".into(),
-            memory_mb: 512,
-            timeout: Duration::from_secs(20),
-            ephemeral_storage_mb: 512,
-            environment: BTreeMap::from([("OWN".to_owned(), "value".to_owned())]),
-            code: CodeLocation {
-                directory: code,
-                sha256: String::new(),
-            },
-            snap_start: Default::default(),
-            isolation: Default::default(),
-            log_group: "/aws/lambda/f".into(),
-        })
-    }
-
-    fn python(&self, code: &str) -> Arc<FunctionSpec> {
-        self.written("app.py", code, "python3.11", "app.handler")
-    }
-
-    fn written(&self, name: &str, text: &str, runtime: &str, handler: &str) -> Arc<FunctionSpec> {
-        let directory = self.directory.path().join(name.replace('.', "-"));
-        std::fs::create_dir(&directory).unwrap();
-        std::fs::write(directory.join(name), text).unwrap();
-        self.function(runtime, handler, directory)
-    }
-
-    async fn invoke(
-        &self,
-        function: &Arc<FunctionSpec>,
-        event: Value,
-    ) -> Result<InvokeOutcome, InvokeError> {
-        let request = InvokeRequest {
-            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into(),
-            payload: Bytes::from(event.to_string()),
-            invoked_arn: function.arn.clone(),
-            client_context: None,
-            trace_id: None,
-            log_tail: LogTail::Tail,
-            queue_deadline: Instant::now() + Duration::from_secs(60),
-        };
-        self.agent.invoke(Arc::clone(function), request).await
-    }
-
-    async fn end(self) {
-        self.agent
-            .shutdown(Instant::now() + Duration::from_secs(5))
-            .await;
-        assert_eq!(self.agent.instances(), 0);
-    }
-
-    /// Ends every instance; what comes next starts anew.
-    async fn again(self) -> Self {
-        self.agent
-            .shutdown(Instant::now() + Duration::from_secs(5))
-            .await;
-        let Self { agent, directory } = self;
-        drop(agent);
-        Self::within(directory)
-    }
-}
+use agent::{Node, value};
+use proto_node::{InvokeError, Invoker, SnapStart, Stage, StartKind};
+use serde_json::json;
 
 fn example(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples");
     root.join(name).canonicalize().unwrap()
-}
-
-fn value(outcome: &InvokeOutcome) -> Value {
-    match &outcome.result {
-        InvokeResult::Success(body) => serde_json::from_slice(body).unwrap(),
-        InvokeResult::Fault(fault) => serde_json::from_slice(&fault.body).unwrap(),
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -200,85 +88,6 @@ async fn a_version_that_is_to_be_captured_runs_its_hooks() {
                 .iter()
                 .any(|at| at.stage == Stage::AfterRestore);
             assert_eq!(hooks, event == 1);
-        }
-    }
-    node.end().await;
-}
-
-/// A module that asks to be captured while it is loaded, again while its runtime may ask for the first
-/// event at any time, and again while it works on an event.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_function_that_asks_for_a_snapshot_where_there_are_none_goes_on() {
-    let node = Node::start();
-    let python = "import errno, os, threading\nPATH = '/proc/rekindle/snapshot'\n\
-        def ask():\n    try:\n        with open(PATH, 'wb', 0) as f: said = f.write(b'now')\n    \
-        except OSError as e: said = errno.errorcode[e.errno]\n    \
-        with open(PATH) as f: return [said, f.read().strip()]\n\
-        first, other = ask(), []\n\
-        t = threading.Thread(target=lambda: other.extend(ask())); t.start()\n\
-        def handler(e, c):\n    t.join(); return [first, other, ask()]\n";
-    let nodejs = "const fs = require('fs'), PATH = '/proc/rekindle/snapshot';\n\
-        const word = () => fs.readFileSync(PATH, 'utf8').trim();\n\
-        function ask() { let said = 3; try { fs.writeFileSync(PATH, 'now'); } catch (e) { said = e.code; } return [said, word()]; }\n\
-        const later = () => fs.promises.writeFile(PATH, 'now').then(() => 3, e => e.code).then(said => [said, word()]);\n\
-        const first = ask(), other = later();\n\
-        exports.handler = async () => [first, await other, ask()];\n";
-    for (name, text, runtime, handler) in [
-        ("app.py", python, "python3.11", "app.handler"),
-        ("index.js", nodejs, "nodejs20.x", "index.handler"),
-    ] {
-        let f = node.written(name, text, runtime, handler);
-        let outcome = node.invoke(&f, json!(1)).await.unwrap();
-        // The name that both have for EOPNOTSUPP.
-        let refused = json!(["ENOTSUP", "none"]);
-        assert_eq!(value(&outcome), json!([refused, refused, refused]));
-    }
-    node.end().await;
-}
-
-/// The original goes on from where it asked, and each clone begins there, with random numbers of its own.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_function_is_captured_where_it_asks() {
-    let python = "import random, sys, uuid\nfrom snapshot_restore_py import snapshot_here\nPATH = '/proc/rekindle/snapshot'\n\
-        word = lambda: open(PATH).read().strip()\nloaded = random.random()\n\
-        here = [word(), snapshot_here(), word()]\ndrawn = [random.random(), uuid.uuid4().hex]\n\
-        def handler(e, c):\n    return [here, snapshot_here(), loaded, drawn, e]\n";
-    let nodejs = "const { snapshotHere } = require('rekindle');\n\
-        const word = () => require('fs').readFileSync('/proc/rekindle/snapshot', 'utf8').trim();\n\
-        const loaded = Math.random(), here = [word(), snapshotHere(), word()], drawn = [Math.random(), Math.random()];\n\
-        exports.handler = async (e) => [here, snapshotHere(), loaded, drawn, e];\n";
-    let mut node = Node::start();
-    for (name, text, runtime, handler) in [
-        ("app.py", python, "python3.11", "app.handler"),
-        ("index.js", nodejs, "nodejs20.x", "index.handler"),
-    ] {
-        let mut f = Arc::unwrap_or_clone(node.written(name, text, runtime, handler));
-        f.snap_start = SnapStart::On;
-        let f = Arc::new(f);
-        let mut answers = Vec::new();
-        for (start, word) in [
-            (StartKind::Cold, "captured"),
-            (StartKind::Restored, "restored"),
-            (StartKind::Restored, "restored"),
-        ] {
-            let outcome = node.invoke(&f, json!(1)).await.unwrap();
-            let told = value(&outcome);
-            assert_eq!(told[0], json!(["none", word, word]), "{told}");
-            assert_eq!((outcome.start, &told[1]), (start, &json!("none")), "{told}");
-            answers.push(told);
-            while !node.agent.has_snapshot(&f) {
-                tokio::task::yield_now().await;
-            }
-            node = node.again().await;
-        }
-        for (at, one) in answers.iter().enumerate() {
-            assert_eq!(one[2], answers[0][2]);
-            for other in &answers[..at] {
-                assert!(
-                    one[3][0] != other[3][0] && one[3][1] != other[3][1],
-                    "{answers:?}"
-                );
-            }
         }
     }
     node.end().await;

@@ -1,0 +1,136 @@
+//! An agent with real interpreters, bootstraps and sandboxes, for the length of a test.
+#![allow(dead_code, reason = "each test binary uses its part")]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
+use node_snapshots::StoreError;
+use proto_node::{
+    CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, Invoker,
+    LogTail, Revision,
+};
+use serde_json::Value;
+
+pub(crate) struct Node {
+    pub(crate) agent: Agent,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Node {
+    pub(crate) fn start() -> Self {
+        Self::within(tempfile::tempdir().unwrap())
+    }
+
+    /// Another agent over what the one before kept.
+    pub(crate) fn within(directory: tempfile::TempDir) -> Self {
+        let mut config = AgentConfig::new(directory.path().join("node")).unwrap();
+        config.sandbox_command = vec![env!("CARGO_BIN_EXE_rekindle").into(), "sandbox".into()];
+        // Tests of other packages share the machine: a start may be slow.
+        config.pool.init_timeout = Duration::from_secs(60);
+        loop {
+            match Agent::start(config.clone()) {
+                // The last tasks of the one before still hold the store.
+                Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => {
+                    std::thread::yield_now();
+                }
+                agent => {
+                    let agent = agent.unwrap();
+                    return Self { agent, directory };
+                }
+            }
+        }
+    }
+
+    pub(crate) fn function(
+        &self,
+        runtime: &str,
+        handler: &str,
+        code: PathBuf,
+    ) -> Arc<FunctionSpec> {
+        Arc::new(FunctionSpec {
+            revision: Revision(format!("{runtime} {}", code.display())),
+            name: "f".into(),
+            version: "$LATEST".into(),
+            arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
+            account: "000000000000".into(),
+            region: "us-east-1".into(),
+            runtime: runtime.into(),
+            handler: handler.into(),
+            architecture: "x86_64".into(),
+            memory_mb: 512,
+            timeout: Duration::from_secs(20),
+            ephemeral_storage_mb: 512,
+            environment: BTreeMap::from([("OWN".to_owned(), "value".to_owned())]),
+            code: CodeLocation {
+                directory: code,
+                sha256: String::new(),
+            },
+            snap_start: Default::default(),
+            isolation: Default::default(),
+            log_group: "/aws/lambda/f".into(),
+        })
+    }
+
+    pub(crate) fn python(&self, code: &str) -> Arc<FunctionSpec> {
+        self.written("app.py", code, "python3.11", "app.handler")
+    }
+
+    pub(crate) fn written(
+        &self,
+        name: &str,
+        text: &str,
+        runtime: &str,
+        handler: &str,
+    ) -> Arc<FunctionSpec> {
+        let directory = self.directory.path().join(name.replace('.', "-"));
+        std::fs::create_dir(&directory).unwrap();
+        std::fs::write(directory.join(name), text).unwrap();
+        self.function(runtime, handler, directory)
+    }
+
+    pub(crate) async fn invoke(
+        &self,
+        function: &Arc<FunctionSpec>,
+        event: Value,
+    ) -> Result<InvokeOutcome, InvokeError> {
+        let request = InvokeRequest {
+            request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into(),
+            payload: Bytes::from(event.to_string()),
+            invoked_arn: function.arn.clone(),
+            client_context: None,
+            trace_id: None,
+            log_tail: LogTail::Tail,
+            queue_deadline: Instant::now() + Duration::from_secs(60),
+        };
+        self.agent.invoke(Arc::clone(function), request).await
+    }
+
+    pub(crate) async fn end(self) {
+        self.agent
+            .shutdown(Instant::now() + Duration::from_secs(5))
+            .await;
+        assert_eq!(self.agent.instances(), 0);
+    }
+
+    /// Ends every instance; what comes next starts anew.
+    pub(crate) async fn again(self) -> Self {
+        self.agent
+            .shutdown(Instant::now() + Duration::from_secs(5))
+            .await;
+        let Self { agent, directory } = self;
+        drop(agent);
+        Self::within(directory)
+    }
+}
+
+/// The answer or the error.
+pub(crate) fn value(outcome: &InvokeOutcome) -> Value {
+    match &outcome.result {
+        InvokeResult::Success(body) => serde_json::from_slice(body).unwrap(),
+        InvokeResult::Fault(fault) => serde_json::from_slice(&fault.body).unwrap(),
+    }
+}
