@@ -57,6 +57,7 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     config.pool.limits.instances = args.instances as usize;
     config.pool.limits.memory_mb = args.memory.0 >> 20;
     let agent: Arc<dyn Invoker> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
+    agent.keep_only(registry.revisions()).await;
     let settings = Config {
         listen: args.listen,
         ..Config::default()

@@ -139,7 +139,7 @@ fn functions_that_are_all_to_start_from_snapshots_are_deployed_updated_and_kept_
         "--handler",
         "app.handler",
         "-e",
-        "A=b",
+        "AB=c",
     ];
     let deployed = deploy("one", &new);
     assert_eq!(
@@ -150,7 +150,7 @@ fn functions_that_are_all_to_start_from_snapshots_are_deployed_updated_and_kept_
     assert_eq!(invoke(), serde_json::json!(["one", 2, true]));
     let updated = deploy("two", &["--fresh"]);
     assert_eq!(updated["LastUpdateStatus"], "Successful");
-    let variables = serde_json::json!({ "A": "b", "REKINDLE_FRESH": "true" });
+    let variables = serde_json::json!({ "AB": "c", "REKINDLE_FRESH": "true" });
     assert_eq!(updated["Environment"]["Variables"], variables);
     assert_eq!(invoke(), serde_json::json!(["two", 1, true]));
     assert_eq!(invoke(), serde_json::json!(["two", 1, true]));

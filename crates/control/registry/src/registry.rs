@@ -2,7 +2,11 @@
 //!
 //! Lock order: `changes` before `functions`. `functions` is never held over an await.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::Arc,
+};
 
 use parking_lot::RwLock;
 use proto_lambda::{AccountLimit, AccountSettings, AccountUsage, ApiError, FunctionRef, limits};
@@ -93,6 +97,14 @@ impl Registry {
         let functions = self.functions.read();
         let versions = functions.get(name).into_iter().flat_map(Entry::all);
         versions.cloned().collect()
+    }
+
+    /// What nodes know of all versions of all functions.
+    pub fn revisions(&self) -> BTreeSet<Revision> {
+        let functions = self.functions.read();
+        let all = functions.values().flat_map(Entry::all);
+        all.map(|function| function.record.revision.clone())
+            .collect()
     }
 
     /// A version of the function whose code has this hash.

@@ -1,5 +1,6 @@
 //! The node's side of the seam to the gateway.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,6 +68,10 @@ impl Invoker for Agent {
 
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.pool.forget(&revision).await })
+    }
+
+    fn keep_only(&self, revisions: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.pool.keep_only(revisions).await })
     }
 
     fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), NoSnapshot>> {

@@ -1,5 +1,6 @@
 //! Makes sandboxes as processes of this machine.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -194,6 +195,14 @@ impl Launcher for ProcessLauncher {
         Box::pin(async move {
             if let Some(snapshots) = &self.snapshots {
                 snapshots.forget(revision).await;
+            }
+        })
+    }
+
+    fn keep_only(&self, revisions: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some(snapshots) = &self.snapshots {
+                snapshots.keep_only(revisions).await;
             }
         })
     }

@@ -1,6 +1,6 @@
 //! Which functions have snapshots on this machine: names them, makes them, judges them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -229,6 +229,13 @@ impl Snapshots {
     pub(crate) async fn forget(&self, revision: &Revision) {
         let (store, revision) = (Arc::clone(&self.store), revision.clone());
         let _ = tokio::task::spawn_blocking(move || store.remove_subject(&revision.0)).await;
+    }
+
+    /// Deletes what belongs to revisions that are none of these.
+    pub(crate) async fn keep_only(&self, revisions: BTreeSet<Revision>) {
+        let store = Arc::clone(&self.store);
+        let gone = move |subject: &str| !revisions.contains(&Revision(subject.to_owned()));
+        let _ = tokio::task::spawn_blocking(move || store.remove_subjects(gone)).await;
     }
 
     fn give_up(&self, key: &SnapshotKey, function: &str, reason: &str) {

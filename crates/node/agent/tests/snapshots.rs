@@ -164,6 +164,13 @@ async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     assert_eq!(place.did(), ["start"]);
     agent.forget(function.revision.clone()).await;
     assert!(place.view().list().is_empty());
+    // A server that was killed in the middle of a change told nobody to forget a revision.
+    let left = place.function("r4");
+    agent.prepare(Arc::clone(&left)).await.unwrap();
+    agent.keep_only([left.revision.clone()].into()).await;
+    assert!(agent.has_snapshot(&left));
+    agent.keep_only([function.revision.clone()].into()).await;
+    assert!(place.view().list().is_empty() && !agent.has_snapshot(&left));
     end(agent).await;
 }
 

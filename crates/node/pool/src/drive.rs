@@ -3,7 +3,7 @@
 //! Lock order: `Shared::state` is the only lock here and is never held across an await
 //! or a call out of this module (channels that never block excepted).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -141,6 +141,11 @@ impl Pool {
             .until(|state| state.decider.alive(revision) == 0)
             .await;
         self.shared.launcher.forget(revision).await;
+    }
+
+    /// Has the launcher keep nothing of any other revisions than these.
+    pub async fn keep_only(&self, revisions: BTreeSet<Revision>) {
+        self.shared.launcher.keep_only(revisions).await;
     }
 
     /// Starts `function` once without an event and has it captured on the way.

@@ -1,5 +1,6 @@
 //! The seam to whatever makes sandboxes.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -78,6 +79,12 @@ pub trait Launcher: Send + Sync + 'static {
     /// No instance of `revision` will be made any more, and none is left.
     fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {
         let _ = revision;
+        Box::pin(async {})
+    }
+
+    /// There are no other revisions than these.
+    fn keep_only(&self, revisions: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
+        let _ = revisions;
         Box::pin(async {})
     }
 

@@ -176,15 +176,20 @@ impl Store {
 
     /// Deletes every snapshot of a subject, see [`KeyParts::subject`].
     pub fn remove_subject(&self, subject: &str) {
-        let of_it: Vec<_> = {
+        self.remove_subjects(|one| one == subject);
+    }
+
+    /// Deletes every snapshot of the subjects that `unwanted` names.
+    pub fn remove_subjects(&self, unwanted: impl Fn(&str) -> bool) {
+        let theirs: Vec<_> = {
             let index = self.index.lock();
-            let of_it = index
+            let theirs = index
                 .ready
                 .iter()
-                .filter(|(_, ready)| ready.manifest.parts.subject == subject);
-            of_it.map(|(key, _)| key.clone()).collect()
+                .filter(|(_, ready)| unwanted(&ready.manifest.parts.subject));
+            theirs.map(|(key, _)| key.clone()).collect()
         };
-        of_it.iter().for_each(|key| self.remove(key));
+        theirs.iter().for_each(|key| self.remove(key));
     }
 
     /// Largest snapshot that there can be, in bytes.

@@ -1,6 +1,6 @@
 //! The trait that a node implements, with its request and its errors.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use tokio::sync::broadcast;
@@ -98,6 +98,13 @@ pub trait Invoker: Send + Sync + 'static {
     /// once, busy ones after their event. Resolves when no instance of it exists any more, so that
     /// the caller may remove the code directory. Unknown revisions resolve immediately.
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()>;
+
+    /// These revisions are all that there are: removes what is kept on disk of any other, which a
+    /// server left that was killed in the middle of a change. To be called before the first event.
+    fn keep_only(&self, revisions: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
+        let _ = revisions;
+        Box::pin(async {})
+    }
 
     /// Starts `function` once without an event, so that a snapshot of it can be made; resolves when it
     /// is made or given up.
