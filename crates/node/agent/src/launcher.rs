@@ -1,9 +1,8 @@
 //! Makes sandboxes as processes of this machine.
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,34 +11,26 @@ use node_pool::{
 };
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, StartSpec, ToSandbox};
-use sandbox_confine::cgroup::{self, Group};
+use sandbox_confine::cgroup;
 
 use crate::agent::AgentError;
 use crate::config::AgentConfig;
-use crate::process::SandboxProcess;
 use crate::restore;
 use crate::runtimes::Runtimes;
+use crate::sandboxes::{GROUPS, Sandboxes};
+use crate::shells::Shells;
 use crate::snapshots::Snapshots;
-use crate::spawner::Spawner;
 use crate::start::start_spec;
-
-/// How the control groups of instances are called.
-const GROUPS: &str = "rekindle";
 
 /// How long the end of the agent waits for the last control groups to be removed.
 const GROUPS_GONE_WITHIN: Duration = Duration::from_millis(500);
 
-/// Room for the kernel process beyond the guest's memory and files, in the control group.
-const KERNEL_ROOM: u64 = 256 << 20;
-
 pub(crate) struct ProcessLauncher {
-    command: Vec<OsString>,
     layers: Vec<Layer>,
     runtimes: Runtimes,
-    spawner: Spawner,
-    snapshots: Option<Snapshots>,
-    /// How many control groups were made, for their names.
-    groups: AtomicU64,
+    sandboxes: Arc<Sandboxes>,
+    shells: Arc<Shells>,
+    snapshots: Option<Arc<Snapshots>>,
 }
 
 impl ProcessLauncher {
@@ -50,15 +41,17 @@ impl ProcessLauncher {
             .snapshots
             .map(|snapshots| Snapshots::open(snapshots, &config.sandbox_command))
             .transpose()
-            .map_err(AgentError::Snapshots)?;
+            .map_err(AgentError::Snapshots)?
+            .map(Arc::new);
         let runtimes = Runtimes::install(&config.directory, layers.clone());
+        let sandboxes = Sandboxes::new(config.sandbox_command).map_err(AgentError::Spawner)?;
+        let sandboxes = Arc::new(sandboxes);
         Ok(Self {
-            command: config.sandbox_command,
             layers,
             runtimes: runtimes.map_err(AgentError::Runtimes)?,
-            spawner: Spawner::start().map_err(AgentError::Spawner)?,
+            shells: Shells::new(Arc::clone(&sandboxes)),
+            sandboxes,
             snapshots,
-            groups: AtomicU64::new(0),
         })
     }
 
@@ -77,7 +70,7 @@ impl ProcessLauncher {
         {
             return Ok(link);
         }
-        let spawning = SandboxProcess::spawn(&self.spawner, &self.command, self.group(&spec));
+        let spawning = self.sandboxes.spawn(&spec);
         let mut process: Box<dyn Link> = Box::new(spawning.await.map_err(LaunchError::Spawn)?);
         match process
             .send(ToSandbox::Start(Box::new(spec)), Bytes::new())
@@ -106,19 +99,46 @@ impl ProcessLauncher {
         stream: &str,
     ) -> Option<Box<dyn Link>> {
         let (key, opened) = snapshots.find(function, kind, spec).await?;
-        let spawning = SandboxProcess::spawn(&self.spawner, &self.command, self.group(spec));
-        let process = spawning
-            .await
-            .inspect_err(|error| tracing::warn!(%error, "no process for a restore"))
-            .ok()?;
         let late = late_environment(function, stream);
-        match restore::restore(process, spec, late, &opened).await {
+        if let Some(shell) = self.shells.take(&key, spec, &opened) {
+            match restore::into(shell, late.clone()).await {
+                Ok(process) => return Some(Box::new(process)),
+                // The shell may have been ended by somebody; a new one tells who is to blame.
+                Err(refusal) => tracing::warn!(%refusal, "a shell was of no use"),
+            }
+        }
+        let restored = match restore::shell(&self.sandboxes, spec, &opened).await {
+            Ok(shell) => restore::into(shell, late).await,
+            Err(refusal) => Err(refusal),
+        };
+        match restored {
             Ok(process) => Some(Box::new(process)),
             Err(refusal) => {
+                self.shells.forget(&key);
                 snapshots.refused(&key, refusal).await;
                 None
             }
         }
+    }
+
+    /// To be called when the first snapshot is there: the next start finds a shell.
+    fn first_shell(
+        &self,
+        function: &FunctionSpec,
+        kind: FunctionEnvironment,
+        spec: StartSpec,
+    ) -> Box<dyn FnOnce() + Send> {
+        let snapshots = self.snapshots.clone();
+        let (shells, function) = (Arc::clone(&self.shells), function.clone());
+        let runtime = tokio::runtime::Handle::current();
+        Box::new(move || {
+            runtime.spawn(async move {
+                let found = snapshots?.find(&function, kind, &spec).await;
+                let (key, opened) = found?;
+                shells.refill(&key, &spec, &opened);
+                Some(())
+            });
+        })
     }
 
     /// What names the snapshot of a function: as [`Self::start`] would start it.
@@ -127,29 +147,11 @@ impl ProcessLauncher {
         let kind = runtime.environment;
         Some((kind, start_spec(function, runtime, "", &self.layers)))
     }
-
-    /// The second line behind the sandbox's own counting.
-    fn group(&self, spec: &StartSpec) -> Group {
-        let number = self.groups.fetch_add(1, Ordering::Relaxed);
-        Group::create(
-            &format!("{GROUPS}-{}-{number}", std::process::id()),
-            &cgroup::Limits {
-                // Files of the writable layer are memory of the host too.
-                memory_bytes: spec
-                    .limits
-                    .memory_bytes
-                    .saturating_add(spec.rootfs.writable_bytes)
-                    .saturating_add(KERNEL_ROOM),
-                // A host thread of the kernel process for each guest thread.
-                tasks: spec.limits.tasks.saturating_mul(2).saturating_add(64),
-                milli_cpus: None,
-            },
-        )
-    }
 }
 
 impl Drop for ProcessLauncher {
     fn drop(&mut self) {
+        self.shells.close();
         cgroup::settle(GROUPS_GONE_WITHIN);
     }
 }
@@ -175,7 +177,8 @@ impl Launcher for ProcessLauncher {
             if moment == Moment::FirstEvent && kind != FunctionEnvironment::Provided {
                 return None;
             }
-            snapshots.begin(function, kind, &spec).await
+            let ready = self.first_shell(function, kind, spec.clone());
+            snapshots.begin(function, kind, &spec, ready).await
         })
     }
 

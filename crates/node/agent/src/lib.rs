@@ -12,6 +12,8 @@ mod launcher;
 mod process;
 mod restore;
 mod runtimes;
+mod sandboxes;
+mod shells;
 mod snapshots;
 mod spawner;
 mod start;

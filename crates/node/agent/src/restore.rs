@@ -1,7 +1,7 @@
 //! Brings a function back in a sandbox process of its own.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use node_snapshots::Opened;
 use proto_sandbox::{
     FromSandbox, Message, RefusalKind, RestoreSpec, ShellSpec, StartSpec, ToSandbox,
 };
-use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 
 use crate::process::SandboxProcess;
+use crate::sandboxes::Sandboxes;
 
 /// Longest time until the guest is there; a start without snapshot takes not much longer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -41,59 +41,92 @@ pub(crate) enum Refusal {
     Io(#[from] io::Error),
 }
 
-/// Restores into a fresh process, which is killed if that fails.
-pub(crate) async fn restore(
-    mut process: SandboxProcess,
+/// A sandbox that waits for its guest.
+pub(crate) async fn shell(
+    sandboxes: &Sandboxes,
     spec: &StartSpec,
-    environment: Vec<(String, String)>,
     snapshot: &Opened,
 ) -> Result<SandboxProcess, Refusal> {
-    let restored = timeout(LIMIT, ask(&mut process, spec, environment, snapshot)).await;
-    match restored.unwrap_or(Err(Refusal::TooLong)) {
-        Ok(message) => {
-            process.restored_with(message);
-            Ok(process)
-        }
-        Err(refusal) => {
-            let said = process.end().await;
-            Err(match refusal {
-                Refusal::Ended(reason) if reason.is_empty() => Refusal::Ended(said),
-                other => other,
-            })
-        }
+    let mut process = sandboxes.spawn(spec).await?;
+    let ready = timeout(LIMIT, prepare(&mut process, spec, snapshot)).await;
+    match ready.unwrap_or(Err(Refusal::TooLong)) {
+        Ok(()) => Ok(process),
+        Err(refusal) => Err(ended(process, refusal).await),
     }
 }
 
-async fn ask(
+async fn prepare(
     process: &mut SandboxProcess,
     spec: &StartSpec,
-    environment: Vec<(String, String)>,
     snapshot: &Opened,
-) -> Result<Message<FromSandbox>, Refusal> {
-    let shell = ShellSpec {
-        start: spec.clone(),
+) -> Result<(), Refusal> {
+    let start = StartSpec {
+        // As another instance of the function, not as the one whose start made it.
+        hostname: hostname()?,
+        ..spec.clone()
     };
     let files: Vec<OwnedFd> = snapshot
         .files
         .iter()
         .map(|file| with_own_position(file))
         .collect::<io::Result<_>>()?;
-    let shell = ToSandbox::Shell(Box::new(shell));
+    let shell = ToSandbox::Shell(Box::new(ShellSpec { start }));
     process.send_all(&shell, &[], &files).await?;
-    drop(files);
-    let ready = process.receive_message().await?;
-    if ready.as_ref().map(|message| &message.head) != Some(&FromSandbox::ShellReady) {
-        return Err(unexpected(ready));
+    match process.receive_message().await? {
+        Some(message) if message.head == FromSandbox::ShellReady => Ok(()),
+        other => Err(unexpected(other)),
     }
+}
+
+/// Restores into a shell, which is killed if that fails.
+pub(crate) async fn into(
+    mut process: SandboxProcess,
+    environment: Vec<(String, String)>,
+) -> Result<SandboxProcess, Refusal> {
+    let restored = timeout(LIMIT, ask(&mut process, environment)).await;
+    match restored.unwrap_or(Err(Refusal::TooLong)) {
+        Ok(message) => {
+            process.restored_with(message);
+            Ok(process)
+        }
+        Err(refusal) => Err(ended(process, refusal).await),
+    }
+}
+
+async fn ask(
+    process: &mut SandboxProcess,
+    environment: Vec<(String, String)>,
+) -> Result<Message<FromSandbox>, Refusal> {
     let mut seed = [0; SEED_BYTES];
-    let mut random = tokio::fs::File::open("/dev/urandom").await?;
-    random.read_exact(&mut seed).await?;
+    random(&mut seed)?;
     let restore = ToSandbox::Restore(RestoreSpec { environment });
     process.send_all(&restore, &seed, &[]).await?;
     match process.receive_message().await? {
         Some(message) if matches!(message.head, FromSandbox::Restored { .. }) => Ok(message),
         other => Err(unexpected(other)),
     }
+}
+
+/// Ends a process that was of no use; what it said at its end tells why, if nothing else does.
+async fn ended(process: SandboxProcess, refusal: Refusal) -> Refusal {
+    let said = process.end().await;
+    match refusal {
+        Refusal::Ended(reason) if reason.is_empty() => Refusal::Ended(said),
+        other => other,
+    }
+}
+
+/// A name that no other instance has.
+fn hostname() -> io::Result<String> {
+    let mut bytes = [0; 8];
+    random(&mut bytes)?;
+    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("rekindle-{digits}"))
+}
+
+/// Never blocks once the host has started.
+fn random(bytes: &mut [u8]) -> io::Result<()> {
+    File::open("/dev/urandom")?.read_exact(bytes)
 }
 
 /// The same file by a description of its own: clones share no position.

@@ -175,6 +175,7 @@ impl Snapshots {
         function: &FunctionSpec,
         kind: FunctionEnvironment,
         spec: &StartSpec,
+        ready: Box<dyn FnOnce() + Send>,
     ) -> Option<Box<dyn Capture>> {
         if !Self::wanted(function, kind) {
             return None;
@@ -214,6 +215,7 @@ impl Snapshots {
                     capture_us: 0,
                 },
                 given_up: Arc::clone(&self.given_up),
+                ready,
             })),
             // Another instance of the function is ahead.
             Ok(Err(StoreError::Pending)) | Err(_) => None,
@@ -279,6 +281,8 @@ struct Making {
     about: About,
     max_bytes: u64,
     given_up: Arc<Mutex<BTreeMap<SnapshotKey, String>>>,
+    /// Called when it is in place.
+    ready: Box<dyn FnOnce() + Send>,
 }
 
 impl Making {
@@ -299,10 +303,10 @@ impl Making {
             .unwrap_or_default();
         self.about.created_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
         self.about.capture_us = u64::try_from(stood_still.as_micros()).unwrap_or(u64::MAX);
-        self.pending
-            .commit(self.about)
-            .map(drop)
-            .map_err(|error| error.to_string())
+        let committed = self.pending.commit(self.about);
+        committed.map_err(|error| error.to_string())?;
+        (self.ready)();
+        Ok(())
     }
 }
 

@@ -1,0 +1,231 @@
+//! Empty sandboxes made ahead of the events that will need them.
+//!
+//! A shell knows which snapshot it is for: its jail lets it see that function's files and no others.
+//! Taking one has another made in the background, a moment later, so that it does not take the
+//! processor from the event. The functions that were started last have theirs; there is a limit to all.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use node_snapshots::{Opened, SnapshotKey};
+use parking_lot::Mutex;
+use proto_sandbox::StartSpec;
+use tokio::sync::Semaphore;
+
+use crate::process::SandboxProcess;
+use crate::restore;
+use crate::sandboxes::Sandboxes;
+
+/// Most shells of all functions; each is a process of a few megabytes.
+const LIMIT: usize = 32;
+/// Most shells of one function.
+const EACH: usize = 8;
+/// How long the event that took a shell has the processor to itself.
+const LATER: Duration = Duration::from_millis(5);
+/// Starts closer together than this want a shell more, those farther apart than [`FAR`] one less.
+const NEAR: Duration = Duration::from_millis(200);
+const FAR: Duration = Duration::from_secs(10);
+
+/// How many shells a function should have, from how its starts follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Demand {
+    /// Between 1 and [`EACH`].
+    pub(crate) wanted: usize,
+    /// Time of the last start, since some fixed moment.
+    last: Duration,
+}
+
+impl Demand {
+    /// The first start, or the first snapshot.
+    pub(crate) fn first(now: Duration) -> Demand {
+        Demand {
+            wanted: 1,
+            last: now,
+        }
+    }
+
+    /// One more start.
+    pub(crate) fn another(self, now: Duration) -> Demand {
+        let since = now.saturating_sub(self.last);
+        let wanted = if since < NEAR {
+            (self.wanted + 1).min(EACH)
+        } else if since > FAR {
+            (self.wanted / 2).max(1)
+        } else {
+            self.wanted
+        };
+        Demand { wanted, last: now }
+    }
+}
+
+/// The shells of one snapshot.
+struct Shelf {
+    ready: VecDeque<SandboxProcess>,
+    demand: Demand,
+    /// Being made.
+    coming: usize,
+}
+
+#[derive(Default)]
+struct State {
+    shelves: BTreeMap<SnapshotKey, Shelf>,
+    closed: bool,
+}
+
+/// All shells of this machine.
+pub(crate) struct Shells {
+    sandboxes: Arc<Sandboxes>,
+    state: Mutex<State>,
+    /// One is made at a time.
+    making: Semaphore,
+    began: tokio::time::Instant,
+}
+
+impl Shells {
+    pub(crate) fn new(sandboxes: Arc<Sandboxes>) -> Arc<Shells> {
+        Arc::new(Shells {
+            sandboxes,
+            state: Mutex::default(),
+            making: Semaphore::new(1),
+            began: tokio::time::Instant::now(),
+        })
+    }
+
+    /// A shell for this snapshot if there is one; more are made in the background.
+    pub(crate) fn take(
+        self: &Arc<Self>,
+        key: &SnapshotKey,
+        spec: &StartSpec,
+        snapshot: &Opened,
+    ) -> Option<SandboxProcess> {
+        let taken = {
+            let mut state = self.state.lock();
+            let now = self.began.elapsed();
+            let shelf = state.shelves.entry(key.clone()).or_insert_with(|| Shelf {
+                ready: VecDeque::new(),
+                demand: Demand::first(now),
+                coming: 0,
+            });
+            shelf.demand = shelf.demand.another(now);
+            shelf.ready.pop_front()
+        };
+        self.refill(key, spec, snapshot);
+        taken
+    }
+
+    /// Has shells made until there are as many as wanted.
+    pub(crate) fn refill(self: &Arc<Self>, key: &SnapshotKey, spec: &StartSpec, snapshot: &Opened) {
+        let missing = {
+            let mut state = self.state.lock();
+            if state.closed {
+                return;
+            }
+            let now = self.began.elapsed();
+            let shelf = state.shelves.entry(key.clone()).or_insert_with(|| Shelf {
+                ready: VecDeque::new(),
+                demand: Demand::first(now),
+                coming: 0,
+            });
+            let have = shelf.ready.len() + shelf.coming;
+            let missing = shelf.demand.wanted.saturating_sub(have);
+            shelf.coming += missing;
+            missing
+        };
+        if missing == 0 {
+            return;
+        }
+        let (shells, key) = (Arc::clone(self), key.clone());
+        let (spec, snapshot) = (spec.clone(), snapshot.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(LATER).await;
+            for _ in 0..missing {
+                shells.make(&key, &spec, &snapshot).await;
+            }
+        });
+    }
+
+    async fn make(&self, key: &SnapshotKey, spec: &StartSpec, snapshot: &Opened) {
+        let Ok(_turn) = self.making.acquire().await else {
+            return;
+        };
+        let made = restore::shell(&self.sandboxes, spec, snapshot).await;
+        // Dropped without the lock: ending a process takes a while.
+        let mut dropped = Vec::new();
+        let mut state = self.state.lock();
+        let closed = state.closed;
+        let Some(shelf) = state.shelves.get_mut(key) else {
+            return;
+        };
+        shelf.coming = shelf.coming.saturating_sub(1);
+        match made {
+            Ok(shell) if !closed => {
+                shelf.ready.push_back(shell);
+                dropped.extend(state.over_the_limit());
+            }
+            Ok(shell) => dropped.push(shell),
+            // The start that needs it will find out, and act on it.
+            Err(refusal) => tracing::debug!(%refusal, "no shell was made"),
+        }
+        drop(state);
+    }
+
+    /// The snapshot is no more.
+    pub(crate) fn forget(&self, key: &SnapshotKey) {
+        let gone = self.state.lock().shelves.remove(key);
+        drop(gone);
+    }
+
+    /// No more shells; those there are end.
+    pub(crate) fn close(&self) {
+        let gone = {
+            let mut state = self.state.lock();
+            state.closed = true;
+            std::mem::take(&mut state.shelves)
+        };
+        drop(gone);
+    }
+}
+
+impl State {
+    /// Takes out what is too much, of the functions whose last start is longest ago.
+    fn over_the_limit(&mut self) -> Vec<SandboxProcess> {
+        let mut out = Vec::new();
+        loop {
+            let all: usize = self.shelves.values().map(|shelf| shelf.ready.len()).sum();
+            if all <= LIMIT {
+                break;
+            }
+            let full = self.shelves.values_mut().filter(|s| !s.ready.is_empty());
+            let Some(oldest) = full.min_by_key(|shelf| shelf.demand.last) else {
+                break;
+            };
+            out.extend(oldest.ready.pop_front());
+        }
+        self.shelves
+            .retain(|_, shelf| shelf.coming > 0 || !shelf.ready.is_empty());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn demand_follows_how_close_starts_are() {
+        let at = Duration::from_millis;
+        let mut demand = Demand::first(at(0));
+        assert_eq!(demand.wanted, 1);
+        for n in 1..20 {
+            demand = demand.another(at(n * 10));
+        }
+        assert_eq!(demand.wanted, EACH);
+        demand = demand.another(at(1_000));
+        assert_eq!(demand.wanted, EACH);
+        for n in 1..10 {
+            demand = demand.another(at(1_000 + n * 20_000));
+        }
+        assert_eq!(demand.wanted, 1);
+    }
+}
