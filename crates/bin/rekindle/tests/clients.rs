@@ -114,7 +114,7 @@ const COUNTING: &str = "import os\ncount = 0\n\
     def handler(event, context):\n    global count\n    count += 1\n\
     \x20   return ['VERSION', count, 'AWS_LAMBDA_LOG_STREAM_NAME' in os.environ]\n";
 
-/// Every function is prepared for snapshots; whether one can be made or not, it does what it did before.
+/// Every function has its snapshot when it is deployed, and does what it did without.
 #[test]
 fn functions_that_are_all_to_start_from_snapshots_are_deployed_updated_and_kept_apart() {
     let server = Server::with_snap_start("always");
@@ -146,7 +146,14 @@ fn functions_that_are_all_to_start_from_snapshots_are_deployed_updated_and_kept_
         (&deployed["State"], &deployed["LastUpdateStatus"]),
         (&"Active".into(), &"Successful".into())
     );
-    assert_eq!(invoke(), serde_json::json!(["one", 1, true]));
+    assert_eq!(deployed["StateReason"], serde_json::Value::Null);
+    let first = server.rekindle(&["invoke", "counting", "--timing"]);
+    let stages = String::from_utf8_lossy(&first.stderr);
+    assert!(
+        stages.contains("restore ") && !stages.contains("exec"),
+        "{stages}"
+    );
+    assert_eq!(first.stdout, b"[\"one\", 1, true]\n");
     assert_eq!(invoke(), serde_json::json!(["one", 2, true]));
     let updated = deploy("two", &["--fresh"]);
     assert_eq!(updated["LastUpdateStatus"], "Successful");

@@ -145,8 +145,11 @@ pub async fn deploy(args: &DeployArgs) -> Result<(), Failure> {
     let started = Instant::now();
     let answer = upload(&client, args).await?;
     let name = answer["FunctionName"].as_str().unwrap_or("?");
+    // Why it has no snapshot, or did not even start.
+    let but = answer["StateReason"].as_str();
+    let but = but.map_or(String::new(), |reason| format!("\n{reason}"));
     let text = format!(
-        "{name}: {} bytes of code, {}, ready in {}\nnext: rekindle invoke {name} '{{\"name\": \"you\"}}'",
+        "{name}: {} bytes of code, {}, ready in {}{but}\nnext: rekindle invoke {name} '{{\"name\": \"you\"}}'",
         answer["CodeSize"],
         answer["Runtime"].as_str().unwrap_or("?"),
         Span(started.elapsed()),

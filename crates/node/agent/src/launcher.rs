@@ -187,6 +187,14 @@ impl Launcher for ProcessLauncher {
         self.snapshots.as_ref()?.given_up(function, &spec)
     }
 
+    fn spoilt<'a>(&'a self, function: &'a FunctionSpec, reason: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            if let (Some(snapshots), Some((_, spec))) = (&self.snapshots, self.plan(function)) {
+                snapshots.spoilt(function, &spec, reason).await;
+            }
+        })
+    }
+
     fn has_snapshot(&self, function: &FunctionSpec) -> bool {
         self.snapshots.as_ref().is_some_and(|snapshots| {
             let plan = self.plan(function);

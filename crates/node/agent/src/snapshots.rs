@@ -169,6 +169,15 @@ impl Snapshots {
         let _ = acting.await;
     }
 
+    /// A clone came up and broke: takes the snapshot out of use, and makes no other, which would be the same.
+    pub(crate) async fn spoilt(&self, function: &FunctionSpec, spec: &StartSpec, reason: &str) {
+        let key = self.parts(function, spec).key();
+        let (store, spoilt, why) = (Arc::clone(&self.store), key.clone(), reason.to_owned());
+        let acting = tokio::task::spawn_blocking(move || store.quarantine(&spoilt, &why));
+        let _ = acting.await;
+        self.give_up(&key, &function.name, reason);
+    }
+
     /// A place for the snapshot of `function`, if it is to have one and has none.
     pub(crate) async fn begin(
         &self,

@@ -58,6 +58,15 @@ impl Failure {
         )
     }
 
+    /// Whether a restored instance that failed so may owe it to its snapshot.
+    pub(crate) fn of_clone(&self) -> bool {
+        match self {
+            Self::Exited(_) | Self::OutOfMemory | Self::Platform(_) | Self::Vanished => true,
+            // Its hooks have spoken.
+            Self::Reported(..) | Self::Entrypoint(_) | Self::Unavailable(..) => false,
+        }
+    }
+
     /// What the caller of the event gets.
     pub(crate) fn result(self, request_id: &str) -> Result<InvokeResult, InvokeError> {
         Ok(InvokeResult::Fault(match self {

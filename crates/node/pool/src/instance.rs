@@ -60,6 +60,14 @@ pub(crate) struct Instance {
     pub(crate) uncaptured: Option<String>,
 }
 
+/// How an instance ended.
+enum Life {
+    /// With this sandbox, if there was one.
+    Over(Option<Box<dyn Link>>),
+    /// Its snapshot was no good; nothing has been done with an event.
+    Spoilt,
+}
+
 /// What became of an initialisation.
 pub(crate) enum Init {
     Ready,
@@ -111,17 +119,28 @@ impl Instance {
     }
 
     async fn live(&mut self) -> Option<Box<dyn Link>> {
+        match self.come_up().await {
+            Life::Over(link) => link,
+            // The next one is started from the beginning: that snapshot is out of use.
+            Life::Spoilt => match self.come_up().await {
+                Life::Over(link) => link,
+                Life::Spoilt => self.start_failed(None, Failure::Vanished, clock::now()),
+            },
+        }
+    }
+
+    async fn come_up(&mut self) -> Life {
         let launched = clock::now();
         let limit = launched + self.shared.init_timeout;
         let mut link = match self.launch(limit).await {
             Ok(link) => link,
             Err(failure) => {
                 self.say_start(StartKind::Cold);
-                return self.start_failed(None, failure, launched);
+                return Life::Over(self.start_failed(None, failure, launched));
             }
         };
         self.say_start(link.start());
-        match self.initialise(link.as_mut(), limit).await {
+        let link = match self.initialise(link.as_mut(), limit).await {
             Init::Ready => {
                 let took = clock::now() - launched;
                 let restored = link.start() == StartKind::Restored;
@@ -140,7 +159,11 @@ impl Instance {
                 self.serve(link.as_mut()).await;
                 Some(link)
             }
-            // A restore that fails is told as it is: there is no initialisation to repeat.
+            Init::Failed(failure) if failure.of_clone() && link.start() == StartKind::Restored => {
+                self.spoil(link, launched, &failure).await;
+                return Life::Spoilt;
+            }
+            // A hook that fails after a restore is told as it is: there is no initialisation to repeat.
             Init::Failed(failure)
                 if failure.of_function() && link.start() != StartKind::Restored =>
             {
@@ -150,7 +173,19 @@ impl Instance {
             Init::Failed(failure) => self.start_failed(Some(link), failure, launched),
             Init::TimedOut => self.try_again(link, launched, &Status::Timeout).await,
             Init::Stopped => Some(link),
-        }
+        };
+        Life::Over(link)
+    }
+
+    /// Has no other instance come from the snapshot that this one came from.
+    async fn spoil(&mut self, link: Box<dyn Link>, launched: Instant, failure: &Failure) {
+        let status = failure.status();
+        self.say_end(link.start(), clock::now() - launched, &status);
+        self.bury(Some(link)).await;
+        let reason = format!("a restored instance broke before its first event: {status:?}");
+        let launcher = Arc::clone(&self.shared.launcher);
+        launcher.spoilt(&self.function, &reason).await;
+        self.start = Some(Start::default());
     }
 
     pub(crate) async fn launch(&mut self, limit: Instant) -> Result<Box<dyn Link>, Failure> {

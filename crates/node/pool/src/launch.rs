@@ -70,6 +70,13 @@ pub trait Launcher: Send + Sync + 'static {
         None
     }
 
+    /// An instance that came from the snapshot of `function` broke before it could take an event: there
+    /// shall be no other from it.
+    fn spoilt<'a>(&'a self, function: &'a FunctionSpec, reason: &'a str) -> BoxFuture<'a, ()> {
+        let _ = (function, reason);
+        Box::pin(async {})
+    }
+
     /// Whether new instances of `function` come from a snapshot.
     fn has_snapshot(&self, function: &FunctionSpec) -> bool {
         let _ = function;

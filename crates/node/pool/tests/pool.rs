@@ -441,3 +441,23 @@ async fn events_that_are_kept_apart_have_an_instance_each() {
     pool.forget(&fresh.revision).await;
     assert_eq!(launcher.alive.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test]
+async fn an_event_whose_clone_breaks_before_it_is_served_by_a_start_from_the_beginning() {
+    let launcher = Scripted::new(Script::Spoilt);
+    let pool = pool(&launcher, 4);
+    let mut live = pool.logs().subscribe();
+    let outcome = invoke(&pool, "1").await.unwrap();
+    assert_eq!((outcome.start, outcome.restore), (StartKind::Cold, None));
+    assert_eq!(outcome.result, InvokeResult::Success("1".into()));
+    let spoilt = launcher.captures.lock().remove(0);
+    assert!(spoilt.contains("Runtime.ExitError"), "{spoilt}");
+    let said: Vec<_> = std::iter::from_fn(|| live.try_recv().ok()).collect();
+    let kinds = ["RESTORE_START", "RESTORE_REPORT", "INIT_START", "START"];
+    let at = |kind: &str| {
+        said.iter()
+            .position(|r| r.message.starts_with(kind))
+            .unwrap()
+    };
+    assert!(kinds.windows(2).all(|two| at(two[0]) < at(two[1])));
+}

@@ -112,6 +112,10 @@ elif first["type"] == "shell":
     note(f"restore {how}")
     if how == "die":
         sys.exit("it fell over")
+    if how == "break":
+        say(type="restored", times=[])
+        say(type="exited", status={"signal": 11}, reason="itself", max_memory_bytes=1)
+        sys.exit(0)
     if how != "well":
         say(type="refused", kind=how, reason=f"a test: {how}")
         sys.exit(0)

@@ -39,6 +39,8 @@ pub(crate) enum Script {
     ExitAtInit,
     /// Comes back from a snapshot.
     Restored,
+    /// Comes back from a snapshot the first time, and ends; the second starts from the beginning.
+    Spoilt,
     /// Comes back from a snapshot; its hook fails.
     HookFails,
     /// Stops where a snapshot could be taken, until it is told to go on.
@@ -97,6 +99,7 @@ impl Capture for ScriptedCapture {
 
 struct ScriptedLink {
     script: Script,
+    nth: usize,
     answers: mpsc::WeakUnboundedSender<Message<FromSandbox>>,
     resume: Arc<Notify>,
     events: mpsc::UnboundedSender<(EventHead, Bytes)>,
@@ -114,6 +117,7 @@ impl Link for ScriptedLink {
     fn start(&self) -> StartKind {
         match self.script {
             Script::Restored | Script::HookFails => StartKind::Restored,
+            Script::Spoilt if self.nth == 0 => StartKind::Restored,
             _ => StartKind::Cold,
         }
     }
@@ -193,6 +197,7 @@ impl Launcher for Scripted {
         let alive = Arc::clone(&self.alive);
         let link: Box<dyn Link> = Box::new(ScriptedLink {
             script: self.script,
+            nth,
             answers,
             resume,
             events,
@@ -218,6 +223,11 @@ impl Launcher for Scripted {
         Box::pin(
             async move { wanted.then(|| Box::new(ScriptedCapture(captures)) as Box<dyn Capture>) },
         )
+    }
+
+    fn spoilt<'a>(&'a self, _: &'a FunctionSpec, reason: &'a str) -> BoxFuture<'a, ()> {
+        self.captures.lock().push(format!("spoilt: {reason}"));
+        Box::pin(async {})
     }
 
     fn runtime_version(&self, _: &FunctionSpec) -> String {
@@ -298,6 +308,10 @@ async fn play(
         Script::Captured | Script::NotCaptured | Script::CapturedLate => {
             out.say(FromSandbox::CaptureAsked, b"");
             out.1.notified().await;
+        }
+        Script::Spoilt if nth == 0 => {
+            out.say(FromSandbox::Restored { times: Vec::new() }, b"");
+            return out.exit(ExitStatus::Signal(11), ExitReason::Itself);
         }
         Script::ExitAtInit => return out.exit(ExitStatus::Code(3), ExitReason::Itself),
         _ => {}
