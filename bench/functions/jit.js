@@ -37,8 +37,10 @@ let compiled = 'as V8 likes';
 if (process.env.BENCH_OPTIMIZE) {
   const { optimize } = require('rekindle');
   const { work, size } = JSON.parse(process.env.BENCH_OPTIMIZE);
+  // A second time where what V8 learned meanwhile made it throw the first code away.
+  const sure = (...what) => optimize(...what) || optimize(...what);
   const halves = () => rows(size, () => 0.5);
-  const done = work === 'fact' ? [optimize(fact, size)] : [optimize(product, halves(), halves(), halves(), size), optimize(matrixMult, size)];
+  const done = work === 'fact' ? [sure(fact, size)] : [sure(product, halves(), halves(), halves(), size), sure(matrixMult, size)];
   compiled = done.every(Boolean) ? 'optimised before' : 'not optimised';
 }
 

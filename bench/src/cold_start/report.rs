@@ -28,7 +28,7 @@ pub(super) struct Workload {
     pub(super) floor: Option<Shape>,
     /// Why there is no snapshot of it, if there is none.
     pub(super) no_snapshot: Option<String>,
-    /// Medians of the restored starts' stages.
+    /// Medians of the stages of restored starts alone.
     pub(super) stages_ms: BTreeMap<String, f64>,
     pub(super) rows: Vec<Row>,
 }
@@ -126,7 +126,11 @@ impl fmt::Display for Workload {
                 .iter()
                 .map(|(name, ms)| format!("{name} {ms:.2}"));
             let text: Vec<String> = stages.collect();
-            writeln!(f, "restored by stage, median ms: {}", text.join(", "))?;
+            writeln!(
+                f,
+                "restored alone, by stage, median ms: {}",
+                text.join(", ")
+            )?;
         }
         writeln!(f)
     }

@@ -14,8 +14,10 @@ use super::workload::Subject;
 
 /// Writing 1 here drops the host's clean page cache (proc_sys_vm(5)).
 const DROP_CACHES: &str = "/proc/sys/vm/drop_caches";
+/// What of an answer's time is in no stage that the server tells.
+const UNTOLD: &str = "untold";
 /// Unless so many of the first starts were restored, none will be.
-const TRIES: usize = 3;
+const TRIES: u32 = 3;
 /// Time that so many starts without snapshot at once may take by reckoning: a node gives up on a start after 10 s.
 const BURST_MS: f64 = 8000.0;
 
@@ -26,6 +28,8 @@ struct Times {
     without: Vec<f64>,
     native: Vec<f64>,
     floor: Vec<f64>,
+    /// Of restored starts.
+    stages: Vec<(String, f64)>,
     started: Started,
     started_without: Started,
 }
@@ -55,12 +59,7 @@ impl Subject<'_> {
                 break;
             }
             let mut this = Times::default();
-            if times.restored.is_empty()
-                && (round as usize >= TRIES || at_once > 1)
-                && !self.restores()
-            {
-                this.started = Started::default();
-            } else {
+            if self.restores || (at_once == 1 && round < TRIES) {
                 self.restored(&mut with, &mut this).await?;
             }
             if !skip_without {
@@ -70,12 +69,15 @@ impl Subject<'_> {
             if let Some(floor) = &mut self.floor {
                 this.floor = floor.burst(at_once).map_err(|error| failed(&error))?;
             }
-            // Without a snapshot the first ones tell that there is none.
+            self.restores |= !this.restored.is_empty();
             if round > 0 {
                 times.take(this);
             }
         }
         if at_once == 1 {
+            for (stage, ms) in times.stages.drain(..) {
+                self.stages.entry(stage).or_default().push(ms);
+            }
             let mut alone = times.without.clone();
             alone.sort_by(f64::total_cmp);
             self.alone_ms = quantile(&alone, 0.5);
@@ -87,11 +89,6 @@ impl Subject<'_> {
             )
         });
         Ok(times.row(at_once, PageCache::Warm, skipped))
-    }
-
-    /// Whether any start so far was restored.
-    fn restores(&self) -> bool {
-        !self.stages.is_empty()
     }
 
     /// Starts alone with nothing in the page cache, where the host lets it be dropped.
@@ -113,7 +110,7 @@ impl Subject<'_> {
             if progress.is_over() {
                 break;
             }
-            if self.restores() {
+            if self.restores {
                 settle(self.server).await;
                 dropped()?;
                 self.restored(&mut with, &mut times).await?;
@@ -147,9 +144,11 @@ impl Subject<'_> {
                     times.started.count(answer.kind);
                     if answer.kind == Kind::Restored {
                         times.restored.push(answer.ms);
-                        for (stage, ms) in answer.stages {
-                            self.stages.entry(stage).or_default().push(ms);
-                        }
+                        let told: f64 = answer.stages.iter().map(|(_, ms)| ms).sum();
+                        times.stages.extend(answer.stages);
+                        times
+                            .stages
+                            .push((UNTOLD.to_owned(), (answer.ms - told).max(0.0)));
                     }
                 }
                 Err(error) => times.started.fail(&error),
@@ -186,6 +185,7 @@ impl Times {
         self.without.extend(other.without);
         self.native.extend(other.native);
         self.floor.extend(other.floor);
+        self.stages.extend(other.stages);
         self.started.take(other.started);
         self.started_without.take(other.started_without);
     }

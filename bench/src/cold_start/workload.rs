@@ -81,7 +81,9 @@ pub(super) struct Subject<'a> {
     shape: Option<Shape>,
     /// What the function says it has loaded.
     loaded: Option<String>,
-    /// Stages of restores, in milliseconds.
+    /// Whether any start so far was restored.
+    pub(super) restores: bool,
+    /// Stages of restores alone, in milliseconds.
     pub(super) stages: BTreeMap<String, Vec<f64>>,
     pub(super) event: Bytes,
     /// Median of a start without snapshot alone.
@@ -121,6 +123,7 @@ impl<'a> Subject<'a> {
             floor: None,
             shape: None,
             loaded: None,
+            restores: false,
             stages: BTreeMap::new(),
             event: Bytes::from_static(EVENT),
             alone_ms: 0.0,
