@@ -365,6 +365,7 @@ impl Instance {
     pub(crate) fn note(&mut self, head: FromSandbox, payload: &Bytes) -> Option<Failure> {
         match &head {
             FromSandbox::Stage { name, nanoseconds } => {
+                tracing::debug!(stage = %name, us = nanoseconds / 1000, "stage");
                 if let Some(start) = &mut self.start {
                     start
                         .stages
@@ -372,6 +373,10 @@ impl Instance {
                 }
             }
             FromSandbox::Restored { times } => {
+                for part in times {
+                    let us = part.nanoseconds / 1000;
+                    tracing::debug!(part = %part.stage, us, "restored in parts");
+                }
                 let whole = times
                     .iter()
                     .fold(0u64, |sum, part| sum.saturating_add(part.nanoseconds));

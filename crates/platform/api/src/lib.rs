@@ -53,6 +53,12 @@ pub trait Platform: Send + Sync + 'static {
     /// # Errors
     /// When the host refuses another one.
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError>;
+
+    /// The next address spaces that will be asked for, in order, by how many contexts each will have: a
+    /// platform may make them now. Whatever it does not make is made when it is asked for.
+    fn prepare(&self, contexts: &[usize]) {
+        let _ = contexts;
+    }
 }
 
 /// The host refused or the platform broke. Never caused by what a guest contains.

@@ -1,5 +1,6 @@
 //! The platform: a template stub and what all address spaces share.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use host_sys::proc::ProcDir;
@@ -23,7 +24,13 @@ pub(crate) struct Shared {
     pub(crate) proc: ProcDir,
     /// A stub that is forked ahead of time.
     spare: Mutex<Option<Unborn>>,
+    /// Stubs with their threads, in the order in which they will be wanted.
+    ready: Mutex<VecDeque<Arc<Stub>>>,
 }
+
+/// Address spaces, and threads of one, that are made ahead at most.
+const PREPARED_SPACES: usize = 32;
+const PREPARED_THREADS: usize = 128;
 
 impl Shared {
     fn begin_stub(&self) -> Result<Unborn, PlatformError> {
@@ -99,9 +106,10 @@ impl ProcessPlatform {
             template,
             proc,
             spare: Mutex::new(None),
+            ready: Mutex::default(),
         });
         let platform = ProcessPlatform { shared };
-        platform.prepare()?;
+        platform.begin_spare()?;
         Ok(platform)
     }
 
@@ -109,12 +117,20 @@ impl ProcessPlatform {
     ///
     /// # Errors
     /// When there are too many; what the host has against it shows with the address space.
-    pub fn prepare(&self) -> Result<(), PlatformError> {
+    pub fn begin_spare(&self) -> Result<(), PlatformError> {
         let mut spare = self.shared.spare.lock();
         if spare.is_none() {
             *spare = Some(self.shared.begin_stub()?);
         }
         Ok(())
+    }
+}
+
+impl ProcessPlatform {
+    fn next_stub(&self) -> Result<Arc<Stub>, PlatformError> {
+        let spare = self.shared.spare.lock().take();
+        let unborn = spare.map_or_else(|| self.shared.begin_stub(), Ok)?;
+        unborn.finish(None)
     }
 }
 
@@ -133,10 +149,27 @@ impl Platform for ProcessPlatform {
         }
     }
 
+    fn prepare(&self, contexts: &[usize]) {
+        for count in contexts.iter().take(PREPARED_SPACES) {
+            let stub = match self.next_stub() {
+                Ok(stub) => stub,
+                Err(error) => {
+                    tracing::debug!(%error, "no stub was made ahead");
+                    return;
+                }
+            };
+            if let Err(error) = stub.park((*count).min(PREPARED_THREADS)) {
+                tracing::debug!(%error, "threads were not made ahead");
+            }
+            self.shared.ready.lock().push_back(stub);
+        }
+        // For the first fork or program that the guest runs.
+        let _ = self.begin_spare();
+    }
+
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
-        let spare = self.shared.spare.lock().take();
-        let unborn = spare.map_or_else(|| self.shared.begin_stub(), Ok)?;
-        let stub: Arc<Stub> = unborn.finish(None)?;
+        let ready = self.shared.ready.lock().pop_front();
+        let stub = ready.map_or_else(|| self.next_stub(), Ok)?;
         Ok(Arc::new(StubSpace::new(stub, self.shared.clone())))
     }
 }

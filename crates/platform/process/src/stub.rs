@@ -24,7 +24,8 @@ pub(crate) struct Stub {
     slot: u32,
     /// Lock order: taken alone, or before the keeper's queue.
     pub(crate) mapper: Mutex<Mapper>,
-    parked: Mutex<Option<Parked>>,
+    /// Threads that wait for their first registers.
+    parked: Mutex<Vec<Parked>>,
     killed: AtomicBool,
 }
 
@@ -82,7 +83,7 @@ impl Unborn {
                 inherit,
             )),
             arena,
-            parked: Mutex::new(Some(born.parked)),
+            parked: Mutex::new(vec![born.parked]),
             killed: AtomicBool::new(false),
         }))
     }
@@ -113,10 +114,20 @@ impl Stub {
         if self.is_killed() {
             return Err(PlatformError::Gone);
         }
-        if let Some(parked) = self.parked.lock().take() {
+        if let Some(parked) = self.parked.lock().pop() {
             return Ok(parked);
         }
         keeper::new_thread(self.family).map_err(refused("make a guest thread"))
+    }
+
+    /// Makes threads until `count` wait for their first registers.
+    pub(crate) fn park(&self, count: usize) -> Result<(), PlatformError> {
+        while self.parked.lock().len() < count {
+            let parked = keeper::new_thread(self.family);
+            let parked = parked.map_err(refused("make a guest thread"))?;
+            self.parked.lock().push(parked);
+        }
+        Ok(())
     }
 
     /// Ends every thread of the stub.

@@ -40,7 +40,7 @@ fn children() -> BTreeSet<i32> {
 /// A guest and the number of its stub, told by what is written into it.
 fn guest_with_pid(platform: &ProcessPlatform) -> (Guest, i32) {
     static NUMBER: AtomicU64 = AtomicU64::new(0x1234_5678_9abc_def0);
-    platform.prepare().expect("a spare stub");
+    platform.begin_spare().expect("a spare stub");
     let guest = Guest::new(platform);
     let text = NUMBER.fetch_add(1, Ordering::Relaxed).to_le_bytes();
     assert_eq!(guest.space.write(DATA, &text), 8);

@@ -56,6 +56,11 @@ pub(crate) fn shell(
         Ok(parsed) => parsed,
         Err(refusal) => return refuse(refusal),
     };
+    empty
+        .system
+        .kernel
+        .platform
+        .prepare(&parsed.kernel.contexts());
     let (instance, standard) = Instance::prepare(spec, empty.system, empty.own, outbox)?;
     outbox.send(&FromSandbox::ShellReady, &[]);
     let Ok(Some(message)) = read_message::<ToSandbox>(reader) else {

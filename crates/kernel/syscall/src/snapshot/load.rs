@@ -69,6 +69,20 @@ impl SavedKernel {
         self.0.mms
     }
 
+    /// Threads of each address space, for [`Platform::prepare`](platform_api::Platform::prepare).
+    #[must_use]
+    pub fn contexts(&self) -> Vec<usize> {
+        let spaces = usize::try_from(self.0.mms).unwrap_or(usize::MAX);
+        let mut counts = vec![0; spaces.min(self.0.tasks.len())];
+        for task in &self.0.tasks {
+            let space = usize::try_from(task.mm).unwrap_or(usize::MAX);
+            if let Some(count) = counts.get_mut(space) {
+                *count += 1;
+            }
+        }
+        counts
+    }
+
     /// Fills a new kernel whose file systems are mounted as they were, and starts its tasks. They
     /// run from the moment the kernel is thawed, which is left to the caller. `memory` builds an
     /// address space; the files it maps are found in the [`Loader`].
