@@ -88,6 +88,8 @@ fn provided(name: &str, error_type: &str) {
         "256",
         "--timeout",
         "30",
+        "--env",
+        r#"REKINDLE_WARM_UP=[{"n":0}]"#,
     ]);
     assert!(deployed.status.success(), "{deployed:?}");
     for event in [r#"{"n":1,"text":"grüße"}"#, "[1,2]", "null"] {

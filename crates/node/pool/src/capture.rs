@@ -44,10 +44,21 @@ impl Instance {
         moment: Moment,
     ) -> Result<Guest, Failure> {
         let launcher = &self.shared.launcher;
-        match launcher.capture(&self.function, moment).await {
-            Some(capture) => self.capture(link, capture).await,
-            None => Ok(Guest::Waits),
+        let Some(capture) = launcher.capture(&self.function, moment).await else {
+            return Ok(Guest::Waits);
+        };
+        if moment == Moment::FirstEvent
+            && let Err(failure) = self.warm_up(link).await
+        {
+            // The next start of it shall do better.
+            self.give_up(
+                capture,
+                RefusalKind::Guest,
+                "an event for warming it up failed",
+            );
+            return Err(failure);
         }
+        self.capture(link, capture).await
     }
 
     /// There will be no snapshot of this instance.
@@ -75,17 +86,25 @@ impl Instance {
             }
         };
         if let Err(error) = link.send_with(ToSandbox::Capture(spec), descriptors).await {
-            self.give_up(capture, RefusalKind::Host, &error.to_string());
-            return Ok(guest);
+            self.give_up(capture, RefusalKind::Guest, &error.to_string());
+            return Err(Failure::Vanished);
         }
         loop {
             let message = match timeout_at(limit.into(), link.receive()).await {
                 Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return Err(Failure::Vanished),
-                Ok(Err(error)) => return Err(Failure::Platform(error.to_string())),
+                // Another start follows; it shall not come to the same end.
+                Ok(Ok(None)) => {
+                    let reason = "the sandbox ended while it was captured";
+                    self.give_up(capture, RefusalKind::Guest, reason);
+                    return Err(Failure::Vanished);
+                }
+                Ok(Err(error)) => {
+                    self.give_up(capture, RefusalKind::Guest, &error.to_string());
+                    return Err(Failure::Platform(error.to_string()));
+                }
                 Err(_) => {
                     // Its answer would be taken for another's.
-                    self.give_up(capture, RefusalKind::Busy, "it took too long");
+                    self.give_up(capture, RefusalKind::Guest, "it took too long");
                     return Err(Failure::Platform("a capture took too long".to_owned()));
                 }
             };
@@ -105,6 +124,8 @@ impl Instance {
                         guest = Guest::Ready;
                     }
                     if let Some(failure) = self.note(head, &Bytes::from(message.payload)) {
+                        let reason = "the function ended while it was captured";
+                        self.give_up(capture, RefusalKind::Guest, reason);
                         return Err(failure);
                     }
                 }

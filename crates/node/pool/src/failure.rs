@@ -1,7 +1,7 @@
 //! Why an instance is no good any more, and what its event is told.
 
 use bytes::Bytes;
-use proto_node::{FaultKind, FunctionFault, InvokeError, InvokeResult};
+use proto_node::{FaultKind, FunctionFault, InvokeError, InvokeResult, StartKind};
 use proto_sandbox::{ExitReason, ExitStatus, FailureKind, FromSandbox};
 use serde_json::json;
 
@@ -58,11 +58,13 @@ impl Failure {
         )
     }
 
-    /// Whether a restored instance that failed so may owe it to its snapshot.
-    pub(crate) fn of_clone(&self) -> bool {
+    /// Whether a sandbox that failed so before its first event is followed by another: the platform is
+    /// to blame, or the snapshot can be.
+    pub(crate) fn is_worth_another(&self, start: StartKind) -> bool {
         match self {
-            Self::Exited(_) | Self::OutOfMemory | Self::Platform(_) | Self::Vanished => true,
-            // Its hooks have spoken.
+            Self::Platform(_) | Self::Vanished => true,
+            Self::Exited(_) | Self::OutOfMemory => start == StartKind::Restored,
+            // The function has spoken, or there is nothing to run it.
             Self::Reported(..) | Self::Entrypoint(_) | Self::Unavailable(..) => false,
         }
     }

@@ -64,8 +64,8 @@ pub(crate) struct Instance {
 enum Life {
     /// With this sandbox, if there was one.
     Over(Option<Box<dyn Link>>),
-    /// Its snapshot was no good; nothing has been done with an event.
-    Spoilt,
+    /// The sandbox broke, or the snapshot was no good, before there was an event: once more.
+    Broken(Failure),
 }
 
 /// What became of an initialisation.
@@ -121,10 +121,12 @@ impl Instance {
     async fn live(&mut self) -> Option<Box<dyn Link>> {
         match self.come_up().await {
             Life::Over(link) => link,
-            // The next one is started from the beginning: that snapshot is out of use.
-            Life::Spoilt => match self.come_up().await {
+            Life::Broken(_) => match self.come_up().await {
                 Life::Over(link) => link,
-                Life::Spoilt => self.start_failed(None, Failure::Vanished, clock::now()),
+                Life::Broken(failure) => {
+                    self.fail_oldest(failure);
+                    None
+                }
             },
         }
     }
@@ -159,9 +161,9 @@ impl Instance {
                 self.serve(link.as_mut()).await;
                 Some(link)
             }
-            Init::Failed(failure) if failure.of_clone() && link.start() == StartKind::Restored => {
-                self.spoil(link, launched, &failure).await;
-                return Life::Spoilt;
+            Init::Failed(failure) if failure.is_worth_another(link.start()) => {
+                self.set_aside(link, launched, &failure).await;
+                return Life::Broken(failure);
             }
             // A hook that fails after a restore is told as it is: there is no initialisation to repeat.
             Init::Failed(failure)
@@ -177,14 +179,16 @@ impl Instance {
         Life::Over(link)
     }
 
-    /// Has no other instance come from the snapshot that this one came from.
-    async fn spoil(&mut self, link: Box<dyn Link>, launched: Instant, failure: &Failure) {
-        let status = failure.status();
-        self.say_end(link.start(), clock::now() - launched, &status);
+    /// Ends a sandbox that broke, and sees to it that the next is not the same.
+    async fn set_aside(&mut self, link: Box<dyn Link>, launched: Instant, failure: &Failure) {
+        let (kind, status) = (link.start(), failure.status());
+        self.say_end(kind, clock::now() - launched, &status);
         self.bury(Some(link)).await;
-        let reason = format!("a restored instance broke before its first event: {status:?}");
-        let launcher = Arc::clone(&self.shared.launcher);
-        launcher.spoilt(&self.function, &reason).await;
+        if kind == StartKind::Restored {
+            let reason = format!("a restored instance broke before its first event: {status:?}");
+            let launcher = Arc::clone(&self.shared.launcher);
+            launcher.spoilt(&self.function, &reason).await;
+        }
         self.start = Some(Start::default());
     }
 
@@ -280,6 +284,15 @@ impl Instance {
         let took = clock::now() - launched;
         let kind = link.as_ref().map_or(StartKind::Cold, |link| link.start());
         self.say_end(kind, took, &failure.status());
+        if let Some(start) = &mut self.start {
+            start.took = took;
+        }
+        self.fail_oldest(failure);
+        link
+    }
+
+    /// Gives the event that waits longest the reason why it has no instance.
+    fn fail_oldest(&mut self, failure: Failure) {
         if let Failure::Platform(message) = &failure {
             tracing::error!(
                 function = self.function.name,
@@ -287,14 +300,10 @@ impl Instance {
                 "a sandbox could not be made"
             );
         }
-        if let Some(start) = &mut self.start {
-            start.took = took;
-        }
         self.shared.step(Input::StartFailed(self.id));
         if let Ok(Order::Turn(turn)) = self.orders.try_recv() {
             self.fail_turn(*turn, failure);
         }
-        link
     }
 
     /// Gives an initialisation that went wrong up for one inside an event, if one waits.

@@ -24,6 +24,7 @@ pub mod log;
 mod prepare;
 mod report;
 mod turn;
+mod warm_up;
 
 pub use drive::{Pool, PoolConfig};
 pub use environment::{FunctionEnvironment, function_environment, late_environment};

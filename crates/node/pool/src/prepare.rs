@@ -66,7 +66,13 @@ impl Instance {
         });
         self.bury(Some(link)).await;
         self.log.flush();
-        prepared.map_err(NoSnapshot::NotStarted)?;
+        if let Err(reason) = prepared {
+            // What ended in a capture starts well without.
+            return Err(match self.uncaptured.take() {
+                Some(reason) => NoSnapshot::GivenUp(reason),
+                None => NoSnapshot::NotStarted(reason),
+            });
+        }
         self.captured().await.map_err(NoSnapshot::GivenUp)
     }
 

@@ -151,7 +151,7 @@ impl Instance {
         let _ = turn.answer.send(outcome);
     }
 
-    fn event_head(&self, request: &InvokeRequest) -> EventHead {
+    pub(crate) fn event_head(&self, request: &InvokeRequest) -> EventHead {
         let limit = u64::try_from(self.function.timeout.as_millis()).unwrap_or(u64::MAX);
         EventHead {
             request_id: request.request_id.clone(),

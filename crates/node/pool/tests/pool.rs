@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use proto_node::{InvokeError, InvokeResult, Isolation, LogKind, Stage, StartKind, ThrottleReason};
+use proto_node::{
+    InvokeError, InvokeResult, Isolation, LogKind, NoSnapshot, Stage, StartKind, ThrottleReason,
+};
 use scripted::{Script, Scripted, fault, function, invoke, invoke_one, pool};
 
 #[tokio::test]
@@ -460,4 +462,45 @@ async fn an_event_whose_clone_breaks_before_it_is_served_by_a_start_from_the_beg
             .unwrap()
     };
     assert!(kinds.windows(2).all(|two| at(two[0]) < at(two[1])));
+}
+
+#[tokio::test]
+async fn an_event_whose_instance_ends_in_its_capture_is_served_by_another() {
+    let launcher = Scripted::new(Script::EndsInCapture);
+    let pool = pool(&launcher, 4);
+    let why = "the sandbox ended while it was captured";
+    let prepared = pool.prepare(function()).await;
+    assert_eq!(prepared, Err(NoSnapshot::GivenUp(why.to_owned())));
+    launcher.captures.lock().clear();
+    let outcome = invoke(&pool, "1").await.unwrap();
+    assert_eq!(outcome.start, StartKind::Cold);
+    assert_eq!(outcome.result, InvokeResult::Success("1".into()));
+    assert_eq!(*launcher.captures.lock(), [format!("Guest: {why}")]);
+    assert_eq!(launcher.launched.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test]
+async fn a_program_handles_the_events_that_warm_it_up_before_it_is_captured() {
+    let launcher = Scripted::new(Script::Silent);
+    let pool = pool(&launcher, 4);
+    let mut live = pool.logs().subscribe();
+    let mut warm = Arc::unwrap_or_clone(function());
+    let events = "[{\"n\": 1}, 2]".to_owned();
+    warm.environment.insert("REKINDLE_WARM_UP".into(), events);
+    let outcome = invoke_one(&pool, Arc::new(warm), "3").await.unwrap();
+    assert_eq!(outcome.result, InvokeResult::Success("3".into()));
+    let mut said = std::iter::from_fn(|| live.try_recv().ok()).map(|record| record.message.clone());
+    let before = said.by_ref().take_while(|line| line != "just before");
+    assert_eq!(before.filter(|line| line == "working").count(), 2);
+    assert_eq!(said.filter(|line| line == "working").count(), 1);
+    // One that does not come to its end is the last try.
+    let launcher = Scripted::new(Script::Silent);
+    let pool = scripted::pool(&launcher, 4);
+    let mut warm = Arc::unwrap_or_clone(function());
+    warm.timeout = Duration::from_millis(1);
+    let events = "[{\"hangs\": true}]".to_owned();
+    warm.environment.insert("REKINDLE_WARM_UP".into(), events);
+    let prepared = pool.prepare(Arc::new(warm)).await;
+    let why = "an event for warming it up failed".to_owned();
+    assert_eq!(prepared, Err(NoSnapshot::GivenUp(why)));
 }

@@ -74,6 +74,7 @@ pub fn check_environment(environment: &Environment) -> Result<(), ApiError> {
     }
     check_secrets(variables)?;
     check_choices(variables)?;
+    check_warm_up(variables)?;
     let measured = serde_json::json!(variables).to_string();
     if measured.len() > limits::ENVIRONMENT_BYTES {
         return Err(ApiError::invalid_parameter(format!(
@@ -82,6 +83,20 @@ pub fn check_environment(environment: &Environment) -> Result<(), ApiError> {
         )));
     }
     Ok(())
+}
+
+/// Events that the function handles before it is captured.
+const WARM_UP_VARIABLE: &str = "REKINDLE_WARM_UP";
+
+fn check_warm_up(variables: &BTreeMap<String, String>) -> Result<(), ApiError> {
+    match variables.get(WARM_UP_VARIABLE) {
+        Some(text) if serde_json::from_str::<Vec<serde::de::IgnoredAny>>(text).is_err() => {
+            Err(ApiError::invalid_parameter(format!(
+                "{WARM_UP_VARIABLE} must be a JSON list of events."
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Variables that this server obeys, with the words that each may have.

@@ -142,6 +142,10 @@ fn values_are_refused_by_name() {
         "REKINDLE_SNAPSHOT must be on or off.",
     );
     starts(
+        json!({"Environment": {"Variables": {"REKINDLE_WARM_UP": "{}"}}}),
+        "REKINDLE_WARM_UP must be a JSON list of events.",
+    );
+    starts(
         json!({"Environment": {"Variables": {"REKINDLE_FRESH": "1"}}}),
         "REKINDLE_FRESH must be true or false.",
     );

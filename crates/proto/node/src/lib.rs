@@ -23,5 +23,5 @@ pub use log::{LOG_CHANNEL_RECORDS, LOG_TAIL_BYTES, LogKind, LogRecord, tail_of};
 pub use outcome::{InvokeOutcome, InvokeResult, Stage, StageTime, StartKind, Timings};
 pub use spec::{
     CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, Revision, SECRETS_VARIABLE,
-    SNAPSHOT_VARIABLE, SnapStart, secret_names,
+    SNAPSHOT_VARIABLE, SnapStart, WARM_UP_VARIABLE, secret_names,
 };

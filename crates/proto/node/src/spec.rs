@@ -38,6 +38,9 @@ pub const SNAPSHOT_VARIABLE: &str = "REKINDLE_SNAPSHOT";
 /// The variable by which a function asks for an instance of its own for every event: `true` or `false`.
 pub const FRESH_VARIABLE: &str = "REKINDLE_FRESH";
 
+/// The variable with events, a JSON list, that a function handles before it is captured.
+pub const WARM_UP_VARIABLE: &str = "REKINDLE_WARM_UP";
+
 /// The names in a value of [`SECRETS_VARIABLE`].
 pub fn secret_names(value: &str) -> impl Iterator<Item = &str> {
     value

@@ -49,6 +49,8 @@ pub(crate) enum Script {
     Captured,
     /// Says nothing of snapshots, and is captured when it asks for its first event.
     Silent,
+    /// As `Silent`, but the sandbox ends when it is captured.
+    EndsInCapture,
     /// Asks to be captured and cannot be.
     NotCaptured,
     /// Asks to be captured and is ready before it is.
@@ -138,6 +140,10 @@ impl Link for ScriptedLink {
     ) -> BoxFuture<'_, io::Result<()>> {
         assert!(matches!(head, ToSandbox::Capture(_)), "{head:?}");
         assert_eq!(descriptors.len(), head.descriptors());
+        if self.script == Script::EndsInCapture {
+            self.messages.close();
+            return Box::pin(async { Ok(()) });
+        }
         let head = match self.script {
             Script::Captured | Script::CapturedLate | Script::Silent => FromSandbox::Captured {
                 bytes: 1000,
@@ -218,6 +224,7 @@ impl Launcher for Scripted {
                 moment == Moment::Offered
             }
             Script::Silent => moment == Moment::FirstEvent,
+            Script::EndsInCapture => captures.lock().is_empty(),
             _ => false,
         };
         Box::pin(
@@ -342,7 +349,7 @@ async fn play(
             b"segfault" => return out.exit(ExitStatus::Signal(11), ExitReason::Itself),
             b"oom" => return out.exit(ExitStatus::Signal(9), ExitReason::OutOfMemory),
             b"vanish" => return,
-            b"hang" => std::future::pending::<()>().await,
+            b"hang" | b"{\"hangs\": true}" => std::future::pending::<()>().await,
             b"nap" => tokio::time::sleep(Duration::from_secs(1)).await,
             b"raise" => out.say(error(Outcome::Function { error_type: None }), b"{\"e\":1}"),
             b"large" => out.say(error(Outcome::ResponseTooLarge), b""),
