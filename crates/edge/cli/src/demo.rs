@@ -19,6 +19,12 @@ use crate::{EnvVar, Span};
 /// How often each function is called warm.
 const WARM_CALLS: usize = 20;
 
+/// How often each function is restored.
+const RESTORES: usize = 11;
+
+/// Time between two restores: in practice they do not follow each other at once.
+const BETWEEN: Duration = Duration::from_millis(50);
+
 /// How often the native start is measured.
 const NATIVE_STARTS: usize = 5;
 
@@ -56,13 +62,46 @@ const EXAMPLES: [Example; 2] = [
     },
 ];
 
+/// The same function is deployed three times.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// Without a snapshot.
+    Plain,
+    /// Each call in a clone of its own.
+    Fresh,
+    /// As usual: from a snapshot when no instance is there.
+    Usual,
+}
+
+impl Kind {
+    fn name(self, example: &Example) -> String {
+        match self {
+            Kind::Plain => format!("{}-plain", example.name),
+            Kind::Fresh => format!("{}-fresh", example.name),
+            Kind::Usual => example.name.to_owned(),
+        }
+    }
+
+    fn remark(self) -> &'static str {
+        match self {
+            Kind::Plain => ", without a snapshot",
+            Kind::Fresh => ", every call in a new clone",
+            Kind::Usual => "",
+        }
+    }
+}
+
 /// What was measured of one function, in milliseconds.
 #[derive(Clone, Debug, Serialize)]
 struct Row {
     function: String,
     answer: String,
+    /// The first call of the function without a snapshot.
     cold_round_trip_ms: f64,
-    stages_ms: Vec<(String, f64)>,
+    cold_stages_ms: Vec<(String, f64)>,
+    /// Calls that each ran in a clone of its own.
+    restored_p50_ms: f64,
+    restored_stages_ms: Vec<(String, f64)>,
     warm_p50_ms: f64,
     native_start_ms: Option<f64>,
 }
@@ -83,8 +122,11 @@ pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let client = server.client().await?;
     let mut rows = Vec::new();
     for example in &EXAMPLES {
-        progress(args, started, &format!("deploying {}", example.name));
-        deploy(args, example, &client).await?;
+        for kind in [Kind::Plain, Kind::Fresh, Kind::Usual] {
+            let name = kind.name(example);
+            progress(args, started, &format!("deploying {name}{}", kind.remark()));
+            deploy(args, example, kind, &client).await?;
+        }
         progress(args, started, &format!("calling {}", example.name));
         rows.push(measure(example, &client).await?);
     }
@@ -97,18 +139,27 @@ fn progress(args: &DemoArgs, started: Instant, step: &str) {
     }
 }
 
-async fn deploy(args: &DemoArgs, example: &Example, client: &Client) -> Result<(), Failure> {
+async fn deploy(
+    args: &DemoArgs,
+    example: &Example,
+    kind: Kind,
+    client: &Client,
+) -> Result<(), Failure> {
+    let mut env = vec![EnvVar("GREETING".into(), "hello".into())];
+    if matches!(kind, Kind::Plain) {
+        env.push(EnvVar("REKINDLE_SNAPSHOT".into(), "off".into()));
+    }
     functions::upload(
         client,
         &functions::DeployArgs {
             code: args.examples.join(example.name),
-            name: Some(example.name.to_owned()),
+            name: Some(kind.name(example)),
             runtime: Some(example.runtime.to_owned()),
             handler: Some(example.handler.to_owned()),
             memory: Some(256),
             timeout: Some(Span(Duration::from_secs(30))),
-            env: vec![EnvVar("GREETING".into(), "hello".into())],
-            fresh: false,
+            env,
+            fresh: matches!(kind, Kind::Fresh),
             common: functions::Common {
                 endpoint: client.endpoint().to_owned(),
                 format: args.format,
@@ -120,32 +171,53 @@ async fn deploy(args: &DemoArgs, example: &Example, client: &Client) -> Result<(
 }
 
 async fn measure(example: &Example, client: &Client) -> Result<Row, Failure> {
-    let event = || Bytes::from_static(br#"{"name": "Rekindle"}"#);
-    let cold = checked(
-        example,
-        functions::call(client, example.name, event()).await?,
-    )?;
+    let cold = call(example, Kind::Plain, client).await?;
+    let mut restored = Vec::new();
+    for _ in 0..RESTORES {
+        tokio::time::sleep(BETWEEN).await;
+        let call = call(example, Kind::Fresh, client).await?;
+        if call.start != "restored" {
+            return Err(Failure::new(
+                ExitCode::Failed,
+                format!(
+                    "{} was not restored but started {}; `rekindle snapshot ls` and the log of the server say why",
+                    example.name, call.start
+                ),
+            ));
+        }
+        restored.push(call);
+    }
+    restored.sort_by_key(|call| call.round_trip);
+    let restored = &restored[RESTORES / 2];
     let mut warm = Vec::new();
+    // The first is a restore of its own.
+    call(example, Kind::Usual, client).await?;
     for _ in 0..WARM_CALLS {
-        let call = checked(
-            example,
-            functions::call(client, example.name, event()).await?,
-        )?;
-        warm.push(call.round_trip);
+        warm.push(call(example, Kind::Usual, client).await?.round_trip);
     }
     warm.sort();
     Ok(Row {
         function: example.name.to_owned(),
         answer: String::from_utf8_lossy(&cold.body).into_owned(),
         cold_round_trip_ms: milliseconds(cold.round_trip),
-        stages_ms: cold
-            .stages
-            .iter()
-            .map(|(name, time)| (name.clone(), milliseconds(*time)))
-            .collect(),
+        cold_stages_ms: stages(&cold),
+        restored_p50_ms: milliseconds(restored.round_trip),
+        restored_stages_ms: stages(restored),
         warm_p50_ms: milliseconds(warm[warm.len() / 2]),
         native_start_ms: native_start(example.native),
     })
+}
+
+async fn call(example: &Example, kind: Kind, client: &Client) -> Result<Invocation, Failure> {
+    let event = Bytes::from_static(br#"{"name": "Rekindle"}"#);
+    let name = kind.name(example);
+    checked(example, functions::call(client, &name, event).await?)
+}
+
+fn stages(call: &Invocation) -> Vec<(String, f64)> {
+    let each = call.stages.iter();
+    each.map(|(name, time)| (name.clone(), milliseconds(*time)))
+        .collect()
 }
 
 fn checked(example: &Example, call: Invocation) -> Result<Invocation, Failure> {
@@ -200,22 +272,29 @@ fn print(args: &DemoArgs, rows: &[Row]) -> io::Result<()> {
         cells.extend(rows.iter().map(|row| figure(value(row))));
         table.row(cells);
     };
-    let mut stages: Vec<&str> = Vec::new();
-    for (name, _) in rows.iter().flat_map(|row| &row.stages_ms) {
-        if !stages.contains(&name.as_str()) {
-            stages.push(name);
+    type Stages = fn(&Row) -> &[(String, f64)];
+    type Line<'a> = dyn FnMut(&str, &dyn Fn(&Row) -> Option<f64>) + 'a;
+    let all = |line: &mut Line<'_>, stages: Stages| {
+        let mut names: Vec<&str> = Vec::new();
+        for (name, _) in rows.iter().flat_map(stages) {
+            if !names.contains(&name.as_str()) {
+                names.push(name);
+            }
         }
-    }
-    for stage in stages {
-        let of_stage = |row: &Row| {
-            row.stages_ms
-                .iter()
-                .find(|(name, _)| name == stage)
-                .map(|(_, time)| *time)
-        };
-        line(&format!("  {}", stage.replace('_', " ")), &of_stage);
-    }
-    line("cold, round trip", &|row| Some(row.cold_round_trip_ms));
+        for name in names {
+            let of_stage = |row: &Row| {
+                let found = stages(row).iter().find(|(other, _)| other == name);
+                found.map(|(_, time)| *time)
+            };
+            line(&format!("  {}", name.replace('_', " ")), &of_stage);
+        }
+    };
+    all(&mut line, |row| &row.cold_stages_ms);
+    line("without snapshot, round trip", &|row| {
+        Some(row.cold_round_trip_ms)
+    });
+    all(&mut line, |row| &row.restored_stages_ms);
+    line("restored, round trip p50", &|row| Some(row.restored_p50_ms));
     line("warm, round trip p50", &|row| Some(row.warm_p50_ms));
     line("native interpreter start", &|row| row.native_start_ms);
     for row in rows {

@@ -307,6 +307,8 @@ pub struct Invocation {
     pub error: String,
     /// End of the log, if it was asked for.
     pub log: Vec<u8>,
+    /// How the instance came to be: `cold`, `restored` or `warm`.
+    pub start: String,
     /// Stages with their times, from `Server-Timing`.
     pub stages: Vec<(String, Duration)>,
     /// From sending the request to having the answer.
@@ -328,6 +330,7 @@ pub async fn call(client: &Client, name: &str, event: Bytes) -> Result<Invocatio
         log: STANDARD
             .decode(answer.header("x-amz-log-result"))
             .unwrap_or_default(),
+        start: answer.header("x-rekindle-start").to_owned(),
         stages: server_timing(answer.header("server-timing")),
         body: answer.body,
         round_trip,

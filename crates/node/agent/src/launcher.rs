@@ -98,16 +98,11 @@ impl ProcessLauncher {
         spec: &StartSpec,
         stream: &str,
     ) -> Option<Box<dyn Link>> {
-        let began = std::time::Instant::now();
         let (key, opened) = snapshots.find(function, kind, spec).await?;
-        tracing::debug!(us = began.elapsed().as_micros(), "found");
         let late = late_environment(function, stream);
         if let Some(shell) = self.shells.take(&key, spec, &opened) {
             match restore::into(shell, late.clone()).await {
-                Ok(process) => {
-                    tracing::debug!(us = began.elapsed().as_micros(), "restored");
-                    return Some(Box::new(process));
-                }
+                Ok(process) => return Some(Box::new(process)),
                 // The shell may have been ended by somebody; a new one tells who is to blame.
                 Err(refusal) => tracing::warn!(%refusal, "a shell was of no use"),
             }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto_node::{FunctionSpec, Stage, StartKind, Timings};
-use proto_sandbox::{FromSandbox, StageName, ToSandbox};
+use proto_sandbox::{FromSandbox, RestoreStage, StageName, ToSandbox};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
@@ -54,6 +54,8 @@ pub(crate) struct Instance {
     pub(crate) stream: String,
     pub(crate) start: Option<Start>,
     pub(crate) max_memory_bytes: u64,
+    /// How long the launcher took.
+    launching: Duration,
     /// A snapshot of it that is being put in place.
     pub(crate) keeping: Option<JoinHandle<Result<(), String>>>,
     /// Why it was not captured when it should have been.
@@ -99,6 +101,7 @@ impl Instance {
             stream,
             start,
             max_memory_bytes: 0,
+            launching: Duration::ZERO,
             keeping: None,
             uncaptured: None,
         }
@@ -193,8 +196,11 @@ impl Instance {
     }
 
     pub(crate) async fn launch(&mut self, limit: Instant) -> Result<Box<dyn Link>, Failure> {
+        let began = clock::now();
         let launching = self.shared.launcher.launch(&self.function, &self.stream);
-        match timeout_at(limit.into(), launching).await {
+        let launched = timeout_at(limit.into(), launching).await;
+        self.launching = clock::now() - began;
+        match launched {
             Ok(launched) => Ok(launched?),
             Err(_) => Err(Failure::Platform(
                 "the sandbox process took too long to start".into(),
@@ -374,7 +380,6 @@ impl Instance {
     pub(crate) fn note(&mut self, head: FromSandbox, payload: &Bytes) -> Option<Failure> {
         match &head {
             FromSandbox::Stage { name, nanoseconds } => {
-                tracing::debug!(stage = %name, us = nanoseconds / 1000, "stage");
                 if let Some(start) = &mut self.start {
                     start
                         .stages
@@ -382,17 +387,14 @@ impl Instance {
                 }
             }
             FromSandbox::Restored { times } => {
-                for part in times {
-                    let us = part.nanoseconds / 1000;
-                    tracing::debug!(part = %part.stage, us, "restored in parts");
-                }
-                let whole = times
-                    .iter()
-                    .fold(0u64, |sum, part| sum.saturating_add(part.nanoseconds));
+                let inside = times.iter().map(|t| Duration::from_nanos(t.nanoseconds));
+                let shell = self.launching.saturating_sub(inside.sum());
                 if let Some(start) = &mut self.start {
-                    start
-                        .stages
-                        .push(Stage::Restore, Duration::from_nanos(whole));
+                    start.stages.push(Stage::Shell, shell);
+                    for part in times {
+                        let time = Duration::from_nanos(part.nanoseconds);
+                        start.stages.push(restore_stage(part.stage), time);
+                    }
                 }
             }
             FromSandbox::Log { stream, dropped } => self.log.guest(*stream, payload, *dropped),
@@ -418,6 +420,15 @@ impl Instance {
         if !said.is_empty() {
             tracing::warn!(function = self.function.name, said, "a sandbox complained");
         }
+    }
+}
+
+fn restore_stage(name: RestoreStage) -> Stage {
+    match name {
+        RestoreStage::Identity => Stage::Identity,
+        RestoreStage::Memory => Stage::Memory,
+        RestoreStage::State => Stage::State,
+        RestoreStage::RuntimeApi => Stage::RuntimeApi,
     }
 }
 

@@ -44,8 +44,16 @@ pub enum Stage {
     RuntimeInit,
     /// Loading the function, until the runtime asks for its first event.
     FunctionInit,
-    /// Bringing back a snapshot.
-    Restore,
+    /// Finding the snapshot and a shell for it, making one if there is none, and talking to it.
+    Shell,
+    /// Making anew what no two clones share: random pool, ids, clocks.
+    Identity,
+    /// Mapping guest memory.
+    Memory,
+    /// Kernel state and guest threads.
+    State,
+    /// The Runtime API served again.
+    RuntimeApi,
     /// The runtime's own hooks, from the end of the restore until it asks for its first event.
     AfterRestore,
     /// From handing the event over until the answer.
@@ -62,7 +70,11 @@ impl Stage {
             Self::Exec => "exec",
             Self::RuntimeInit => "runtime_init",
             Self::FunctionInit => "function_init",
-            Self::Restore => "restore",
+            Self::Shell => "shell",
+            Self::Identity => "identity",
+            Self::Memory => "memory",
+            Self::State => "state",
+            Self::RuntimeApi => "runtime_api",
             Self::AfterRestore => "after_restore",
             Self::Invoke => "invoke",
         }
