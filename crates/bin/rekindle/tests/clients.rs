@@ -4,6 +4,7 @@
 mod place;
 mod server;
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -163,4 +164,44 @@ fn functions_that_are_all_to_start_from_snapshots_are_deployed_updated_and_kept_
     assert_eq!(updated["Environment"]["Variables"], variables);
     assert_eq!(invoke(), serde_json::json!(["two", 1, true]));
     assert_eq!(invoke(), serde_json::json!(["two", 1, true]));
+}
+
+/// A runtime that has never heard of snapshots.
+const OWN_RUNTIME: &str = "#!/usr/bin/python3\nimport http.client, os\n\
+    api = http.client.HTTPConnection(os.environ['AWS_LAMBDA_RUNTIME_API'])\ncount = 0\n\
+    def call(method, path, body=None):\n    api.request(method, '/2018-06-01/runtime/invocation/' + path, body)\n\
+    \x20   answer = api.getresponse()\n    return answer.getheader('Lambda-Runtime-Aws-Request-Id'), answer.read()\n\
+    while True:\n    id, event = call('GET', 'next')\n    count += 1\n    call('POST', id + '/response', b'%d' % count)\n";
+
+#[test]
+fn a_runtime_that_knows_nothing_of_snapshots_is_captured_warm() {
+    let server = Server::with_snap_start("always");
+    let directory = tempfile::tempdir().unwrap();
+    let bootstrap = directory.path().join("bootstrap");
+    std::fs::write(&bootstrap, OWN_RUNTIME).unwrap();
+    std::fs::set_permissions(&bootstrap, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let code = directory.path().to_str().unwrap();
+    let runtime = [
+        "--runtime",
+        "provided.al2023",
+        "--handler",
+        "any",
+        "--fresh",
+    ];
+    let warm_up = ["--env", r#"REKINDLE_WARM_UP=[{"n": 1}, null]"#];
+    let deploy = ["deploy", code, "--name", "own", "-o", "json"];
+    let out = server.rekindle(&[&deploy[..], &runtime, &warm_up].concat());
+    assert!(out.status.success(), "{out:?}");
+    let deployed: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert_eq!(deployed["StateReason"], serde_json::Value::Null);
+    // Every clone has handled two events, and no other than those.
+    for _ in 0..3 {
+        let called = server.rekindle(&["invoke", "own", "--timing"]);
+        let stages = String::from_utf8_lossy(&called.stderr);
+        assert_eq!(called.stdout, b"3\n", "{stages}");
+        assert!(
+            stages.contains("restore ") && !stages.contains("exec"),
+            "{stages}"
+        );
+    }
 }
