@@ -97,6 +97,11 @@ impl SandboxProcess {
         })
     }
 
+    /// Its process id; none after its end was noticed.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
     async fn send_message(&mut self, head: &ToSandbox, payload: &[u8]) -> io::Result<()> {
         let start = encode_head(head, payload.len()).map_err(io::Error::other)?;
         self.socket.write_all(&start).await?;

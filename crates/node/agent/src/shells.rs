@@ -61,6 +61,9 @@ impl Demand {
 
 /// The shells of one snapshot.
 struct Shelf {
+    /// The checked files that the shells hold. A snapshot of the same name may be made anew when this one was found
+    /// to be damaged: its shells are of no use then.
+    snapshot: Opened,
     ready: VecDeque<SandboxProcess>,
     demand: Demand,
     /// Being made.
@@ -99,39 +102,33 @@ impl Shells {
         spec: &StartSpec,
         snapshot: &Opened,
     ) -> Option<SandboxProcess> {
-        let taken = {
+        let (taken, outdated) = {
             let mut state = self.state.lock();
             let now = self.began.elapsed();
-            let shelf = state.shelves.entry(key.clone()).or_insert_with(|| Shelf {
-                ready: VecDeque::new(),
-                demand: Demand::first(now),
-                coming: 0,
-            });
+            let (shelf, outdated) = state.shelf(key, snapshot, now);
             shelf.demand = shelf.demand.another(now);
-            shelf.ready.pop_front()
+            (shelf.ready.pop_front(), outdated)
         };
+        drop(outdated);
         self.refill(key, spec, snapshot);
         taken
     }
 
     /// Has shells made until there are as many as wanted.
     pub(crate) fn refill(self: &Arc<Self>, key: &SnapshotKey, spec: &StartSpec, snapshot: &Opened) {
-        let missing = {
+        let (missing, outdated) = {
             let mut state = self.state.lock();
             if state.closed {
                 return;
             }
             let now = self.began.elapsed();
-            let shelf = state.shelves.entry(key.clone()).or_insert_with(|| Shelf {
-                ready: VecDeque::new(),
-                demand: Demand::first(now),
-                coming: 0,
-            });
+            let (shelf, outdated) = state.shelf(key, snapshot, now);
             let have = shelf.ready.len() + shelf.coming;
             let missing = shelf.demand.wanted.saturating_sub(have);
             shelf.coming += missing;
-            missing
+            (missing, outdated)
         };
+        drop(outdated);
         if missing == 0 {
             return;
         }
@@ -157,9 +154,15 @@ impl Shells {
         let Some(shelf) = state.shelves.get_mut(key) else {
             return;
         };
+        if !same(&shelf.snapshot, snapshot) {
+            // Of a snapshot that was replaced meanwhile.
+            dropped.extend(made.ok());
+            return;
+        }
         shelf.coming = shelf.coming.saturating_sub(1);
         match made {
             Ok(shell) if !closed => {
+                tracing::debug!(%key, pid = shell.pid(), "a shell waits");
                 shelf.ready.push_back(shell);
                 dropped.extend(state.over_the_limit());
             }
@@ -187,7 +190,35 @@ impl Shells {
     }
 }
 
+/// Whether both are the same files, checked at the same time.
+fn same(one: &Opened, other: &Opened) -> bool {
+    let pairs = one.files.iter().zip(&other.files);
+    one.files.len() == other.files.len() && pairs.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
 impl State {
+    /// The shelf for this snapshot, and what stood there for another of the same name, to be dropped without the lock.
+    fn shelf(
+        &mut self,
+        key: &SnapshotKey,
+        snapshot: &Opened,
+        now: Duration,
+    ) -> (&mut Shelf, VecDeque<SandboxProcess>) {
+        let shelf = self.shelves.entry(key.clone()).or_insert_with(|| Shelf {
+            snapshot: snapshot.clone(),
+            ready: VecDeque::new(),
+            demand: Demand::first(now),
+            coming: 0,
+        });
+        let mut outdated = VecDeque::new();
+        if !same(&shelf.snapshot, snapshot) {
+            shelf.snapshot = snapshot.clone();
+            shelf.coming = 0;
+            outdated = std::mem::take(&mut shelf.ready);
+        }
+        (shelf, outdated)
+    }
+
     /// Takes out what is too much, of the functions whose last start is longest ago.
     fn over_the_limit(&mut self) -> Vec<SandboxProcess> {
         let mut out = Vec::new();

@@ -111,11 +111,10 @@ impl Ready {
     ) -> Result<Option<Vec<Arc<File>>>, Damage> {
         let mut checked = self.checked.lock();
         if let Some(known) = checked.as_deref() {
-            match untouched(known) {
-                Touched::No => return Ok(Some(handles(known))),
-                Touched::Removed => return Ok(None),
-                Touched::Yes => *checked = None,
+            if untouched(known) {
+                return Ok(Some(handles(known)));
             }
+            *checked = None;
         }
         let mut fresh = Vec::with_capacity(self.manifest.files.len());
         for record in &self.manifest.files {
@@ -153,21 +152,12 @@ impl Ready {
     }
 }
 
-enum Touched {
-    No,
-    Yes,
-    Removed,
-}
-
-fn untouched(known: &[Checked]) -> Touched {
-    for entry in known {
-        match entry.file.metadata() {
-            Ok(meta) if meta.nlink() == 0 => return Touched::Removed,
-            Ok(meta) if Stamp::from(&meta) == entry.stamp => {}
-            _ => return Touched::Yes,
-        }
-    }
-    Touched::No
+/// Whether these are still the files in place, as they were checked: a removed one has another time of change.
+fn untouched(known: &[Checked]) -> bool {
+    known.iter().all(|entry| {
+        let meta = entry.file.metadata();
+        meta.is_ok_and(|meta| meta.nlink() > 0 && Stamp::from(&meta) == entry.stamp)
+    })
 }
 
 fn handles(checked: &[Checked]) -> Vec<Arc<File>> {
