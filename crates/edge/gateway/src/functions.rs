@@ -63,21 +63,41 @@ fn settled(
     qualifier: Option<&Qualifier>,
 ) -> FunctionConfiguration {
     let mut configuration = function.configuration(qualifier, Phase::Settled);
-    if function.asks_for_snap_start() && shared.invoker.has_snapshot(&function.spec) {
-        configuration.snap_start.optimization_status = "On";
-    }
+    configuration.snap_start.optimization_status = optimization_status(shared, function);
     configuration
+}
+
+fn optimization_status(shared: &Shared, function: &Function) -> &'static str {
+    let on = function.asks_for_snap_start() && shared.invoker.has_snapshot(&function.spec);
+    if on { "On" } else { "Off" }
+}
+
+/// Tells of each version in a list whether it starts from the snapshot that it asked for.
+fn complete(shared: &Shared, listed: &mut [FunctionConfiguration]) {
+    let mut versions: Vec<Arc<Function>> = Vec::new();
+    for one in listed {
+        let first = versions.first();
+        if first.is_none_or(|first| first.record.name != one.function_name) {
+            versions = shared.registry.versions_of(&one.function_name);
+        }
+        let mut versions = versions.iter();
+        if let Some(function) = versions.find(|it| it.record.version_text() == one.version) {
+            one.snap_start.optimization_status = optimization_status(shared, function);
+        }
+    }
 }
 
 /// ListFunctions.
 pub(crate) fn list(shared: &Shared, call: &Call) -> Answer {
     let page = check_page_size(call.query("MaxItems").as_deref())?;
     let marker = call.query("Marker");
-    respond::ok(&shared.registry.list(
+    let mut listed = shared.registry.list(
         marker.as_deref(),
         page,
         call.query("FunctionVersion").as_deref(),
-    )?)
+    )?;
+    complete(shared, &mut listed.functions);
+    respond::ok(&listed)
 }
 
 /// ListVersionsByFunction.
@@ -85,11 +105,11 @@ pub(crate) fn list_versions(shared: &Shared, call: &Call) -> Answer {
     let page = check_page_size(call.query("MaxItems").as_deref())?;
     let marker = call.query("Marker");
     let wanted = call.function()?;
-    respond::ok(
-        &shared
-            .registry
-            .list_versions(&wanted, marker.as_deref(), page)?,
-    )
+    let mut listed = shared
+        .registry
+        .list_versions(&wanted, marker.as_deref(), page)?;
+    complete(shared, &mut listed.versions);
+    respond::ok(&listed)
 }
 
 /// UpdateFunctionCode.

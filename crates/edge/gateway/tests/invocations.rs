@@ -264,6 +264,10 @@ async fn a_published_version_is_active_when_its_snapshot_is_made_or_given_up() {
     assert_eq!(echo["State"], "Active");
     let on = serde_json::json!({ "ApplyOn": "PublishedVersions", "OptimizationStatus": "On" });
     assert_eq!(echo["SnapStart"], on);
+    let path = "/2015-03-31/functions/echo/versions";
+    let listed = ask(address, "GET", path, b"").await.json();
+    let status = |at: usize| &listed["Versions"][at]["SnapStart"]["OptimizationStatus"];
+    assert_eq!((status(0), status(1)), (&"Off".into(), &"On".into()));
 
     publish(address, "unprepared").await;
     let unprepared = version(address, "unprepared").await;
