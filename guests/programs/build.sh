@@ -22,9 +22,11 @@ now=$(cd "$here" && cat $sources | sha256sum)
 
 export GOCACHE="$out/.go" GOFLAGS=-mod=mod GOTOOLCHAIN=local
 (cd "$here/go/static" && CGO_ENABLED=0 go build -o "$out/go-static" .)
+(cd "$here/go/server" && CGO_ENABLED=0 go build -o "$out/go-server" .)
 (cd "$here/go/cgo" && CGO_ENABLED=1 go build -o "$out/go-cgo" .)
-rm -rf "$out/java"
+rm -rf "$out/java" "$out/java-server"
 javac -d "$out/java" "$here/java/Main.java"
+javac -d "$out/java-server" "$here/java-server/Server.java"
 (cd "$here/rust-tokio" && cargo build -q --locked --target-dir "$out/.cargo")
 cp "$out/.cargo/debug/rust-tokio" "$out/rust-tokio"
 echo "$now" >"$out/.built"

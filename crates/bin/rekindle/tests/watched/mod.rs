@@ -193,6 +193,14 @@ impl Server {
         assert!(output.status.success(), "{output:?}");
     }
 
+    /// A function in this runtime, which is there with its snapshot afterwards.
+    pub(crate) fn deploy_in(&self, runtime: &str, handler: &str, code: &Path, more: &[&str]) {
+        let mut command = self.command(&["deploy", "--runtime", runtime, "--handler", handler]);
+        let output = command.arg(code).args(more).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        self.logged(&["snapshot ready"]);
+    }
+
     pub(crate) fn deploying(&self, code: &Path, more: &[&str]) -> Command {
         let mut command = self.command(&["deploy"]);
         command.arg(code);
