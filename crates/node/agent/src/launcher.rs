@@ -204,6 +204,7 @@ impl Launcher for ProcessLauncher {
 
     fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {
         Box::pin(async move {
+            self.shells.forget_revision(revision);
             if let Some(snapshots) = &self.snapshots {
                 snapshots.forget(revision).await;
             }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use node_snapshots::{Opened, SnapshotKey};
 use parking_lot::Mutex;
+use proto_node::Revision;
 use proto_sandbox::StartSpec;
 use tokio::sync::Semaphore;
 
@@ -152,6 +153,7 @@ impl Shells {
         let mut state = self.state.lock();
         let closed = state.closed;
         let Some(shelf) = state.shelves.get_mut(key) else {
+            dropped.extend(made.ok());
             return;
         };
         if !same(&shelf.snapshot, snapshot) {
@@ -176,6 +178,19 @@ impl Shells {
     /// The snapshot is no more.
     pub(crate) fn forget(&self, key: &SnapshotKey) {
         let gone = self.state.lock().shelves.remove(key);
+        drop(gone);
+    }
+
+    /// No instance of this revision will be made any more.
+    pub(crate) fn forget_revision(&self, revision: &Revision) {
+        let mut gone = Vec::new();
+        self.state.lock().shelves.retain(|_, shelf| {
+            let stays = shelf.snapshot.manifest.parts.subject != revision.0;
+            if !stays {
+                gone.extend(shelf.ready.drain(..));
+            }
+            stays
+        });
         drop(gone);
     }
 
