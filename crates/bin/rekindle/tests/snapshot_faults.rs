@@ -6,9 +6,10 @@ mod watched;
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use serde_json::json;
-use watched::{Server, kill};
+use watched::{Server, children_of, kill};
 
 /// A directory for a test: `data` for the server, the rest for code.
 struct Place(tempfile::TempDir);
@@ -288,4 +289,65 @@ fn a_disk_that_is_full_costs_no_event() {
     server.logged(&["snapshot ready", "small"]);
     assert_eq!(ask(&server, "small", 1), "restored");
     assert_eq!(ask(&server, "large", 2), "warm");
+}
+
+#[test]
+fn a_shell_whose_guest_process_was_killed_costs_nobody_an_event_or_a_snapshot() {
+    let place = Place::new();
+    let server = Server::start(&place.data());
+    server.deploy(&place.code("one", ""), &["--fresh"]);
+    for event in 0..3 {
+        let stubs = children_of(shell(&server));
+        assert!(!stubs.is_empty());
+        stubs.iter().for_each(|stub| kill(stub.pid));
+        assert_eq!(ask(&server, "one", event), "restored");
+    }
+    assert_eq!(server.quarantined(), Vec::<String>::new());
+    assert_eq!(server.ready().len(), 1);
+}
+
+#[test]
+fn a_guest_process_that_is_killed_while_it_is_captured_costs_no_event() {
+    let place = Place::new();
+    let server = Server::start(&place.data());
+    let deploying = server
+        .deploying(&place.code("large", LARGE), &["--memory", "512"])
+        .spawn();
+    server.capturing();
+    for child in server.children() {
+        children_of(child.pid)
+            .iter()
+            .for_each(|stub| kill(stub.pid));
+    }
+    assert!(deploying.unwrap().wait().unwrap().success());
+    // It may have been done by then.
+    let start = ask(&server, "large", 1);
+    assert!(start == "cold" || start == "restored", "{start}");
+    assert_eq!(ask(&server, "large", 2), "warm");
+    server.nothing_in_staging();
+    assert_eq!(server.quarantined(), Vec::<String>::new());
+}
+
+/// Nobody can know how far it came.
+#[test]
+fn an_event_whose_clone_is_killed_at_work_is_not_worked_on_again() {
+    let place = Place::new();
+    let server = Server::start(&place.data());
+    let wait = "import builtins, signal\ndef print(*said, flush):\n    builtins.print(*said, flush=True)\n    \
+        if said[1] == 1: signal.pause()";
+    server.deploy(&place.code("one", wait), &[]);
+    server.logged(&["snapshot ready"]);
+    let event = server
+        .command(&["invoke", "one", "1"])
+        .stdout(Stdio::piped())
+        .spawn();
+    while server.printed("one", "worked on 1") == 0 {
+        std::thread::yield_now();
+    }
+    server.kill_children();
+    let failed = event.unwrap().wait_with_output().unwrap();
+    assert!(!failed.status.success(), "{failed:?}");
+    assert_eq!(ask(&server, "one", 2), "restored");
+    assert_eq!(server.printed("one", "worked on 1"), 1);
+    assert_eq!(server.quarantined(), Vec::<String>::new());
 }

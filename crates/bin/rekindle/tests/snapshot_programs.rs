@@ -188,3 +188,118 @@ fn awslambdaric() {
         server = server.again();
     }
 }
+
+/// Each thread waits in a call of its own when the snapshot is taken, and is let go in the clone.
+#[test]
+fn threads_that_wait_in_twenty_different_calls() {
+    let place = tempfile::tempdir().unwrap();
+    let text = r#"
+import os, queue, select, signal, socket, subprocess, threading
+waits = []
+def wait(call, release):
+    begun = threading.Event()
+    said = []
+    def run():
+        begun.set(); said.append(call())
+    thread = threading.Thread(target=run); thread.start(); begun.wait()
+    waits.append((thread, release, said))
+def piped(call):
+    r, w = os.pipe()
+    wait(lambda: call(r), lambda _: os.write(w, b'x'))
+def filled(fd, other):
+    os.set_blocking(fd, False)
+    try:
+        while True: os.write(fd, bytes(4096))
+    except BlockingIOError: os.set_blocking(fd, True)
+    def drain(thread):
+        os.set_blocking(other, False)
+        while thread.is_alive():
+            try: os.read(other, 65536)
+            except BlockingIOError: os.sched_yield()
+    wait(lambda: os.write(fd, b'last'), drain)
+def epolled(r):
+    e = select.epoll(); e.register(r, select.EPOLLIN); return len(e.poll(3600))
+def polled(r):
+    p = select.poll(); p.register(r, select.POLLIN); return len(p.poll(3600000))
+piped(lambda r: os.read(r, 1))
+piped(lambda r: os.readv(r, [bytearray(1)]))
+piped(lambda r: len(select.select([r], [], [], 3600)[0]))
+piped(polled)
+piped(epolled)
+r, w = os.pipe(); filled(w, r)
+a, b = socket.socketpair(); filled(a.fileno(), b.fileno())
+for call in (lambda s: s.recv(1), lambda s: s.recvmsg(1)[0]):
+    pair = socket.socketpair()
+    wait(lambda s=pair[0], call=call: call(s), lambda _, s=pair[1]: s.send(b'x'))
+timed = socket.socketpair(); timed[0].settimeout(3600)
+wait(lambda: timed[0].recv(1), lambda _: timed[1].send(b'x'))
+listener = socket.create_server(('127.0.0.1', 0))
+wait(lambda: listener.accept()[0].getsockname()[0], lambda _: socket.create_connection(listener.getsockname()).close())
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); udp.bind(('127.0.0.1', 0))
+wait(lambda: udp.recvfrom(1)[0], lambda _: udp.sendto(b'x', udp.getsockname()))
+lock = threading.Lock(); lock.acquire()
+wait(lambda: lock.acquire(), lambda _: lock.release())
+event = threading.Event()
+wait(lambda: event.wait(3600), lambda _: event.set())
+items = queue.Queue()
+wait(items.get, lambda _: items.put(1))
+barrier = threading.Barrier(2)
+wait(barrier.wait, lambda _: barrier.wait())
+child = subprocess.Popen(['cat'], stdin=subprocess.PIPE)
+wait(lambda: os.waitpid(child.pid, 0)[1], lambda _: child.stdin.close())
+other = subprocess.Popen(['cat'], stdin=subprocess.PIPE)
+wait(lambda: os.waitid(os.P_PID, other.pid, os.WEXITED).si_status, lambda _: other.stdin.close())
+counter = os.eventfd(0)
+wait(lambda: os.eventfd_read(counter), lambda _: os.eventfd_write(counter, 5))
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+wait(lambda: signal.sigwait([signal.SIGUSR1]), lambda thread: signal.pthread_kill(thread.ident, signal.SIGUSR1))
+os.mkfifo('/tmp/fifo')
+wait(lambda: os.read(os.open('/tmp/fifo', os.O_RDONLY), 1), lambda _: os.write(os.open('/tmp/fifo', os.O_WRONLY), b'x'))
+def handler(e, c):
+    early = [said for thread, release, said in waits if said]
+    for thread, release, said in waits: release(thread)
+    for thread, release, said in waits: thread.join()
+    return [early, [repr(said) for thread, release, said in waits]]
+"#;
+    written(place.path(), "app.py", text);
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path());
+    let more = ["--name", "f", "--fresh"];
+    server.deploy_in("python3.11", "app.handler", place.path(), &more);
+    let x = "[b'x']";
+    let said = json!([
+        x,
+        "[1]",
+        "[1]",
+        "[1]",
+        "[1]",
+        "[4]",
+        "[4]",
+        x,
+        x,
+        x,
+        "['127.0.0.1']",
+        x,
+        "[True]",
+        "[True]",
+        "[1]",
+        "[0]",
+        "[0]",
+        "[0]",
+        "[5]",
+        "[<Signals.SIGUSR1: 10>]",
+        x
+    ]);
+    for _ in 0..3 {
+        let answer = server.invoke("f", &json!(1));
+        assert_eq!(answer.start, "restored");
+        // Which of the two at a barrier comes first is open.
+        let mut told = answer.body;
+        assert!(
+            ["[0]", "[1]"].contains(&told[1][15].as_str().unwrap()),
+            "{told}"
+        );
+        told[1][15] = json!("[0]");
+        assert_eq!(told, json!([[], said]));
+    }
+}

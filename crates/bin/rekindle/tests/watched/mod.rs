@@ -50,6 +50,13 @@ impl Process {
     }
 }
 
+pub(crate) fn children_of(parent: u32) -> Vec<Process> {
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let all = pids.filter_map(Process::of);
+    all.filter(|process| process.parent == parent).collect()
+}
+
 /// As `kill -9` does it. That it has ended meanwhile is no error.
 pub(crate) fn kill(pid: u32) {
     let mut command = Command::new("sh");
@@ -146,10 +153,7 @@ impl Server {
 
     /// The processes that it made itself: those of sandboxes, without their guests'.
     pub(crate) fn children(&self) -> Vec<Process> {
-        let entries = std::fs::read_dir("/proc").unwrap().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        let all = pids.filter_map(Process::of);
-        all.filter(|process| process.parent == self.pid()).collect()
+        children_of(self.pid())
     }
 
     pub(crate) fn kill_children(&self) {
