@@ -24,7 +24,7 @@ pub(crate) struct Answer {
 }
 
 /// What `/proc/<pid>/stat` tells of a process (proc_pid_stat(5)).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
     parent: u32,
