@@ -57,11 +57,19 @@ pub(crate) fn children_of(parent: u32) -> Vec<Process> {
     all.filter(|process| process.parent == parent).collect()
 }
 
-/// As `kill -9` does it. That it has ended meanwhile is no error.
+/// As `kill -9` does it, and waits until it has ended: the signal alone does not wait. That it has ended before is no
+/// error.
 pub(crate) fn kill(pid: u32) {
     let mut command = Command::new("sh");
     command.args(["-c", "kill -9 \"$1\"", "sh", &pid.to_string()]);
     command.stderr(Stdio::null()).status().unwrap();
+    let ended = |stat: String| {
+        let state = stat.rsplit_once(") ").map(|(_, state)| state.to_owned());
+        state.is_none_or(|state| state.starts_with(['Z', 'X']))
+    };
+    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, ended) {
+        std::thread::yield_now();
+    }
 }
 
 /// The server; killed when dropped.
