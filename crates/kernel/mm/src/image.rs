@@ -43,6 +43,12 @@ impl ImageRanges {
             .map(move |(s, e)| ((*s).max(start), (*e).min(end)))
     }
 
+    /// From the first byte of the first to behind the last.
+    pub(crate) fn bounds(&self) -> (Option<u64>, Option<u64>) {
+        let first = self.0.first_key_value().map(|(start, _)| *start);
+        (first, self.0.last_key_value().map(|(_, end)| *end))
+    }
+
     /// Takes `start..end` out.
     pub(crate) fn remove(&mut self, start: u64, end: u64) {
         if self.0.is_empty() {
@@ -89,7 +95,7 @@ impl ImageRanges {
     fn concerns(&self, op: &MapOp) -> bool {
         let touches = |start: u64, len: u64| self.within(start, start + len).next().is_some();
         match op {
-            MapOp::Protect { .. } => false,
+            MapOp::Protect { .. } | MapOp::Touch { .. } => false,
             MapOp::Map { addr, len, .. }
             | MapOp::Unmap { addr, len }
             | MapOp::Discard { addr, len } => touches(*addr, *len),
@@ -106,7 +112,7 @@ impl ImageRanges {
 impl Plan {
     fn add(&mut self, tree: &VmaTree, op: &MapOp) {
         match op {
-            MapOp::Protect { .. } => self.ops.push(op.clone()),
+            MapOp::Protect { .. } | MapOp::Touch { .. } => self.ops.push(op.clone()),
             MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } => {
                 self.ranges.remove(*addr, addr + len);
                 self.ops.push(op.clone());

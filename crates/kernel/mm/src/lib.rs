@@ -14,6 +14,7 @@
 mod access;
 mod advise;
 mod heap;
+mod hot;
 mod image;
 mod layout;
 mod limits;

@@ -15,6 +15,7 @@ use kernel_vfs::save::{LoadError, Saver};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
 
+const PAGE: u64 = 4096;
 const LIMIT: Duration = Duration::from_secs(20);
 
 /// What lies in a snapshot besides the kernel's state.
@@ -59,6 +60,13 @@ fn enter(state: &[u8], memory: &Memory) -> Result<Machine, LoadError> {
         load_space(&next.system, &mut spaces, &memory.image, id, loader)
     })?;
     Ok(next)
+}
+
+impl Machine {
+    fn address_spaces(&self) -> Vec<Arc<Mm>> {
+        let tree = self.system.kernel.tree.lock();
+        tree.tasks().map(|task| task.mm()).collect()
+    }
 }
 
 fn wait_for(machine: &Machine, text: &str) -> String {
@@ -818,6 +826,14 @@ fn memory_from_an_image_is_what_it_was() {
             // A clone is captured like any other: what it never wrote comes from the image before.
             wait_until_asleep(&machine);
             machine = move_house(machine);
+            // Pages copied ahead are what they were; places that are none of the image are left alone.
+            let mms = machine.address_spaces();
+            for mm in &mms {
+                let all: Vec<_> = mm.vmas().iter().map(|vma| vma.start..vma.end).collect();
+                mm.touch(&all);
+                mm.touch(&[0..PAGE, 1..PAGE, PAGE..0, 0..u64::MAX - u64::MAX % PAGE]);
+                assert!(!mm.written_of_image().is_empty());
+            }
         }
         machine.console.push_input(b"\n");
         let output = machine.finish().expect_success();

@@ -100,15 +100,16 @@ impl ProcessLauncher {
     ) -> Option<Box<dyn Link>> {
         let (key, opened) = snapshots.find(function, kind, spec).await?;
         let late = late_environment(function, stream);
-        if let Some(shell) = self.shells.take(&key, spec, &opened) {
-            match restore::into(shell, late.clone()).await {
+        let (shell, hot) = self.shells.take(&key, spec, &opened);
+        if let Some(shell) = shell {
+            match restore::into(shell, late.clone(), &hot).await {
                 Ok(process) => return Some(Box::new(process)),
                 // The shell may have been ended by somebody; a new one tells who is to blame.
                 Err(refusal) => tracing::warn!(%refusal, "a shell was of no use"),
             }
         }
         let restored = match restore::shell(&self.sandboxes, spec, &opened).await {
-            Ok(shell) => restore::into(shell, late).await,
+            Ok(shell) => restore::into(shell, late, &hot).await,
             Err(refusal) => Err(refusal),
         };
         match restored {
@@ -200,6 +201,10 @@ impl Launcher for ProcessLauncher {
             let plan = self.plan(function);
             plan.is_some_and(|(kind, spec)| snapshots.has(function, kind, &spec))
         })
+    }
+
+    fn touched(&self, function: &FunctionSpec, hot: Bytes) {
+        self.shells.touched(&function.revision, &hot);
     }
 
     fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {

@@ -82,8 +82,9 @@ async fn prepare(
 pub(crate) async fn into(
     mut process: SandboxProcess,
     environment: Vec<(String, String)>,
+    hot: &[u8],
 ) -> Result<SandboxProcess, Refusal> {
-    let restored = timeout(LIMIT, ask(&mut process, environment)).await;
+    let restored = timeout(LIMIT, ask(&mut process, environment, hot)).await;
     match restored.unwrap_or(Err(Refusal::TooLong)) {
         Ok(message) => {
             process.restored_with(message);
@@ -96,9 +97,11 @@ pub(crate) async fn into(
 async fn ask(
     process: &mut SandboxProcess,
     environment: Vec<(String, String)>,
+    hot: &[u8],
 ) -> Result<Message<FromSandbox>, Refusal> {
-    let mut seed = [0; SEED_BYTES];
+    let mut seed = vec![0; SEED_BYTES];
     random(&mut seed)?;
+    seed.extend_from_slice(hot);
     let restore = ToSandbox::Restore(RestoreSpec { environment });
     process.send_all(&restore, &seed, &[]).await?;
     match process.receive_message().await? {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use node_snapshots::{Opened, SnapshotKey};
 use parking_lot::Mutex;
 use proto_node::Revision;
-use proto_sandbox::StartSpec;
+use proto_sandbox::{HotPages, StartSpec};
 use tokio::sync::Semaphore;
 
 use crate::process::SandboxProcess;
@@ -69,6 +69,8 @@ struct Shelf {
     demand: Demand,
     /// Being made.
     coming: usize,
+    /// What clones write at once, as the first of them told.
+    hot: Arc<[u8]>,
 }
 
 #[derive(Default)]
@@ -102,13 +104,13 @@ impl Shells {
         key: &SnapshotKey,
         spec: &StartSpec,
         snapshot: &Opened,
-    ) -> Option<SandboxProcess> {
+    ) -> (Option<SandboxProcess>, Arc<[u8]>) {
         let (taken, outdated) = {
             let mut state = self.state.lock();
             let now = self.began.elapsed();
             let (shelf, outdated) = state.shelf(key, snapshot, now);
             shelf.demand = shelf.demand.another(now);
-            (shelf.ready.pop_front(), outdated)
+            ((shelf.ready.pop_front(), Arc::clone(&shelf.hot)), outdated)
         };
         drop(outdated);
         self.refill(key, spec, snapshot);
@@ -181,6 +183,18 @@ impl Shells {
         drop(gone);
     }
 
+    /// Remembers what the first clone wrote. The sandbox that says so may lie: only its own function suffers.
+    pub(crate) fn touched(&self, revision: &Revision, hot: &[u8]) {
+        let mut state = self.state.lock();
+        let mine = |shelf: &&mut Shelf| shelf.snapshot.manifest.parts.subject == revision.0;
+        let fits = hot.len() <= HotPages::MAX_BYTES;
+        if let Some(shelf) = state.shelves.values_mut().find(mine)
+            && fits
+        {
+            shelf.hot = Arc::from(hot);
+        }
+    }
+
     /// No instance of this revision will be made any more.
     pub(crate) fn forget_revision(&self, revision: &Revision) {
         let mut gone = Vec::new();
@@ -224,11 +238,13 @@ impl State {
             ready: VecDeque::new(),
             demand: Demand::first(now),
             coming: 0,
+            hot: Arc::default(),
         });
         let mut outdated = VecDeque::new();
         if !same(&shelf.snapshot, snapshot) {
             shelf.snapshot = snapshot.clone();
             shelf.coming = 0;
+            shelf.hot = Arc::default();
             outdated = std::mem::take(&mut shelf.ready);
         }
         (shelf, outdated)

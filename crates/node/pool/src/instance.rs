@@ -397,6 +397,10 @@ impl Instance {
                     }
                 }
             }
+            FromSandbox::Touched => {
+                let launcher = &self.shared.launcher;
+                launcher.touched(&self.function, payload.clone());
+            }
             FromSandbox::Log { stream, dropped } => self.log.guest(*stream, payload, *dropped),
             FromSandbox::Usage { max_memory_bytes }
             | FromSandbox::Exited {

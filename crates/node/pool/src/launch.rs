@@ -83,6 +83,11 @@ pub trait Launcher: Send + Sync + 'static {
         false
     }
 
+    /// What the first restored instance of `function` wrote of its snapshot: for those after it.
+    fn touched(&self, function: &FunctionSpec, hot: Bytes) {
+        drop((function, hot));
+    }
+
     /// No instance of `revision` will be made any more, and none is left.
     fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {
         let _ = revision;

@@ -89,6 +89,14 @@ pub enum MapOp {
         /// New length.
         new_len: u64,
     },
+    /// Makes writable pages the address space's own now (`MADV_POPULATE_WRITE`), so that writing them does not
+    /// fault. What they hold stays.
+    Touch {
+        /// First byte.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+    },
     /// Drops private pages (`MADV_DONTNEED`): anonymous memory reads as zero again, private file
     /// pages read as the file.
     Discard {

@@ -247,6 +247,13 @@ impl Batch<'_> {
                     [*from, *old_len, *new_len, flags as u64, *to, 0],
                 ))
             }
+            MapOp::Touch { addr, len } => {
+                check(*addr, *len).map_err(bad)?;
+                Ok(call(
+                    libc::SYS_madvise,
+                    [*addr, *len, libc::MADV_POPULATE_WRITE as u64, 0, 0, 0],
+                ))
+            }
             MapOp::Discard { addr, len } => {
                 check(*addr, *len).map_err(bad)?;
                 Ok(call(

@@ -37,6 +37,9 @@ pub enum FromSandbox {
         /// The parts, in order.
         times: Vec<RestoreTime>,
     },
+    /// What a restored guest wrote of the snapshot's pages until it was done with its first event: copied
+    /// ahead for the clones after it. Payload: [`crate::snapshot::HotPages`].
+    Touched,
     /// `Capture` or `Restore` was not done. After a refused `Restore` the shell is used up.
     Refused {
         /// What to do about it.

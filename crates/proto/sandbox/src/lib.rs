@@ -68,7 +68,8 @@ pub use from_sandbox::{
 };
 pub use rights::{MAX_DESCRIPTORS, RightsReader, write_with_descriptors};
 pub use snapshot::{
-    AfterCapture, CaptureSpec, RefusalKind, RestoreSpec, RestoreStage, RestoreTime, ShellSpec,
+    AfterCapture, CaptureSpec, HotPages, HotRun, RefusalKind, RestoreSpec, RestoreStage,
+    RestoreTime, ShellSpec,
 };
 pub use start::{
     Access, FunctionSpec, Initialization, Layer, Limits, Mount, Program, RootFs, RuntimeApi,
@@ -78,7 +79,7 @@ pub use to_sandbox::{EventHead, ToSandbox};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 /// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;

@@ -46,6 +46,53 @@ pub struct RestoreSpec {
     pub environment: Vec<(String, String)>,
 }
 
+/// Runs of pages that a clone writes at once, by address space.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HotPages(pub Vec<HotRun>);
+
+/// A run of pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HotRun {
+    /// Number of the address space in the snapshot.
+    pub space: u32,
+    /// First byte.
+    pub addr: u64,
+    /// Bytes.
+    pub len: u32,
+}
+
+impl HotPages {
+    /// Bytes of all that is ever kept or believed.
+    pub const MAX_BYTES: usize = 64 << 10;
+    const RUN: usize = 16;
+
+    /// As a payload; what is beyond [`HotPages::MAX_BYTES`] is left out.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for run in self.0.iter().take(Self::MAX_BYTES / Self::RUN) {
+            bytes.extend(run.space.to_le_bytes());
+            bytes.extend(run.len.to_le_bytes());
+            bytes.extend(run.addr.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// From a payload; what is no run is left out. The numbers in it are not checked.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let bytes = bytes.get(..Self::MAX_BYTES).unwrap_or(bytes);
+        let run = |run: &[u8]| {
+            let (space, rest) = run.split_first_chunk()?;
+            let (len, rest) = rest.split_first_chunk()?;
+            Some(HotRun {
+                space: u32::from_le_bytes(*space),
+                len: u32::from_le_bytes(*len),
+                addr: u64::from_le_bytes(*rest.first_chunk()?),
+            })
+        };
+        Self(bytes.chunks_exact(Self::RUN).filter_map(run).collect())
+    }
+}
+
 /// Parts of a restore, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -111,3 +111,19 @@ proptest! {
         while let Ok(Some(_)) = decoder.next_message::<ToSandbox>() {}
     }
 }
+
+#[test]
+fn hot_pages_go_there_and_back_and_garbage_is_bounded() {
+    let run = |n: u32| proto_sandbox::HotRun {
+        space: n,
+        addr: u64::from(n) << 12,
+        len: 4096,
+    };
+    let hot = proto_sandbox::HotPages((0..100).map(run).collect());
+    let mut bytes = hot.to_bytes();
+    assert_eq!(proto_sandbox::HotPages::from_bytes(&bytes), hot);
+    bytes.extend([1, 2, 3]);
+    assert_eq!(proto_sandbox::HotPages::from_bytes(&bytes), hot);
+    let many = proto_sandbox::HotPages::from_bytes(&vec![7; 1 << 20]);
+    assert_eq!(many.to_bytes().len(), proto_sandbox::HotPages::MAX_BYTES);
+}

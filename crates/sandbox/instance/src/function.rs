@@ -17,6 +17,7 @@ use sandbox_snapshot::Moment;
 
 use crate::instance::Instance;
 use crate::outbox::Outbox;
+use crate::restore::Spaces;
 use crate::stdio::Flusher;
 use crate::{Failure, memory::MemoryWatch};
 
@@ -51,7 +52,7 @@ impl Function {
         outbox: &Arc<Outbox>,
     ) -> Result<Function, Failure> {
         let (address, limits) = listen(spec)?;
-        let (tell, executed, sink) = turns(instance, outbox)?;
+        let (tell, executed, sink) = turns(instance, outbox, None)?;
         let api = ApiServer::start(
             &instance.system.net,
             address,
@@ -67,15 +68,17 @@ impl Function {
         })
     }
 
-    /// Serves again what was saved, for a guest that is restored and does not run yet.
+    /// Serves again what was saved, for a guest that is restored and does not run yet. With `spaces` it tells
+    /// after the first event what was written of the snapshot.
     pub(crate) fn load(
         spec: &FunctionSpec,
         instance: &Instance,
         outbox: &Arc<Outbox>,
         saved: &[u8],
+        spaces: Option<Spaces>,
     ) -> Result<Function, Failure> {
         let (address, limits) = listen(spec)?;
-        let (tell, executed, sink) = turns(instance, outbox)?;
+        let (tell, executed, sink) = turns(instance, outbox, spaces)?;
         // What comes next counts from here.
         let _ = executed.set(Instant::now());
         let api = ApiServer::load(&instance.system.net, address, limits, sink, saved)
@@ -163,7 +166,11 @@ fn listen(spec: &FunctionSpec) -> Result<(SocketAddr, Limits), Failure> {
 type Told = (SyncSender<Turn>, Arc<OnceLock<Instant>>, sandbox_api::Sink);
 
 /// Starts the thread of turns.
-fn turns(instance: &Instance, outbox: &Arc<Outbox>) -> Result<Told, Failure> {
+fn turns(
+    instance: &Instance,
+    outbox: &Arc<Outbox>,
+    spaces: Option<Spaces>,
+) -> Result<Told, Failure> {
     let (tell, turns) = sync_channel(16);
     let executed = Arc::new(OnceLock::new());
     let watcher = Turns {
@@ -176,6 +183,7 @@ fn turns(instance: &Instance, outbox: &Arc<Outbox>) -> Result<Told, Failure> {
         loading: StageName::FunctionInit,
         waiting: None,
         stood_still: Duration::ZERO,
+        spaces,
     };
     std::thread::Builder::new()
         .name("turns".into())
@@ -248,6 +256,8 @@ struct Turns {
     waiting: Option<Point>,
     /// How long the guest stood still in the running stage, waiting for a snapshot.
     stood_still: Duration,
+    /// Where to look for what was written, after the first event.
+    spaces: Option<Spaces>,
 }
 
 /// Where a snapshot can be taken.
@@ -288,6 +298,10 @@ impl Turns {
                 },
                 Turn::Idle => {
                     self.freeze();
+                    if let Some(spaces) = self.spaces.take() {
+                        let hot = spaces.hot().to_bytes();
+                        self.outbox.send(&FromSandbox::Touched, &hot);
+                    }
                     self.outbox.send(
                         &FromSandbox::Usage {
                             max_memory_bytes: self.memory(),

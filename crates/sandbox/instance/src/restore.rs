@@ -7,16 +7,16 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use kernel_mm::SavedMemory;
+use kernel_mm::{Mm, SavedMemory};
 use kernel_syscall::snapshot::{SavedKernel, VERSION, load_space};
 use kernel_vfs::save::LoadError;
 use platform_api::Features;
 use proto_sandbox::{
-    FromSandbox, Message, RefusalKind, RestoreStage, RestoreTime, RightsReader, StartSpec,
-    ToSandbox, read_message,
+    FromSandbox, HotPages, HotRun, Message, RefusalKind, RestoreStage, RestoreTime, RightsReader,
+    StartSpec, ToSandbox, read_message,
 };
 use sandbox_confine::jail::Open;
 use sandbox_snapshot::{Facts, FormatError, Moment, Sections};
@@ -74,21 +74,24 @@ pub(crate) fn shell(
         // Stop, or a node that does not keep the rules.
         return Ok(None);
     };
-    let Ok(seed) = <[u8; SEED]>::try_from(payload.as_slice()) else {
+    let Some((seed, hot)) = payload.split_first_chunk::<SEED>() else {
         return refuse((RefusalKind::Host, "no random bytes came along".to_owned()));
     };
+    let hot = HotPages::from_bytes(hot);
     let mut clock = StageClock::start();
     instance.system.set_monotonic(parsed.kernel.monotonic());
-    instance.system.kernel.rng.reseed(seed);
+    instance.system.kernel.rng.reseed(*seed);
     clock.done(RestoreStage::Identity);
     let (image, mut memory) = (Arc::new(image), parsed.memory);
     let mut mapping = Duration::ZERO;
+    let mut spaces = Spaces::default();
     let system = &instance.system;
     let loaded = parsed.kernel.load(system, &standard, &mut |id, loader| {
         let began = Instant::now();
-        let space = load_space(system, &mut memory, &image, id, loader);
+        let mm = load_space(system, &mut memory, &image, id, loader)?;
+        spaces.add(&mm, id, &hot);
         mapping += began.elapsed();
-        space
+        Ok(mm)
     });
     if let Err(error) = loaded {
         return refuse(of_load(&error));
@@ -100,6 +103,7 @@ pub(crate) fn shell(
             &instance,
             outbox,
             &parsed.runtime_api,
+            hot.0.is_empty().then_some(spaces),
         )?),
         None => None,
     };
@@ -112,6 +116,40 @@ pub(crate) fn shell(
         None => instance.thaw(),
     }
     Ok(Some((instance, function)))
+}
+
+/// The address spaces of a clone, as the snapshot numbers them.
+#[derive(Default)]
+pub(crate) struct Spaces(Vec<(u32, Weak<Mm>)>);
+
+impl Spaces {
+    /// Notes an address space and copies its hot pages.
+    fn add(&mut self, mm: &Arc<Mm>, number: u32, hot: &HotPages) {
+        let mine = hot.0.iter().filter(|run| run.space == number);
+        let ranges: Vec<_> = mine
+            .map(|run| run.addr..run.addr.saturating_add(run.len.into()))
+            .collect();
+        if !ranges.is_empty() {
+            mm.touch(&ranges);
+        }
+        self.0.push((number, Arc::downgrade(mm)));
+    }
+
+    /// What was written of the snapshot's pages by now, while nothing runs.
+    pub(crate) fn hot(&self) -> HotPages {
+        let mut hot = HotPages::default();
+        for (space, mm) in &self.0 {
+            let Some(mm) = mm.upgrade() else { continue };
+            for range in mm.written_of_image() {
+                hot.0.push(HotRun {
+                    space: *space,
+                    addr: range.start,
+                    len: u32::try_from(range.end - range.start).unwrap_or(0),
+                });
+            }
+        }
+        hot
+    }
 }
 
 /// A snapshot whose bytes were understood.
