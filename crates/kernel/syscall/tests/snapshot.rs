@@ -831,7 +831,7 @@ fn memory_from_an_image_is_what_it_was() {
             for mm in &mms {
                 let all: Vec<_> = mm.vmas().iter().map(|vma| vma.start..vma.end).collect();
                 mm.touch(&all);
-                mm.touch(&[0..PAGE, 1..PAGE, PAGE..0, 0..u64::MAX - u64::MAX % PAGE]);
+                mm.touch(&[0..PAGE, 1..PAGE, 0..u64::MAX - u64::MAX % PAGE]);
                 assert!(!mm.written_of_image().is_empty());
             }
         }
