@@ -37,6 +37,7 @@
 //!         ◀───────────────────────── Restored{times} | Refused
 //!         ◀───────────────────────── Stage{after_restore} Ready | RestoreError
 //!   Event ─────────────────────────▶ …
+//!         ◀───────────────────────── … Touched Usage      (once, if Restore named no hot pages)
 //! ```
 //!
 //! Rules both sides keep:
