@@ -375,24 +375,24 @@ fn save_range(
     buffer: &mut [u8],
     extents: &mut Extents<'_, '_>,
 ) -> Result<(), SaveError> {
-    let bridge = if vma.anonymous() { BRIDGE } else { 0 };
+    let anonymous = vma.anonymous();
+    let bridge = if anonymous { BRIDGE } else { 0 };
     let mut at = start;
     while at < end {
         let want = usize::try_from((end - at).min(CHUNK)).unwrap_or(0);
         let part = &mut buffer[..want];
-        // A page beyond the end of its file has no content, and none that could be missed.
         let got = space.read(at, part) / PAGE_SIZE as usize * PAGE_SIZE as usize;
         if got == 0 {
-            let beyond = !vma.anonymous();
-            if beyond {
-                at += PAGE_SIZE;
-                continue;
+            if anonymous {
+                return Err(SaveError::Memory(Errno::EFAULT.to_string()));
             }
-            return Err(SaveError::Memory(Errno::EFAULT.to_string()));
+            // A page beyond the end of its file has no content, and none that could be missed.
+            at += PAGE_SIZE;
+            continue;
         }
         for page in part[..got].chunks_exact(PAGE_SIZE as usize) {
-            let zero_behind = vma.anonymous();
-            if !(zero_behind && page == ZEROS) {
+            // Zeros are behind anonymous memory anyway.
+            if !(anonymous && page == ZEROS) {
                 extents.page(at, page, vma.start, bridge)?;
             }
             at += PAGE_SIZE;

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use guest::{Machine, boot};
 use kernel_files::console::Stream;
-use kernel_mm::{ImageWriter, MemorySaver, Mm, SavedMemory};
+use kernel_mm::{ImageWriter, MemorySaver, Mm, SaveError, SavedMemory};
 use kernel_net::endpoint::Listener;
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture, load_space};
-use kernel_vfs::save::{LoadError, Saver};
+use kernel_vfs::save::{LoadError, Saver, Unsavable};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
 
@@ -839,4 +839,27 @@ fn memory_from_an_image_is_what_it_was() {
         let output = machine.finish().expect_success();
         assert_eq!(output, MEMORY_OUTPUT, "after {moves} moves");
     }
+}
+
+#[test]
+fn an_image_that_grows_too_large_is_given_up_and_the_program_goes_on() {
+    let machine = boot(Duration::ZERO);
+    let program = "import sys\nprint('ready', flush=True)\nsys.stdin.read()\nprint('done')";
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    let image = tempfile::tempfile().expect("an image");
+    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+        let mut writer = ImageWriter::new(&image, 0, 10 * PAGE);
+        let mut memory = MemorySaver::new(&mut writer);
+        let saved = mms.iter().try_for_each(|mm| memory.add(mm, saver));
+        match saved {
+            Err(SaveError::TooLarge { limit }) => assert_eq!(limit, 10 * PAGE),
+            other => panic!("{other:?}"),
+        }
+        Err(Unsavable::new("too large"))
+    });
+    assert!(matches!(captured, Err(CaptureError::Unsavable(_))));
+    machine.console.set_closed(Stream::Input);
+    assert_eq!(machine.finish().expect_success(), "done\n");
 }

@@ -115,7 +115,7 @@ fn write(
     let end = pages.finish();
     let written = end.and_then(|end| sandbox_snapshot::write(file, end, &sections));
     let bytes = written.map_err(|error| of_memory(&SaveError::Io(error)))?;
-    if bytes > limit.saturating_mul(2) {
+    if bytes > limit {
         return Err(of_memory(&SaveError::TooLarge { limit }));
     }
     Ok(bytes)
