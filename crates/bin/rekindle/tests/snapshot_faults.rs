@@ -1,47 +1,17 @@
-//! Snapshots that are no good, and processes that die while snapshots are made or used: every event is answered, and
-//! none is worked on twice.
+//! Snapshots that are no good or not to be: every event is answered, and none is worked on twice.
 
+mod counted;
 mod watched;
 
 use std::fs;
+use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use serde_json::json;
-use watched::{Server, children_of, kill};
-
-/// A directory for a test: `data` for the server, the rest for code.
-struct Place(tempfile::TempDir);
-
-impl Place {
-    fn new() -> Place {
-        Place(tempfile::tempdir().unwrap())
-    }
-
-    fn data(&self) -> PathBuf {
-        self.0.path().join("data")
-    }
-
-    /// The code of a function of this name that prints and returns its event, after `before`.
-    fn code(&self, name: &str, before: &str) -> PathBuf {
-        let directory = self.0.path().join(name);
-        fs::create_dir(&directory).unwrap();
-        let text = format!(
-            "{before}\ndef handler(event, context):\n    print('worked on', event, flush=True)\n    return event\n"
-        );
-        fs::write(directory.join("app.py"), text).unwrap();
-        directory
-    }
-}
-
-/// Sends an event, expects it to be answered and worked on once, and tells how the instance began.
-fn ask(server: &Server, function: &str, event: u32) -> String {
-    let answer = server.invoke(function, &json!(event));
-    assert_eq!(answer.body, json!(event));
-    assert_eq!(server.printed(function, &format!("worked on {event}")), 1);
-    answer.start
-}
+use counted::{LARGE, Place, ask, shell};
+use node_snapshots::{Config, KeyParts, Manifest, SnapshotKey, Store};
+use sandbox_snapshot::Facts;
+use watched::Server;
 
 fn only(mut paths: Vec<PathBuf>) -> PathBuf {
     assert_eq!(paths.len(), 1, "{paths:?}");
@@ -57,14 +27,6 @@ fn flip(file: &Path, at: u64) {
     let mut byte = [0];
     file.read_exact_at(&mut byte, at).unwrap();
     file.write_all_at(&[byte[0] ^ 1], at).unwrap();
-}
-
-/// The pid in the line that tells of a shell.
-fn shell(server: &Server) -> u32 {
-    let line = server.logged(&["a shell waits", "pid="]);
-    let (_, rest) = line.split_once("pid=").unwrap();
-    let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
-    digits.unwrap().parse().unwrap()
 }
 
 #[test]
@@ -177,19 +139,6 @@ fn a_snapshot_of_another_machine_or_with_another_manifest_is_not_even_opened() {
 }
 
 #[test]
-fn a_shell_that_was_killed_costs_nobody_an_event_or_a_snapshot() {
-    let place = Place::new();
-    let server = Server::start(&place.data());
-    server.deploy(&place.code("one", ""), &["--fresh"]);
-    for event in 0..3 {
-        kill(shell(&server));
-        assert_eq!(ask(&server, "one", event), "restored");
-    }
-    assert_eq!(server.quarantined(), Vec::<String>::new());
-    assert_eq!(server.ready().len(), 1);
-}
-
-#[test]
 fn an_image_with_a_secret_in_it_is_not_kept() {
     let place = Place::new();
     let server = Server::start(&place.data());
@@ -223,56 +172,6 @@ fn an_image_with_a_secret_in_it_is_not_kept() {
     assert!(!said.contains("horse"), "{said}");
 }
 
-/// An image that takes a while to write.
-const LARGE: &str = "import random\nKEEP = random.Random(1).randbytes(96 << 20)";
-
-#[test]
-fn a_sandbox_that_is_killed_while_it_is_captured_costs_no_event() {
-    let place = Place::new();
-    let server = Server::start(&place.data());
-    let deploying = server
-        .deploying(&place.code("large", LARGE), &["--memory", "512"])
-        .spawn();
-    server.capturing();
-    server.kill_children();
-    let deployed = deploying.unwrap().wait().unwrap();
-    assert!(deployed.success(), "{:#?}", server.rest_of_the_log());
-    // It may have been written whole by then. If not, this server tries it no more: it could come to the same end.
-    let start = ask(&server, "large", 1);
-    assert!(start == "cold" || start == "restored", "{start}");
-    server.nothing_in_staging();
-    assert_eq!(server.quarantined(), Vec::<String>::new());
-    let server = server.again();
-    if ask(&server, "large", 2) == "cold" {
-        server.logged(&["snapshot ready"]);
-    }
-    let server = server.again();
-    assert_eq!(ask(&server, "large", 3), "restored");
-}
-
-#[test]
-fn a_server_that_is_killed_while_it_captures_leaves_nothing() {
-    let place = Place::new();
-    let server = Server::start(&place.data());
-    let mut deploying = server.deploying(&place.code("large", LARGE), &["--memory", "512"]);
-    let deploying = std::thread::spawn(move || deploying.output());
-    server.capturing();
-    let children = server.children();
-    assert!(!children.is_empty());
-    let server = server.again();
-    // Its server is gone; what it says of that is its own affair.
-    deploying.join().unwrap().unwrap();
-    assert!(server.staging().is_empty() && server.quarantined().is_empty());
-    while children.iter().any(|child| child.alive()) {
-        std::thread::yield_now();
-    }
-    assert_eq!(ask(&server, "large", 1), "cold");
-    server.logged(&["snapshot ready"]);
-    let server = server.again();
-    assert_eq!(ask(&server, "large", 2), "restored");
-    assert!(server.staging().is_empty());
-}
-
 #[test]
 fn a_disk_that_is_full_costs_no_event() {
     let place = Place::new();
@@ -294,117 +193,72 @@ fn a_disk_that_is_full_costs_no_event() {
     assert_eq!(ask(&server, "large", 2), "warm");
 }
 
+/// Has the store, whose server is gone, take in a snapshot that is like this one but for what `change` does to what it
+/// is made of and to what the sandbox noted in it: signed with the server's own key.
+fn signed_anew(data: &Path, change: impl FnOnce(&mut KeyParts, &mut Facts)) -> SnapshotKey {
+    let store = Store::open(Config::new(data.join("node/snapshots"))).unwrap();
+    let key = store.ready().remove(0);
+    let opened = store.open_snapshot(&key).unwrap();
+    let Manifest {
+        mut parts, about, ..
+    } = (*opened.manifest).clone();
+    let mut from: &fs::File = &opened.files[0];
+    let mut sections = sandbox_snapshot::read(from).unwrap();
+    change(&mut parts, &mut sections.facts);
+    let mut pending = store.begin(parts).unwrap();
+    let mut to = pending.create("snapshot").unwrap();
+    from.seek(SeekFrom::Start(0)).unwrap();
+    let pages = io::copy(&mut from, &mut to).unwrap();
+    sandbox_snapshot::write(to, pages, &sections).unwrap();
+    pending.commit(about).unwrap()
+}
+
+/// As it comes with a disk that is moved to another machine, or from a machine that was given another processor.
 #[test]
-fn a_shell_whose_guest_process_was_killed_costs_nobody_an_event_or_a_snapshot() {
+fn a_snapshot_of_another_processor_is_removed_and_the_event_is_answered() {
     let place = Place::new();
     let server = Server::start(&place.data());
     server.deploy(&place.code("one", ""), &["--fresh"]);
-    for event in 0..3 {
-        let stubs = children_of(shell(&server));
-        assert!(!stubs.is_empty());
-        stubs.iter().for_each(|stub| kill(stub.pid));
-        assert_eq!(ask(&server, "one", event), "restored");
-    }
-    assert_eq!(server.quarantined(), Vec::<String>::new());
-    assert_eq!(server.ready().len(), 1);
-}
-
-#[test]
-fn a_guest_process_that_is_killed_while_it_is_captured_costs_no_event() {
-    let place = Place::new();
-    let server = Server::start(&place.data());
-    let deploying = server
-        .deploying(&place.code("large", LARGE), &["--memory", "512"])
-        .spawn();
-    server.capturing();
-    for child in server.children() {
-        children_of(child.pid)
-            .iter()
-            .for_each(|stub| kill(stub.pid));
-    }
-    assert!(deploying.unwrap().wait().unwrap().success());
-    // It may have been done by then.
-    let start = ask(&server, "large", 1);
-    assert!(start == "cold" || start == "restored", "{start}");
-    assert_eq!(ask(&server, "large", 2), "warm");
-    server.nothing_in_staging();
-    assert_eq!(server.quarantined(), Vec::<String>::new());
-}
-
-/// Nobody can know how far it came.
-#[test]
-fn an_event_whose_clone_is_killed_at_work_is_not_worked_on_again() {
-    let place = Place::new();
-    let server = Server::start(&place.data());
-    let wait = "import builtins, signal\ndef print(*said, flush):\n    builtins.print(*said, flush=True)\n    \
-        if said[1] == 1: signal.pause()";
-    server.deploy(&place.code("one", wait), &[]);
     server.logged(&["snapshot ready"]);
-    let event = server
-        .command(&["invoke", "one", "1"])
-        .stdout(Stdio::piped())
-        .spawn();
-    while server.printed("one", "worked on 1") == 0 {
-        std::thread::yield_now();
-    }
-    server.kill_children();
-    let failed = event.unwrap().wait_with_output().unwrap();
-    assert!(!failed.status.success(), "{failed:?}");
+    let mine = only(server.ready());
+    let key = mine.file_name().unwrap().to_owned();
+    // The registers of its threads are of a kind that this processor does not have.
+    server.kill();
+    let foreign = signed_anew(&place.data(), |_, facts| facts.xcr0 |= 1 << 62);
+    assert_eq!(key, foreign.as_str());
+    let server = Server::start(&place.data());
+    assert_eq!(only(server.ready()), mine);
+    assert_eq!(ask(&server, "one", 1), "cold");
+    let reason = "it needs a processor with the state components 0x4";
+    server.logged(&["WARN", "a restore was refused", reason]);
+    server.logged(&["snapshot ready"]);
     assert_eq!(ask(&server, "one", 2), "restored");
-    assert_eq!(server.printed("one", "worked on 1"), 1);
+    // What it is made of says that it was taken on a processor that offers programs more, or less, or by another build.
+    let lacks = |parts: &mut KeyParts| {
+        let (_, rest) = parts.cpu.split_once(' ').unwrap();
+        parts.cpu = rest.to_owned();
+    };
+    type Change<'a> = (&'a str, &'a dyn Fn(&mut KeyParts));
+    let changes: [Change; 3] = [
+        ("this processor lacks amx_next", &|parts| {
+            parts.cpu += " amx_next"
+        }),
+        ("this processor offers more", &lacks),
+        ("another build", &|parts| {
+            parts.sandbox.insert_str(0, "/usr/bin/other:1:2:3.4 ")
+        }),
+    ];
+    let mut server = server;
+    for (event, (reason, change)) in (3..).step_by(2).zip(changes) {
+        server.kill();
+        let foreign = signed_anew(&place.data(), |parts, _| change(parts));
+        fs::remove_dir_all(&mine).unwrap();
+        server = Server::start(&place.data());
+        server.logged(&["WARN", "a snapshot does not fit", foreign.as_str(), reason]);
+        assert_eq!(server.ready(), Vec::<PathBuf>::new());
+        assert_eq!(ask(&server, "one", event), "cold");
+        server.logged(&["snapshot ready"]);
+        assert_eq!(ask(&server, "one", event + 1), "restored");
+    }
     assert_eq!(server.quarantined(), Vec::<String>::new());
-}
-
-#[test]
-fn a_clone_that_is_killed_while_it_is_restored_costs_no_event() {
-    let place = Place::new();
-    let server = Server::start(&place.data());
-    let hook = "import signal, snapshot_restore_py\n@snapshot_restore_py.register_after_restore\ndef stay():\n    \
-        if open('/proc/rekindle/snapshot').read().strip() != 'restored': return\n    \
-        print('restoring', flush=True); signal.pause()";
-    server.deploy(&place.code("one", hook), &[]);
-    server.logged(&["snapshot ready"]);
-    let event = server
-        .command(&["invoke", "one", "1"])
-        .stdout(Stdio::piped())
-        .spawn();
-    while server.printed("one", "restoring") == 0 {
-        std::thread::yield_now();
-    }
-    server.kill_children();
-    let answered = event.unwrap().wait_with_output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&answered.stdout).trim(), "1");
-    assert_eq!(server.printed("one", "worked on 1"), 1);
-    server.logged(&["WARN", "goes to quarantine"]);
-    assert_eq!((server.quarantined().len(), server.ready().len()), (1, 0));
-    assert_eq!(ask(&server, "one", 2), "warm");
-}
-
-#[test]
-fn a_server_that_is_killed_while_a_clone_is_at_work_leaves_nothing() {
-    let place = Place::new();
-    let server = Server::start(&place.data());
-    let wait = "import builtins, signal\ndef print(*said, flush):\n    builtins.print(*said, flush=True)\n    \
-        if said[1] == 1: signal.pause()";
-    server.deploy(&place.code("one", wait), &["--fresh"]);
-    server.logged(&["snapshot ready"]);
-    let mut invoking = server.command(&["invoke", "one", "1"]);
-    let at_work = std::thread::spawn(move || invoking.output());
-    while server.printed("one", "worked on 1") == 0 {
-        std::thread::yield_now();
-    }
-    let processes: Vec<_> = server
-        .children()
-        .into_iter()
-        .flat_map(|child| [children_of(child.pid), vec![child]].concat())
-        .collect();
-    assert!(processes.len() >= 2);
-    let server = server.again();
-    assert!(!at_work.join().unwrap().unwrap().status.success());
-    while processes.iter().any(|process| process.alive()) {
-        std::thread::yield_now();
-    }
-    assert_eq!(ask(&server, "one", 2), "restored");
-    assert_eq!(ask(&server, "one", 3), "restored");
-    assert!(server.staging().is_empty() && server.quarantined().is_empty());
 }

@@ -116,7 +116,7 @@ impl ProcessLauncher {
             Ok(process) => Some(Box::new(process)),
             Err(refusal) => {
                 self.shells.forget(&key);
-                snapshots.refused(&key, refusal).await;
+                snapshots.refused(&key, &function.revision, refusal).await;
                 None
             }
         }
@@ -194,6 +194,12 @@ impl Launcher for ProcessLauncher {
                 snapshots.spoilt(function, &spec, reason).await;
             }
         })
+    }
+
+    fn came_up(&self, function: &FunctionSpec) {
+        if let Some(snapshots) = &self.snapshots {
+            snapshots.came_up(&function.revision);
+        }
     }
 
     fn has_snapshot(&self, function: &FunctionSpec) -> bool {

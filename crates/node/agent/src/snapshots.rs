@@ -45,19 +45,24 @@ pub(crate) struct Snapshots {
     /// Says which build of the sandbox writes and reads them.
     sandbox: String,
     given_up: Arc<Mutex<BTreeMap<SnapshotKey, String>>>,
+    /// Those whose last restore ended in a way that need not be the snapshot's fault.
+    doubted: Mutex<BTreeSet<Revision>>,
 }
 
 impl Snapshots {
     pub(crate) fn open(config: Config, command: &[OsString]) -> Result<Self, SnapshotsError> {
         let cpu = CpuFeatures::of_this_machine().map_err(SnapshotsError::Cpu)?;
+        let build = command.iter().map(|part| identity(Path::new(part)));
+        let sandbox: String = build.collect();
+        let store = Store::open(config)?;
+        // No function would find them again.
+        store.remove_unfit(|parts| unfit(parts, &sandbox, &cpu));
         Ok(Self {
-            store: Store::open(config)?,
+            store,
             cpu: cpu.to_text(),
-            sandbox: command
-                .iter()
-                .map(|part| identity(Path::new(part)))
-                .collect(),
+            sandbox,
             given_up: Arc::default(),
+            doubted: Mutex::default(),
         })
     }
 
@@ -146,10 +151,32 @@ impl Snapshots {
         }
     }
 
+    /// A restored instance of this revision is ready for its first event.
+    pub(crate) fn came_up(&self, revision: &Revision) {
+        self.doubted.lock().remove(revision);
+    }
+
+    /// A restore ended in a way that may be the snapshot's fault, or that of somebody who killed a process: tells
+    /// whether it is the second time in a row.
+    fn doubt(&self, revision: &Revision) -> bool {
+        let mut doubted = self.doubted.lock();
+        if doubted.remove(revision) {
+            return true;
+        }
+        if doubted.len() >= GIVEN_UP {
+            doubted.pop_first();
+        }
+        doubted.insert(revision.clone());
+        false
+    }
+
     /// A snapshot could not be restored: takes it out of use if it is to blame.
-    pub(crate) async fn refused(&self, key: &SnapshotKey, refusal: Refusal) {
+    pub(crate) async fn refused(&self, key: &SnapshotKey, revision: &Revision, refusal: Refusal) {
         let reason = refusal.to_string();
         tracing::warn!(%key, reason, "a restore was refused; a normal start follows");
+        if matches!(refusal, Refusal::Ended(_) | Refusal::TooLong) && !self.doubt(revision) {
+            return;
+        }
         let (store, key) = (Arc::clone(&self.store), key.clone());
         let acting = tokio::task::spawn_blocking(move || match refusal {
             Refusal::Told {
@@ -169,8 +196,17 @@ impl Snapshots {
         let _ = acting.await;
     }
 
-    /// A clone came up and broke: takes the snapshot out of use, and makes no other, which would be the same.
+    /// A clone broke before its first event. The second time in a row takes the snapshot out of use, and no other is
+    /// made, which would be the same.
     pub(crate) async fn spoilt(&self, function: &FunctionSpec, spec: &StartSpec, reason: &str) {
+        if !self.doubt(&function.revision) {
+            tracing::warn!(
+                function = function.name,
+                reason,
+                "the snapshot is tried once more"
+            );
+            return;
+        }
         let key = self.parts(function, spec).key();
         let (store, spoilt, why) = (Arc::clone(&self.store), key.clone(), reason.to_owned());
         let acting = tokio::task::spawn_blocking(move || store.quarantine(&spoilt, &why));
@@ -238,6 +274,7 @@ impl Snapshots {
 
     /// Deletes what belongs to a revision that is no more.
     pub(crate) async fn forget(&self, revision: &Revision) {
+        self.doubted.lock().remove(revision);
         let (store, revision) = (Arc::clone(&self.store), revision.clone());
         let _ = tokio::task::spawn_blocking(move || store.remove_subject(&revision.0)).await;
     }
@@ -266,6 +303,25 @@ fn give_up(
         given_up.pop_first();
     }
     given_up.insert(key.clone(), reason.to_owned());
+}
+
+/// Why nothing on this machine can be restored from a snapshot made of these, if that is so.
+fn unfit(parts: &KeyParts, sandbox: &str, here: &CpuFeatures) -> Option<String> {
+    let there = CpuFeatures::parse(&parts.cpu);
+    let missing = there.missing_on(here);
+    if !missing.is_empty() {
+        let missing = missing.join(" ");
+        return Some(format!(
+            "this processor lacks {missing}, which it was made with"
+        ));
+    }
+    if there != *here {
+        // Programs would go on without; a new one has the use of it.
+        return Some("this processor offers more than the one it was made on".to_owned());
+    }
+    let same_build =
+        parts.state_version == proto_sandbox::VERSION && parts.sandbox.starts_with(sandbox);
+    (!same_build).then(|| "it was made by another build of the sandbox".to_owned())
 }
 
 /// What tells a program from another under the same path.

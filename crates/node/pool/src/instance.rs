@@ -26,6 +26,9 @@ use crate::log::InstanceLog;
 use crate::report::{self, Phase, Status};
 use crate::turn::{After, Turn};
 
+/// Starts that may break before an event is refused: two from a snapshot, which is out of use then, and one without.
+const STARTS: u8 = 3;
+
 /// What the pool tells an instance.
 pub(crate) enum Order {
     Turn(Box<Turn>),
@@ -122,15 +125,16 @@ impl Instance {
     }
 
     async fn live(&mut self) -> Option<Box<dyn Link>> {
-        match self.come_up().await {
-            Life::Over(link) => link,
-            Life::Broken(_) => match self.come_up().await {
-                Life::Over(link) => link,
+        let mut starts = 1;
+        loop {
+            match self.come_up().await {
+                Life::Over(link) => return link,
+                Life::Broken(_) if starts < STARTS => starts += 1,
                 Life::Broken(failure) => {
                     self.fail_oldest(failure);
-                    None
+                    return None;
                 }
-            },
+            }
         }
     }
 
@@ -150,6 +154,7 @@ impl Instance {
                 let took = clock::now() - launched;
                 let restored = link.start() == StartKind::Restored;
                 if restored {
+                    self.shared.launcher.came_up(&self.function);
                     self.log.platform(&report::restore_report(took, None));
                 }
                 if let Some(start) = &mut self.start {

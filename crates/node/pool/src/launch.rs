@@ -70,11 +70,16 @@ pub trait Launcher: Send + Sync + 'static {
         None
     }
 
-    /// An instance that came from the snapshot of `function` broke before it could take an event: there
-    /// shall be no other from it.
+    /// An instance that came from the snapshot of `function` broke before it could take an event. When that happens
+    /// twice, and none [came up](Launcher::came_up) in between, there shall be no other from it.
     fn spoilt<'a>(&'a self, function: &'a FunctionSpec, reason: &'a str) -> BoxFuture<'a, ()> {
         let _ = (function, reason);
         Box::pin(async {})
+    }
+
+    /// An instance that came from the snapshot of `function` is ready for its first event.
+    fn came_up(&self, function: &FunctionSpec) {
+        let _ = function;
     }
 
     /// Whether new instances of `function` come from a snapshot.

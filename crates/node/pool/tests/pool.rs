@@ -445,15 +445,33 @@ async fn events_that_are_kept_apart_have_an_instance_each() {
 }
 
 #[tokio::test]
-async fn an_event_whose_clone_breaks_before_it_is_served_by_a_start_from_the_beginning() {
+async fn an_event_whose_clone_breaks_before_it_is_served_by_another() {
+    let launcher = Scripted::new(Script::Killed);
+    let pool = pool(&launcher, 4);
+    let outcome = invoke(&pool, "1").await.unwrap();
+    assert_eq!(outcome.start, StartKind::Restored);
+    assert_eq!(outcome.result, InvokeResult::Success("1".into()));
+    let told = launcher.captures.lock().clone();
+    assert!(
+        told[0].starts_with("spoilt") && told[1] == "came up" && told.len() == 2,
+        "{told:?}"
+    );
+}
+
+#[tokio::test]
+async fn an_event_whose_clones_break_before_it_is_served_by_a_start_from_the_beginning() {
     let launcher = Scripted::new(Script::Spoilt);
     let pool = pool(&launcher, 4);
     let mut live = pool.logs().subscribe();
     let outcome = invoke(&pool, "1").await.unwrap();
     assert_eq!((outcome.start, outcome.restore), (StartKind::Cold, None));
     assert_eq!(outcome.result, InvokeResult::Success("1".into()));
-    let spoilt = launcher.captures.lock().remove(0);
-    assert!(spoilt.contains("Runtime.ExitError"), "{spoilt}");
+    let spoilt = launcher.captures.lock().clone();
+    assert!(
+        spoilt.iter().all(|one| one.contains("Runtime.ExitError")),
+        "{spoilt:?}"
+    );
+    assert_eq!(spoilt.len(), 2);
     let said: Vec<_> = std::iter::from_fn(|| live.try_recv().ok()).collect();
     let kinds = ["RESTORE_START", "RESTORE_REPORT", "INIT_START", "START"];
     let at = |kind: &str| {

@@ -192,6 +192,20 @@ impl Store {
         theirs.iter().for_each(|key| self.remove(key));
     }
 
+    /// Deletes every snapshot that does not fit here, for the reason that `why` gives.
+    pub fn remove_unfit(&self, why: impl Fn(&KeyParts) -> Option<String>) {
+        let unfit: Vec<_> = {
+            let index = self.index.lock();
+            let all = index.ready.iter();
+            all.filter_map(|(key, ready)| Some((key.clone(), why(&ready.manifest.parts)?)))
+                .collect()
+        };
+        for (key, reason) in unfit {
+            tracing::warn!(%key, reason, "a snapshot does not fit any more and is removed");
+            self.remove(&key);
+        }
+    }
+
     /// Largest snapshot that there can be, in bytes.
     pub fn budget(&self) -> u64 {
         self.config.budget_bytes

@@ -44,6 +44,11 @@ impl Process {
         })
     }
 
+    /// Later for those that were made later.
+    pub(crate) fn started(&self) -> (u64, u32) {
+        (self.started, self.pid)
+    }
+
     /// Whether it is there, as itself and not as another with its number.
     pub(crate) fn alive(&self) -> bool {
         Process::of(self.pid).is_some_and(|now| now.started == self.started)
@@ -57,12 +62,24 @@ pub(crate) fn children_of(parent: u32) -> Vec<Process> {
     all.filter(|process| process.parent == parent).collect()
 }
 
+/// The kernel process of a sandbox, which the process that the server made has made.
+pub(crate) fn kernel_of(sandbox: u32) -> u32 {
+    let children = children_of(sandbox);
+    assert_eq!(children.len(), 1, "{children:?}");
+    children[0].pid
+}
+
+/// The guest's processes of a sandbox.
+pub(crate) fn guests_of(sandbox: u32) -> Vec<Process> {
+    let guests = children_of(kernel_of(sandbox));
+    assert!(!guests.is_empty());
+    guests
+}
+
 /// As `kill -9` does it, and waits until it has ended: the signal alone does not wait. That it has ended before is no
 /// error.
 pub(crate) fn kill(pid: u32) {
-    let mut command = Command::new("sh");
-    command.args(["-c", "kill -9 \"$1\"", "sh", &pid.to_string()]);
-    command.stderr(Stdio::null()).status().unwrap();
+    signal(pid, "KILL");
     let ended = |stat: String| {
         let state = stat.rsplit_once(") ").map(|(_, state)| state.to_owned());
         state.is_none_or(|state| state.starts_with(['Z', 'X']))
@@ -70,6 +87,55 @@ pub(crate) fn kill(pid: u32) {
     while !std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, ended) {
         std::thread::yield_now();
     }
+}
+
+/// Sends it this signal, with the tool that everybody has.
+fn signal(pid: u32, name: &str) {
+    let mut command = Command::new("sh");
+    command.args(["-c", "kill -\"$1\" \"$2\"", "sh", name, &pid.to_string()]);
+    command.stderr(Stdio::null()).status().unwrap();
+}
+
+/// Has a process stand still, all its threads.
+pub(crate) fn stop(pid: u32) {
+    signal(pid, "STOP");
+    let threads = || {
+        std::fs::read_dir(format!("/proc/{pid}/task"))
+            .into_iter()
+            .flatten()
+            .flatten()
+    };
+    let stands = |thread: std::fs::DirEntry| {
+        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        let state = stat.rsplit_once(") ").map(|(_, state)| state.to_owned());
+        state.is_none_or(|state| state.starts_with(['T', 'Z', 'X']))
+    };
+    while !threads().all(stands) {
+        std::thread::yield_now();
+    }
+}
+
+/// Lets a process go on.
+pub(crate) fn go_on(pid: u32) {
+    signal(pid, "CONT");
+}
+
+/// Control groups of the sandboxes of a server with this pid, in every hierarchy.
+pub(crate) fn groups_of(server: u32) -> Vec<PathBuf> {
+    let name = format!("rekindle-{server}-");
+    let mut found = Vec::new();
+    let mut left = vec![PathBuf::from("/sys/fs/cgroup")];
+    while let Some(directory) = left.pop() {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+            if entry.file_name().to_string_lossy().starts_with(&name) {
+                found.push(entry.path());
+            } else {
+                left.push(entry.path());
+            }
+        }
+    }
+    found
 }
 
 /// The server; killed when dropped.
@@ -159,9 +225,20 @@ impl Server {
         Server::start(&data)
     }
 
-    /// The processes that it made itself: those of sandboxes, without their guests'.
+    /// The processes that it made itself, one for each sandbox.
     pub(crate) fn children(&self) -> Vec<Process> {
         children_of(self.pid())
+    }
+
+    /// Those, the kernel processes that they made, and their guests'.
+    pub(crate) fn descendants(&self) -> Vec<Process> {
+        let mut all = self.children();
+        let mut next = 0;
+        while let Some(one) = all.get(next) {
+            all.extend(children_of(one.pid));
+            next += 1;
+        }
+        all
     }
 
     pub(crate) fn kill_children(&self) {
@@ -289,6 +366,16 @@ impl Server {
         while self.staging().is_empty() {
             std::thread::yield_now();
         }
+    }
+
+    /// Whether the image that is being written has its pages begun and its header, which comes last, not there; none if
+    /// it is whole, or gone.
+    pub(crate) fn half_written(&self) -> Option<bool> {
+        let image = std::fs::File::open(self.staging().first()?.join("snapshot")).ok()?;
+        let begun = image.metadata().ok()?.len() > 0;
+        let mut header = Vec::new();
+        image.take(8).read_to_end(&mut header).ok()?;
+        header.iter().all(|byte| *byte == 0).then_some(begun)
     }
 
     /// Waits until nothing is being written.

@@ -39,8 +39,10 @@ pub(crate) enum Script {
     ExitAtInit,
     /// Comes back from a snapshot.
     Restored,
-    /// Comes back from a snapshot the first time, and ends; the second starts from the beginning.
+    /// Comes back from a snapshot two times, and ends; the third starts from the beginning.
     Spoilt,
+    /// Comes back from a snapshot each time, and ends the first time.
+    Killed,
     /// Comes back from a snapshot; its hook fails.
     HookFails,
     /// Stops where a snapshot could be taken, until it is told to go on.
@@ -119,7 +121,8 @@ impl Link for ScriptedLink {
     fn start(&self) -> StartKind {
         match self.script {
             Script::Restored | Script::HookFails => StartKind::Restored,
-            Script::Spoilt if self.nth == 0 => StartKind::Restored,
+            Script::Spoilt if self.nth < 2 => StartKind::Restored,
+            Script::Killed => StartKind::Restored,
             _ => StartKind::Cold,
         }
     }
@@ -237,6 +240,10 @@ impl Launcher for Scripted {
         Box::pin(async {})
     }
 
+    fn came_up(&self, _: &FunctionSpec) {
+        self.captures.lock().push("came up".to_owned());
+    }
+
     fn runtime_version(&self, _: &FunctionSpec) -> String {
         "python:3.11".into()
     }
@@ -316,7 +323,7 @@ async fn play(
             out.say(FromSandbox::CaptureAsked, b"");
             out.1.notified().await;
         }
-        Script::Spoilt if nth == 0 => {
+        Script::Spoilt | Script::Killed if nth == 0 || script == Script::Spoilt && nth == 1 => {
             out.say(FromSandbox::Restored { times: Vec::new() }, b"");
             return out.exit(ExitStatus::Signal(11), ExitReason::Itself);
         }
