@@ -495,8 +495,9 @@ print(total, sum(range(10)))
 #[test]
 fn damaged_state_is_refused_or_harmless() {
     let program = "
-import os, select, socket, sys, threading
+import fcntl, os, select, socket, sys, threading
 r, w = os.pipe(); os.write(w, b'x' * 50)
+held = open('/tmp/held', 'w'); fcntl.flock(held, fcntl.LOCK_EX); fcntl.lockf(held, fcntl.LOCK_EX, 10, 3)
 p = select.epoll(); p.register(r)
 e = os.eventfd(3); p.register(e)
 a, b = socket.socketpair(); a.send(b'bytes')
@@ -552,22 +553,77 @@ sys.stdin.read()
     assert!(refused > 30, "{refused}");
 }
 
+/// Locks of all three kinds, one of which a child waits for.
 #[test]
-fn a_held_file_lock_is_named() {
+fn file_locks_are_held_and_waited_for() {
     let program = "
-import fcntl, sys
-f = open('/tmp/lock', 'w'); fcntl.flock(f, fcntl.LOCK_EX)
+import fcntl, os, struct, sys
+def record(kind, start, length): return struct.pack('hhqqi', kind, os.SEEK_SET, start, length, 0)
+def first(fd, command=fcntl.F_GETLK):
+    kind, _, start, length, pid = struct.unpack('hhqqi4x', fcntl.fcntl(fd, command, record(fcntl.F_WRLCK, 0, 0) + bytes(4)))
+    return kind == fcntl.F_UNLCK or (kind, start, length, pid)
+def attempt(call):
+    try: return call()
+    except BlockingIOError: return 'held'
+whole, ofd, mine = (open('/tmp/' + name, 'w+') for name in ('whole', 'ofd', 'mine'))
+other = open('/tmp/whole', 'w+')
+removed = open('/tmp/removed', 'w+'); os.remove('/tmp/removed')
+fcntl.flock(whole, fcntl.LOCK_EX)
+fcntl.flock(removed, fcntl.LOCK_SH)
+fcntl.fcntl(ofd, fcntl.F_OFD_SETLK, record(fcntl.F_RDLCK, 5, 10) + bytes(4))
+fcntl.lockf(mine, fcntl.LOCK_EX, 10, 3)
+fcntl.lockf(mine, fcntl.LOCK_SH, 0, 100)
+r, w = os.pipe()
+if os.fork() == 0:
+    os.close(w); ofd.close()
+    fcntl.lockf(mine, fcntl.LOCK_EX, 4, 5)
+    parents = first(mine)[:3]
+    os.read(r, 1)
+    os._exit(7 if parents == (fcntl.F_WRLCK, 3, 1) else 1)
+os.close(r)
 print('ready', flush=True)
 sys.stdin.read()
+again = open('/tmp/whole', 'w+')
+print(attempt(lambda: fcntl.flock(again, fcntl.LOCK_SH | fcntl.LOCK_NB)))
+fcntl.flock(whole, fcntl.LOCK_UN)
+print(attempt(lambda: fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)), attempt(lambda: fcntl.flock(other, fcntl.LOCK_SH | fcntl.LOCK_NB)))
+print(attempt(lambda: fcntl.flock(removed, fcntl.LOCK_EX | fcntl.LOCK_NB)))
+print(first(ofd), first(ofd, fcntl.F_OFD_GETLK), first(open('/tmp/ofd', 'r+'), fcntl.F_OFD_GETLK))
+ofd.close()
+print(first(open('/tmp/ofd', 'r+'), fcntl.F_OFD_GETLK), flush=True)
+fcntl.lockf(mine, fcntl.LOCK_UN, 8, 4)
+while True:
+    held = first(mine)
+    if held is not True: break
+print(held[:3], held[3] != os.getpid(), flush=True)
+os.close(w)
+print(os.waitstatus_to_exitcode(os.wait()[1]), first(mine))
 ";
-    let machine = boot(Duration::ZERO);
-    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
-    wait_for(&machine, "ready\n");
-    wait_until_asleep(&machine);
-    let refused = capture(&machine.system, LIMIT, &mut |_, _| Ok(()));
-    let text = refused.map(|_| ()).unwrap_err().to_string();
-    assert!(text.contains("file lock"), "{text}");
-    machine.system.kernel.kill_all();
+    let output = python(program, "");
+    assert_eq!(
+        output,
+        "held\nNone held\nNone\n(0, 5, 10, -1) True (0, 5, 10, -1)\nTrue\n(1, 5, 4) True\n7 True\n"
+    );
+}
+
+/// Closing another descriptor of the file gives up the process's locks, and those of a child that is gone are gone.
+#[test]
+fn locks_of_a_process_end_with_its_descriptors() {
+    let program = "
+import fcntl, os, sys
+a, b = open('/tmp/f', 'w+'), open('/tmp/f', 'w+')
+fcntl.lockf(a, fcntl.LOCK_EX)
+def seen():
+    child = os.fork()
+    if child == 0:
+        try: fcntl.lockf(a, fcntl.LOCK_EX | fcntl.LOCK_NB); os._exit(0)
+        except OSError: os._exit(1)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+print('ready', flush=True)
+sys.stdin.read()
+print(seen()); b.close(); print(seen())
+";
+    assert_eq!(python(program, ""), "1\n0\n");
 }
 
 #[test]

@@ -45,7 +45,7 @@ pub use file::{DirEntry, File, FileType, Whence};
 pub use inode::{
     Attr, Credentials, FileSystem, FsStat, Inode, InodeId, NewNode, RenameMode, SetAttr, SetTime,
 };
-pub use locks::{FileLocks, FlockKind, LockKind, LockOwner, LockRange, RecordLock};
+pub use locks::{FileLocks, FlockKind, LockKind, LockOwner, LockRange, RecordLock, SavedLock};
 pub use memory::{NoMemory, UserMemory};
 pub use mount::{Mount, MountFlags, MountTable, Unmount};
 pub use open::OpenHow;

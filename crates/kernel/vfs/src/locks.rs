@@ -14,8 +14,10 @@ use parking_lot::Mutex;
 use crate::{Description, Errno, Events, InodeId, PollTable, Result, WaitQueue};
 
 mod ranges;
+mod saved;
 
 pub use ranges::{LockKind, LockRange};
+pub use saved::SavedLock;
 
 /// Most locks of one kernel.
 const MAX_LOCKS: usize = 65_536;
@@ -63,12 +65,16 @@ impl InodeLocks {
         self.flocks.is_empty() && self.records.is_empty() && self.queue.is_empty()
     }
 
+    /// Of the owner who came first, the first in the file, as Linux tells it.
     fn conflict(&self, wanted: &RecordLock) -> Option<&RecordLock> {
-        self.records.iter().find(|held| {
+        let conflicts = |held: &&RecordLock| {
             held.owner != wanted.owner
                 && held.range.overlaps(&wanted.range)
                 && held.kind.conflicts(wanted.kind)
-        })
+        };
+        let first = self.records.iter().find(conflicts)?;
+        let theirs = self.records.iter().filter(|held| held.owner == first.owner);
+        theirs.filter(conflicts).min_by_key(|held| held.range.start)
     }
 }
 
@@ -87,14 +93,6 @@ pub struct FileLocks {
 }
 
 impl FileLocks {
-    /// Whether anybody holds a lock.
-    #[must_use]
-    pub fn any_held(&self) -> bool {
-        let table = self.table.lock();
-        let mut inodes = table.inodes.values();
-        inodes.any(|locks| !locks.flocks.is_empty() || !locks.records.is_empty())
-    }
-
     /// `LOCK_SH`, `LOCK_EX`; a lock of the other kind held by the description is given up first.
     ///
     /// # Errors

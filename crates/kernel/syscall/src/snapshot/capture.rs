@@ -59,9 +59,6 @@ fn frozen(
     if system.objects.jobs.any_terminal() {
         return Err(Unsavable::new("a session with a terminal").into());
     }
-    if system.mounts.vfs().locks.any_held() {
-        return Err(Unsavable::new("a file lock").into());
-    }
     let mut walk = Walk {
         saver: Saver::new(&system.mounts),
         mms: Numbered::default(),
@@ -89,6 +86,8 @@ fn frozen(
     let views = walk.views.objects.clone();
     let views: Result<_, Unsavable> = views.iter().map(|view| walk.view(view)).collect();
     let actions = walk.actions.objects.iter();
+    walk.saver.write()?;
+    let locks = &system.mounts.vfs().locks;
     let state = State {
         monotonic: system.monotonic(),
         last_pid,
@@ -101,6 +100,7 @@ fn frozen(
         tasks: states,
         timers: system.process_timers.save(),
         requests: system.snapshot_requests.save(),
+        locks: locks.save(&walk.tables.objects, &walk.saver)?,
         mms: u32::try_from(walk.mms.objects.len()).unwrap_or(u32::MAX),
         objects: walk.saver.finish()?,
     };

@@ -50,6 +50,7 @@ impl SavedKernel {
             state.processes.len(),
             state.tasks.len(),
             state.timers.len(),
+            state.locks.len(),
         ];
         if lists.iter().any(|len| *len > MAX_OBJECTS) {
             return malformed("number of objects");
@@ -120,6 +121,8 @@ impl SavedKernel {
             }
             mms.push(memory(id, &loader)?);
         }
+        let locks = &system.mounts.vfs().locks;
+        locks.load(&state.locks, &tables, &loader)?;
         drop(loader);
         let parts = Shared { tables, views, mms };
         let ready = tasks(system, &state.tasks, &parts)?;

@@ -20,6 +20,7 @@ use base_abi::structs::SigAction;
 use kernel_core::freeze::NotFrozen;
 use kernel_core::task::saved::{ProcessState, TaskState};
 use kernel_mm::Mm;
+use kernel_vfs::SavedLock;
 use kernel_vfs::save::{LoadError, Loader, ObjectId, ObjectsState, PlaceState, Saver, Unsavable};
 use serde::{Deserialize, Serialize};
 
@@ -31,7 +32,7 @@ pub use requests::{SnapshotRequests, Taker};
 use crate::timer::SavedTimer;
 
 /// Changes whenever the meaning of a saved byte does.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// Bytes of kernel state that are parsed at all.
 pub const MAX_STATE: usize = 512 << 20;
@@ -101,6 +102,7 @@ struct State {
     tasks: Vec<TaskState>,
     timers: Vec<SavedTimer>,
     requests: requests::RequestsState,
+    locks: Vec<SavedLock>,
     mms: u32,
 }
 

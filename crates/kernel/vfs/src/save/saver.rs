@@ -79,11 +79,16 @@ impl Saver {
         place::save(&self.mounts, path)
     }
 
+    /// Every description that was mentioned, and its number.
+    pub fn descriptions(&self) -> impl Iterator<Item = (ObjectId, &Arc<Description>)> {
+        (0..).zip(&self.descriptions)
+    }
+
     /// Writes every description that was mentioned, and those that they mention.
     ///
     /// # Errors
     /// The first that cannot be saved.
-    pub fn finish(mut self) -> Result<ObjectsState, Unsavable> {
+    pub fn write(&mut self) -> Result<(), Unsavable> {
         while let Some(description) = self.descriptions.get(self.saved.len()).cloned() {
             if self.saved.len() >= MAX_OBJECTS {
                 return Err(Unsavable::new("too many open files"));
@@ -91,6 +96,15 @@ impl Saver {
             let state = self.save(&description)?;
             self.saved.push(state);
         }
+        Ok(())
+    }
+
+    /// What was written; what was mentioned since then too.
+    ///
+    /// # Errors
+    /// As [`write`](Saver::write).
+    pub fn finish(mut self) -> Result<ObjectsState, Unsavable> {
+        self.write()?;
         Ok(ObjectsState {
             descriptions: self.saved,
             shared: self.shared,
