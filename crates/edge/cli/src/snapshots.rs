@@ -51,7 +51,7 @@ pub enum Action {
         /// The first digits of its key.
         key: String,
     },
-    /// Delete snapshots; a server that uses one makes a new one.
+    /// Delete snapshots and those that lie over them; a server that uses one makes a new one.
     Rm {
         /// The first digits of each key.
         #[arg(required = true)]
@@ -92,8 +92,13 @@ pub fn snapshot(args: &SnapshotArgs) -> Result<(), Failure> {
                 .map(|key| one(&view, key))
                 .collect::<Result<_, _>>()?;
             for listed in &found {
-                view.remove(listed)
-                    .map_err(|error| Failure::from_error(ExitCode::Failed, &error))?;
+                match view.remove(listed) {
+                    // It lay over one before it in the list, and went with that.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    removed => {
+                        removed.map_err(|error| Failure::from_error(ExitCode::Failed, &error))?
+                    }
+                }
             }
             print(args.format, &Removed(found))
         }
@@ -175,8 +180,17 @@ fn print(format: Format, value: &(impl Serialize + fmt::Display)) -> Result<(), 
 }
 
 fn short(listed: &Listed) -> &str {
-    let key = listed.key.as_str();
+    short_key(listed.key.as_str())
+}
+
+fn short_key(key: &str) -> &str {
     key.get(..SHORT_KEY).unwrap_or(key)
+}
+
+/// The key of the snapshot that it lies over.
+fn base(listed: &Listed) -> Option<&str> {
+    let base = listed.manifest.as_ref()?.base.as_ref()?;
+    Some(base.key.as_str())
 }
 
 /// How long ago, in the largest unit that makes sense.
@@ -207,7 +221,7 @@ impl fmt::Display for List {
             return f.write_str("no snapshots");
         }
         let mut table = Table::new(&[
-            "key", "function", "version", "runtime", "size", "used", "state",
+            "key", "function", "version", "runtime", "size", "over", "used", "state",
         ]);
         for listed in &self.0 {
             let about = listed.manifest.as_ref().map(|manifest| &manifest.about);
@@ -218,6 +232,7 @@ impl fmt::Display for List {
                 text(about.map(|about| &about.version)),
                 text(about.map(|about| &about.runtime)),
                 Bytes(listed.bytes).to_string(),
+                base(listed).map_or("", short_key).to_owned(),
                 ago(listed.used_ms),
                 match &listed.status {
                     Status::Ready => "ready".to_owned(),
@@ -263,6 +278,9 @@ impl fmt::Display for Details {
         }
         let mut row = |what: &str, is: String| table.row([what.to_owned(), is]);
         row("used", ago(listed.used_ms));
+        if let Some(base) = base(listed) {
+            row("lies over", base.to_owned());
+        }
         row("directory", listed.directory.display().to_string());
         if let Some(manifest) = &listed.manifest {
             let about = &manifest.about;

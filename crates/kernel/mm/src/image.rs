@@ -6,15 +6,53 @@
 //! the platform has. Everything else takes ranges out of the set as it replaces them.
 
 use std::collections::BTreeMap;
+use std::fs::File as HostFile;
+use std::sync::Arc;
 
 use platform_api::MapOp;
 
 use crate::tree::VmaTree;
 use crate::vma::Vma;
 
-/// Ranges that are mapped from an image, by start; neighbours stay apart, as the platform has them.
+/// Ranges that are mapped from images, by start; neighbours stay apart, as the platform has them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ImageRanges(BTreeMap<u64, u64>);
+pub(crate) struct ImageRanges {
+    ranges: BTreeMap<u64, Place>,
+    images: Arc<[Arc<HostFile>]>,
+}
+
+/// Where a range ends, and where its first byte lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place {
+    end: u64,
+    /// Number of the image.
+    image: u32,
+    /// Where in the image.
+    at: u64,
+}
+
+/// A range with the pages that the platform has there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ImageRun {
+    pub(crate) start: u64,
+    pub(crate) end: u64,
+    /// Number of the image, as [`ImageRanges::image`] wants it.
+    pub(crate) image: u32,
+    /// Where in the image `start` is.
+    pub(crate) at: u64,
+}
+
+impl ImageRun {
+    /// The part of it from `start` to `end`, which lie inside.
+    pub(crate) fn cut(self, start: u64, end: u64) -> ImageRun {
+        ImageRun {
+            start,
+            end,
+            at: self.at + (start - self.start),
+            ..self
+        }
+    }
+}
 
 /// A batch of changes in the platform's terms.
 pub(crate) struct Plan {
@@ -25,60 +63,96 @@ pub(crate) struct Plan {
 }
 
 impl ImageRanges {
-    /// Adds a range that overlaps none.
-    pub(crate) fn insert(&mut self, start: u64, end: u64) {
-        self.0.insert(start, end);
+    /// No range yet of these images.
+    pub(crate) fn of(images: &[Arc<HostFile>]) -> ImageRanges {
+        ImageRanges {
+            ranges: BTreeMap::new(),
+            images: images.into(),
+        }
+    }
+
+    /// An image by number.
+    pub(crate) fn image(&self, number: u32) -> Option<&Arc<HostFile>> {
+        self.images.get(usize::try_from(number).ok()?)
+    }
+
+    /// Adds a run that overlaps none.
+    pub(crate) fn insert(&mut self, run: ImageRun) {
+        let place = Place {
+            end: run.end,
+            image: run.image,
+            at: run.at,
+        };
+        self.ranges.insert(run.start, place);
     }
 
     /// Ranges that share a byte with `start..end`, cut to it, in order.
     pub(crate) fn within(&self, start: u64, end: u64) -> impl Iterator<Item = (u64, u64)> {
+        self.runs(start, end).map(|run| (run.start, run.end))
+    }
+
+    /// The same with the pages that are there.
+    pub(crate) fn runs(&self, start: u64, end: u64) -> impl Iterator<Item = ImageRun> {
         let before = self
-            .0
+            .ranges
             .range(..start)
             .next_back()
-            .filter(|(_, e)| **e > start);
+            .filter(|(_, place)| place.end > start);
         before
             .into_iter()
-            .chain(self.0.range(start..end.max(start)))
-            .map(move |(s, e)| ((*s).max(start), (*e).min(end)))
+            .chain(self.ranges.range(start..end.max(start)))
+            .map(move |(from, place)| {
+                let run = ImageRun {
+                    start: *from,
+                    end: place.end,
+                    image: place.image,
+                    at: place.at,
+                };
+                run.cut((*from).max(start), place.end.min(end))
+            })
     }
 
     /// From the first byte of the first to behind the last.
     pub(crate) fn bounds(&self) -> (Option<u64>, Option<u64>) {
-        let first = self.0.first_key_value().map(|(start, _)| *start);
-        (first, self.0.last_key_value().map(|(_, end)| *end))
+        let first = self.ranges.first_key_value().map(|(start, _)| *start);
+        (
+            first,
+            self.ranges.last_key_value().map(|(_, place)| place.end),
+        )
     }
 
     /// Takes `start..end` out.
     pub(crate) fn remove(&mut self, start: u64, end: u64) {
-        if self.0.is_empty() {
+        if self.ranges.is_empty() || start >= end {
             return;
         }
-        if let Some((&first, &last)) = self.0.range(..start).next_back()
-            && last > start
-        {
-            self.0.insert(first, start);
-            if last > end {
-                self.0.insert(end, last);
+        let before = self.ranges.range(..start).next_back();
+        let before = before.filter(|(_, place)| place.end > start);
+        let before = before.map(|(from, _)| *from);
+        let inside = self.ranges.range(start..end).map(|(from, _)| *from);
+        let keys: Vec<u64> = before.into_iter().chain(inside).collect();
+        for from in keys {
+            let Some(place) = self.ranges.remove(&from) else {
+                continue;
+            };
+            let whole = ImageRun {
+                start: from,
+                end: place.end,
+                image: place.image,
+                at: place.at,
+            };
+            if from < start {
+                self.insert(whole.cut(from, start));
             }
-        }
-        let keys: Vec<u64> = self
-            .0
-            .range(start..end.max(start))
-            .map(|(s, _)| *s)
-            .collect();
-        for key in keys {
-            if let Some(last) = self.0.remove(&key)
-                && last > end
-            {
-                self.0.insert(end, last);
+            if whole.end > end {
+                self.insert(whole.cut(end, whole.end));
             }
         }
     }
 
     /// What a batch becomes; none when no image is concerned.
     pub(crate) fn plan(&self, tree: &VmaTree, ops: &[MapOp]) -> Option<Plan> {
-        if self.0.is_empty() || !ops.iter().any(|op| self.concerns(op)) {
+        if self.ranges.is_empty() || !ops.iter().any(|op| self.concerns(op)) {
             return None;
         }
         let mut plan = Plan {
@@ -153,7 +227,7 @@ impl Plan {
 
     /// Piece by piece: the platform moves only what it has as one.
     fn relocate(&mut self, tree: &VmaTree, (from, old): (u64, u64), (to, new): (u64, u64)) {
-        let images: Vec<_> = self.ranges.within(from, from + old).collect();
+        let images: Vec<_> = self.ranges.runs(from, from + old).collect();
         self.ranges.remove(to, to + new);
         if images.is_empty() {
             self.ops.push(MapOp::Move {
@@ -167,11 +241,15 @@ impl Plan {
         self.ranges.remove(from, from + old);
         self.doubtful.extend([(from, from + old), (to, to + new)]);
         let mut at = from;
-        for (start, end) in images {
-            self.piece(from, to, at, start);
-            self.piece(from, to, start, end);
-            self.ranges.insert(to + (start - from), to + (end - from));
-            at = end;
+        for run in images {
+            self.piece(from, to, at, run.start);
+            self.piece(from, to, run.start, run.end);
+            self.ranges.insert(ImageRun {
+                start: to + (run.start - from),
+                end: to + (run.end - from),
+                ..run
+            });
+            at = run.end;
         }
         self.piece(from, to, at, from + old);
         if let Some(vma) = tree.at(from).filter(|_| new > old) {
@@ -200,14 +278,23 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::ImageRanges;
+    use super::{ImageRanges, ImageRun};
 
     #[test]
     fn ranges_are_cut() {
         let mut ranges = ImageRanges::default();
-        ranges.insert(10, 20);
-        ranges.insert(20, 30);
-        ranges.insert(40, 50);
+        let mut insert = |start: u64, end: u64, image: u32| {
+            let at = 1000 * u64::from(image) + start;
+            ranges.insert(ImageRun {
+                start,
+                end,
+                image,
+                at,
+            });
+        };
+        insert(10, 20, 0);
+        insert(20, 30, 1);
+        insert(40, 50, 0);
         let all = |r: &ImageRanges| r.within(0, 100).collect::<Vec<_>>();
         assert_eq!(
             ranges.within(15, 45).collect::<Vec<_>>(),
@@ -217,6 +304,16 @@ mod tests {
         assert_eq!(all(&ranges), [(10, 12), (14, 20), (20, 30), (40, 50)]);
         ranges.remove(18, 42);
         assert_eq!(all(&ranges), [(10, 12), (14, 18), (42, 50)]);
+        ranges.remove(15, 15);
+        ranges.remove(15, 16);
+        assert_eq!(
+            all(&ranges),
+            [(10, 12), (14, 15), (16, 18), (42, 50)],
+            "a hole in one range"
+        );
+        for run in ranges.runs(0, 100) {
+            assert_eq!(run.at, run.start, "what is left lies where it lay");
+        }
         ranges.remove(0, 100);
         assert_eq!(all(&ranges), []);
     }

@@ -22,6 +22,7 @@ mod load;
 mod lock;
 mod map;
 mod mm;
+mod pages;
 mod protect;
 mod remap;
 mod save;

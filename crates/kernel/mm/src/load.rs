@@ -9,7 +9,7 @@ use base_abi::page::{PAGE_SIZE, page_aligned};
 use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, decode};
 use platform_api::{AddressSpace, Backing, Features, MapOp, Protection, Sharing};
 
-use crate::image::ImageRanges;
+use crate::image::{ImageRanges, ImageRun};
 use crate::layout::Layout;
 use crate::limits::MmLimits;
 use crate::mm::{Mm, State, map_op};
@@ -21,6 +21,8 @@ use crate::vma::{MappedFile, Vma, VmaBacking, VmaFlags};
 
 /// Bytes of saved address spaces that are parsed at all.
 pub const MAX_SAVED: usize = 256 << 20;
+/// Most runs of pages of one address space: each is a mapping of the host, which has 65,530 of them.
+pub(crate) const MAX_EXTENTS: usize = 49_152;
 /// Largest shared memory without a name.
 const MAX_MEMORY: u64 = 1 << 40;
 /// Bytes copied at once.
@@ -31,8 +33,8 @@ pub type SpecialPages<'a> = dyn Fn(&str) -> Option<(Arc<HostFile>, &'static str)
 
 /// Where saved memory comes to.
 pub struct Surroundings<'a> {
-    /// The file with the pages.
-    pub image: &'a Arc<HostFile>,
+    /// The files with the pages: the snapshot's own, then those that it lies over.
+    pub images: &'a [Arc<HostFile>],
     /// Pages of the kernel's own by the name that `/proc/<pid>/maps` shows.
     pub special: &'a SpecialPages<'a>,
     /// What the platform allows.
@@ -92,7 +94,6 @@ impl SavedMemory {
         let Some(saved) = self.state.spaces.get_mut(index).map(std::mem::take) else {
             return malformed("number of an address space");
         };
-        let bytes = around.image.metadata().map_or(0, |meta| meta.len());
         let mut limits = (around.limits)();
         limits.address_space = saved.limits.address_space;
         limits.data = saved.limits.data;
@@ -116,20 +117,30 @@ impl SavedMemory {
             ops.push(map_op(&vma));
             tree.insert(vma);
         }
-        let mut image = ImageRanges::default();
-        extents(&tree, &saved.extents, bytes, &mut |vma, extent| {
-            image.insert(extent.addr, extent.addr + extent.len);
-            ops.push(MapOp::Map {
-                addr: extent.addr,
-                len: extent.len,
-                prot: vma.prot,
-                backing: Backing::File {
-                    file: Arc::clone(around.image),
-                    offset: extent.at,
-                    sharing: Sharing::Private,
-                },
-            });
-        })?;
+        let mut image = ImageRanges::of(around.images);
+        extents(
+            &tree,
+            &saved.extents,
+            around.images,
+            &mut |vma, extent, file| {
+                image.insert(ImageRun {
+                    start: extent.addr,
+                    end: extent.addr + extent.len,
+                    image: extent.image,
+                    at: extent.at,
+                });
+                ops.push(MapOp::Map {
+                    addr: extent.addr,
+                    len: extent.len,
+                    prot: vma.prot,
+                    backing: Backing::File {
+                        file: Arc::clone(file),
+                        offset: extent.at,
+                        sharing: Sharing::Private,
+                    },
+                });
+            },
+        )?;
         let exe = saved.exe.map(|id| loader.description(id)).transpose()?;
         let charged = tree.totals().accounted;
         let charge = limits.budget.charge(charged);
@@ -222,7 +233,7 @@ impl SavedMemory {
                 }
             }
             BackingState::Memory { number, offset } if fits(*offset) => {
-                let host = self.memory(*number, around.image)?;
+                let host = self.memory(*number, around.images)?;
                 VmaBacking::File {
                     file: nameless(host, "/dev/zero (deleted)", 1)?,
                     offset: *offset,
@@ -243,7 +254,11 @@ impl SavedMemory {
     }
 
     /// Shared memory by number, filled when it is first asked for.
-    fn memory(&mut self, number: u32, image: &HostFile) -> Result<Arc<HostFile>, LoadError> {
+    fn memory(
+        &mut self,
+        number: u32,
+        images: &[Arc<HostFile>],
+    ) -> Result<Arc<HostFile>, LoadError> {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let (Some(state), Some(slot)) =
             (self.state.memories.get(index), self.memories.get_mut(index))
@@ -253,7 +268,7 @@ impl SavedMemory {
         if let Some(file) = slot {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(fill(state, image)?);
+        let file = Arc::new(fill(state, images)?);
         *slot = Some(Arc::clone(&file));
         Ok(file)
     }
@@ -335,25 +350,37 @@ fn layout_of(saved: &SpaceState, fresh: Layout) -> Result<Layout, LoadError> {
     })
 }
 
-/// Hands out every extent with the private mapping that holds it.
+/// Hands out every extent with the private mapping that holds it, and its file.
 fn extents(
     tree: &VmaTree,
     saved: &[Extent],
-    bytes: u64,
-    each: &mut dyn FnMut(&Vma, &Extent),
+    images: &[Arc<HostFile>],
+    each: &mut dyn FnMut(&Vma, &Extent, &Arc<HostFile>),
 ) -> Result<(), LoadError> {
+    if saved.len() > MAX_EXTENTS {
+        return malformed("number of runs of pages");
+    }
+    let lengths: Vec<u64> = images.iter().map(|image| length(image)).collect();
     let mut last = 0;
     for extent in saved {
-        let end = checked(extent, bytes)?;
+        let number = usize::try_from(extent.image).unwrap_or(usize::MAX);
+        let (Some(file), Some(bytes)) = (images.get(number), lengths.get(number)) else {
+            return malformed("number of an image");
+        };
+        let end = checked(extent, *bytes)?;
         let vma = tree.at(extent.addr).filter(|vma| !vma.shared());
         let vma = vma.filter(|vma| extent.addr >= last && end <= vma.end);
         let Some(vma) = vma else {
             return malformed("place of pages");
         };
         last = end;
-        each(vma, extent);
+        each(vma, extent, file);
     }
     Ok(())
+}
+
+fn length(image: &HostFile) -> u64 {
+    image.metadata().map_or(0, |meta| meta.len())
 }
 
 /// The end of an extent whose pages are all in the image.
@@ -369,11 +396,15 @@ fn checked(extent: &Extent, bytes: u64) -> Result<u64, LoadError> {
     }
 }
 
-fn fill(state: &MemoryState, image: &HostFile) -> Result<HostFile, LoadError> {
+fn fill(state: &MemoryState, images: &[Arc<HostFile>]) -> Result<HostFile, LoadError> {
     let failed = |what: &'static str| {
         move |error: std::io::Error| LoadError::failed(what)(base_abi::Errno::from_io(&error))
     };
-    let bytes = image.metadata().map_or(0, |meta| meta.len());
+    // Shared memory is copied, so its pages are always stored.
+    let Some(image) = images.first() else {
+        return malformed("number of an image");
+    };
+    let bytes = length(image);
     let rounded = state.len.checked_next_multiple_of(PAGE_SIZE);
     let Some(rounded) = rounded.filter(|len| *len <= MAX_MEMORY) else {
         return malformed("size of a shared memory");
@@ -382,7 +413,7 @@ fn fill(state: &MemoryState, image: &HostFile) -> Result<HostFile, LoadError> {
     let file = file.map_err(failed("shared memory"))?;
     let mut buffer = vec![0; CHUNK];
     for extent in &state.extents {
-        if checked(extent, bytes)? > rounded {
+        if extent.image != 0 || checked(extent, bytes)? > rounded {
             return malformed("place of pages");
         }
         let mut done = 0;

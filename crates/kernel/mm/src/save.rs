@@ -1,7 +1,8 @@
 //! Writing address spaces into an image file, while nothing runs.
 //!
 //! Stored is what cannot be had otherwise: written pages of private mappings and shared memory without a
-//! name. Pages of zeros are not stored, and unwritten pages of files are mapped from the files again.
+//! name. Pages of zeros are not stored, and unwritten pages of files are mapped from the files again. Pages
+//! that came from another image and are what they were can be named instead of stored.
 
 use std::collections::HashMap;
 use std::fs::File as HostFile;
@@ -9,24 +10,21 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use base_abi::Errno;
 use base_abi::page::PAGE_SIZE;
 use host_sys::sparse;
 use kernel_vfs::save::{Saver, Unsavable, encode};
-use platform_api::{AddressSpace, MapOp, Protection, Sharing};
+use platform_api::Sharing;
 
-use crate::mm::{Mm, State};
+use crate::mm::Mm;
+use crate::pages::{self, Extents, Origins, Room, ZEROS};
 use crate::saved::{
-    BackingState, Extent, FileState, LayoutState, LimitsState, MemoryState, SavedState, SpaceState,
+    BackingState, FileState, LayoutState, LimitsState, MemoryState, SavedState, SpaceState,
     VmaState,
 };
-use crate::vma::{KeptDescription, MappedFile, Vma, VmaBacking, VmaFlags};
+use crate::vma::{KeptDescription, MappedFile, VmaBacking, VmaFlags};
 
-/// Zero pages between two written ones that are bridged: a hole in the image costs less than a mapping.
-const BRIDGE: u64 = 16 * PAGE_SIZE;
-/// Bytes read from an address space at once.
+/// Bytes written at once.
 const CHUNK: u64 = 256 << 10;
-const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
 
 /// Why memory could not be written down.
 #[derive(Debug, thiserror::Error)]
@@ -72,11 +70,11 @@ impl<'a> ImageWriter<'a> {
         }
     }
 
-    fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.at + self.buffer.len() as u64
     }
 
-    fn page(&mut self, bytes: &[u8]) -> Result<(), SaveError> {
+    pub(crate) fn page(&mut self, bytes: &[u8]) -> Result<(), SaveError> {
         self.stored += bytes.len() as u64;
         if self.stored > self.limit {
             return Err(SaveError::TooLarge { limit: self.limit });
@@ -88,7 +86,7 @@ impl<'a> ImageWriter<'a> {
         Ok(())
     }
 
-    fn skip(&mut self, len: u64) -> io::Result<()> {
+    pub(crate) fn skip(&mut self, len: u64) -> io::Result<()> {
         self.flush()?;
         self.at += len;
         Ok(())
@@ -112,54 +110,29 @@ impl<'a> ImageWriter<'a> {
     }
 }
 
-/// Extents that grow page by page.
-struct Extents<'a, 'w> {
-    writer: &'a mut ImageWriter<'w>,
-    done: Vec<Extent>,
-}
-
-impl Extents<'_, '_> {
-    /// A page with this content. It joins the last extent unless that ends before `from`, or more than
-    /// `bridge` bytes before it.
-    fn page(&mut self, addr: u64, bytes: &[u8], from: u64, bridge: u64) -> Result<(), SaveError> {
-        let end = self.done.last().map(|e| e.addr + e.len);
-        let gap = end.filter(|end| *end > from).map(|end| addr - end);
-        let joined = gap.filter(|gap| *gap <= bridge);
-        if let (Some(gap @ 1..), Some(last)) = (joined, self.done.last_mut()) {
-            self.writer.skip(gap)?;
-            last.len += gap;
-        }
-        if joined.is_none() {
-            self.done.push(Extent {
-                addr,
-                len: 0,
-                at: self.writer.position(),
-            });
-        }
-        if bytes == ZEROS {
-            self.writer.skip(PAGE_SIZE)?;
-        } else {
-            self.writer.page(bytes)?;
-        }
-        if let Some(last) = self.done.last_mut() {
-            last.len += PAGE_SIZE;
-        }
-        Ok(())
-    }
-}
-
 /// Writes address spaces down.
 pub struct MemorySaver<'w, 'a> {
     writer: &'w mut ImageWriter<'a>,
+    origins: Origins,
     numbers: HashMap<(u64, u64), u32>,
     state: SavedState,
 }
 
 impl<'w, 'a> MemorySaver<'w, 'a> {
-    /// Nothing yet.
+    /// Nothing yet; all that is written down will be in the writer's file.
     pub fn new(writer: &'w mut ImageWriter<'a>) -> Self {
+        Self::with(writer, Origins::Copied)
+    }
+
+    /// Nothing yet; the image will lie over those that the address spaces come from.
+    pub fn over(writer: &'w mut ImageWriter<'a>) -> Self {
+        Self::with(writer, Origins::Named)
+    }
+
+    fn with(writer: &'w mut ImageWriter<'a>, origins: Origins) -> Self {
         MemorySaver {
             writer,
+            origins,
             numbers: HashMap::new(),
             state: SavedState::default(),
         }
@@ -214,14 +187,11 @@ impl<'w, 'a> MemorySaver<'w, 'a> {
         }
         let exe = state.exe.as_ref().map(|exe| files.saver.description(exe));
         let files = files.states;
-        let mut extents = Extents {
-            writer: self.writer,
-            done: Vec::new(),
-        };
+        let mut extents = Extents::new(self.writer);
         for vma in state.tree.iter().filter(|vma| !vma.shared()) {
-            save_private(&*mm.space, &state, vma, &mut extents)?;
+            pages::save_private(&*mm.space, &state, vma, self.origins, &mut extents)?;
         }
-        let extents = extents.done;
+        let extents = extents.finish();
         let space = SpaceState {
             vmas,
             files,
@@ -254,10 +224,7 @@ impl<'w, 'a> MemorySaver<'w, 'a> {
             return Ok(*number);
         }
         let len = file.host.metadata()?.len();
-        let mut extents = Extents {
-            writer: self.writer,
-            done: Vec::new(),
-        };
+        let mut extents = Extents::new(self.writer);
         let mut page = [0; PAGE_SIZE as usize];
         let mut at = 0;
         while at < len {
@@ -272,12 +239,12 @@ impl<'w, 'a> MemorySaver<'w, 'a> {
                 let part = room.min(page.len());
                 file.host.read_exact_at(&mut page[..part], at)?;
                 if page != ZEROS {
-                    extents.page(at, &page, 0, BRIDGE)?;
+                    extents.page(at, &page, Room::Zeros(0))?;
                 }
                 at += PAGE_SIZE;
             }
         }
-        let extents = extents.done;
+        let extents = extents.finish();
         let number = u32::try_from(self.state.memories.len()).unwrap_or(u32::MAX);
         self.state.memories.push(MemoryState { len, extents });
         self.numbers.insert(file.identity, number);
@@ -315,88 +282,4 @@ impl Files<'_> {
         }
         number
     }
-}
-
-/// Writes the pages of a private mapping that differ from what is behind it.
-fn save_private(
-    space: &dyn AddressSpace,
-    state: &State,
-    vma: &Vma,
-    extents: &mut Extents<'_, '_>,
-) -> Result<(), SaveError> {
-    let memory = |error: &dyn std::fmt::Display| SaveError::Memory(error.to_string());
-    let mut ranges = space
-        .written_pages(vma.start..vma.end)
-        .map_err(|e| memory(&e))?;
-    // Pages of the snapshot before that nobody has written since.
-    let images = state.image.within(vma.start, vma.end);
-    ranges.extend(images.map(|(start, end)| start..end));
-    if ranges.is_empty() {
-        return Ok(());
-    }
-    ranges.sort_by_key(|range| range.start);
-    let hidden = !vma.prot.contains(Protection::READ);
-    let show = |prot| {
-        let op = MapOp::Protect {
-            addr: vma.start,
-            len: vma.len(),
-            prot,
-        };
-        space.apply(&[op]).map_err(|e| memory(&e))
-    };
-    if hidden {
-        show(Protection::READ)?;
-    }
-    let mut buffer = vec![0; CHUNK as usize];
-    let outcome = ranges
-        .into_iter()
-        .try_fold(vma.start, |from, range| {
-            let end = range.end.min(vma.end);
-            save_range(
-                space,
-                vma,
-                (range.start.max(from), end),
-                &mut buffer,
-                extents,
-            )?;
-            Ok(end.max(from))
-        })
-        .map(drop);
-    if hidden {
-        show(vma.prot)?;
-    }
-    outcome
-}
-
-fn save_range(
-    space: &dyn AddressSpace,
-    vma: &Vma,
-    (start, end): (u64, u64),
-    buffer: &mut [u8],
-    extents: &mut Extents<'_, '_>,
-) -> Result<(), SaveError> {
-    let anonymous = vma.anonymous();
-    let bridge = if anonymous { BRIDGE } else { 0 };
-    let mut at = start;
-    while at < end {
-        let want = usize::try_from((end - at).min(CHUNK)).unwrap_or(0);
-        let part = &mut buffer[..want];
-        let got = space.read(at, part) / PAGE_SIZE as usize * PAGE_SIZE as usize;
-        if got == 0 {
-            if anonymous {
-                return Err(SaveError::Memory(Errno::EFAULT.to_string()));
-            }
-            // A page beyond the end of its file has no content, and none that could be missed.
-            at += PAGE_SIZE;
-            continue;
-        }
-        for page in part[..got].chunks_exact(PAGE_SIZE as usize) {
-            // Zeros are behind anonymous memory anyway.
-            if !(anonymous && page == ZEROS) {
-                extents.page(at, page, vma.start, bridge)?;
-            }
-            at += PAGE_SIZE;
-        }
-    }
-    Ok(())
 }

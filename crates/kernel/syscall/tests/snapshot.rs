@@ -57,7 +57,8 @@ fn enter(state: &[u8], memory: &Memory) -> Result<Machine, LoadError> {
     let mut spaces = SavedMemory::parse(&memory.state)?;
     let next = boot(saved.monotonic());
     saved.load(&next.system, &next.standard, &mut |id, loader| {
-        load_space(&next.system, &mut spaces, &memory.image, id, loader)
+        let images = std::slice::from_ref(&memory.image);
+        load_space(&next.system, &mut spaces, images, id, loader)
     })?;
     Ok(next)
 }

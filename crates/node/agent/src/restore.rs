@@ -70,7 +70,10 @@ async fn prepare(
         .iter()
         .map(|file| with_own_position(file))
         .collect::<io::Result<_>>()?;
-    let shell = ToSandbox::Shell(Box::new(ShellSpec { start }));
+    let shell = ToSandbox::Shell(Box::new(ShellSpec {
+        start,
+        images: u32::try_from(files.len()).unwrap_or(u32::MAX),
+    }));
     process.send_all(&shell, &[], &files).await?;
     match process.receive_message().await? {
         Some(message) if message.head == FromSandbox::ShellReady => Ok(()),

@@ -77,6 +77,7 @@ impl Instance {
         let spec = CaptureSpec {
             max_bytes: capture.max_bytes(),
             after: AfterCapture::Keep,
+            pages: capture.pages(),
         };
         let descriptors = match capture.descriptors() {
             Ok(descriptors) => descriptors,

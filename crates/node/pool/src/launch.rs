@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto_node::{BoxFuture, FunctionSpec, Revision, StartKind};
-use proto_sandbox::{FromSandbox, Message, RefusalKind, ToSandbox};
+use proto_sandbox::{CapturedPages, FromSandbox, Message, RefusalKind, ToSandbox};
 
 /// Why no sandbox came to be.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +113,11 @@ pub trait Launcher: Send + Sync + 'static {
 pub trait Capture: Send {
     /// Largest snapshot in bytes.
     fn max_bytes(&self) -> u64;
+
+    /// Which pages are written.
+    fn pages(&self) -> CapturedPages {
+        CapturedPages::All
+    }
 
     /// The files that go with `Capture`.
     fn descriptors(&self) -> io::Result<Vec<OwnedFd>>;

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::authentic::KeyError;
 use crate::evict::NoRoom;
+use crate::key::SnapshotKey;
+use crate::ready::MAX_LAYERS;
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +36,12 @@ pub enum StoreError {
     /// A snapshot without files, with too many, or with a name that is none.
     #[error("a snapshot cannot have a file of the name {0:?}")]
     FileName(String),
+    /// What it lies over went away meanwhile.
+    #[error("the snapshot {0} that it lies over is no more")]
+    BaseGone(SnapshotKey),
+    /// It would lie over too many others.
+    #[error("a snapshot lies over at most {} others", MAX_LAYERS - 1)]
+    TooManyLayers,
     /// A manifest could not be written.
     #[error("the manifest could not be written")]
     Manifest(#[from] serde_json::Error),

@@ -19,6 +19,9 @@
 //! What is in place is whole, because a directory comes there by one rename after its files are
 //! synced; `kill -9` at any moment leaves only work in `staging`.
 //!
+//! A snapshot may lie over another one ([`Base`]) that holds the pages it does not: it names that by key and
+//! keyed hash, is refused without it, and keeps it from being evicted.
+//!
 //! Invariant: a file is handed out only after its keyed hash was checked, and only by the
 //! descriptor through which it was read for that.
 //! Invariant: what must go ([`decide_evictions`]) is decided without I/O.
@@ -42,11 +45,11 @@ pub use authentic::{KeyError, ServiceKey};
 pub use config::Config;
 pub use cpu::CpuFeatures;
 pub use error::StoreError;
-pub use evict::{Entry, NoRoom, decide_evictions};
+pub use evict::{Entry, Incoming, NoRoom, decide_evictions};
 pub use key::{KeyParts, SnapshotKey};
-pub use manifest::{About, FileRecord, MANIFEST_VERSION, Manifest};
+pub use manifest::{About, Base, FileRecord, MANIFEST_VERSION, Manifest};
 pub use pending::Pending;
-pub use ready::{Opened, Unusable};
+pub use ready::{MAX_LAYERS, Opened, Unusable};
 pub use scan::{Finding, MIN_SECRET_BYTES, ScanError, Scanner};
 pub use store::{State, Store};
 pub use view::{Listed, Status, View};

@@ -6,7 +6,7 @@ use crate::authentic::ServiceKey;
 use crate::key::{KeyParts, SnapshotKey};
 
 /// Version of the manifest; another one is not read.
-pub const MANIFEST_VERSION: u32 = 1;
+pub const MANIFEST_VERSION: u32 = 2;
 /// Longest manifest in bytes.
 pub(crate) const MAX_BYTES: u64 = 1 << 20;
 /// Most files of a snapshot.
@@ -40,6 +40,16 @@ pub struct FileRecord {
     pub hash: String,
 }
 
+/// The snapshot that another one lies over: it holds pages that the other does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Base {
+    /// Its name.
+    pub key: SnapshotKey,
+    /// Keyed hash of its manifest, and so of its files: one made anew under the same name is another.
+    pub digest: String,
+}
+
 /// Everything about a snapshot but its files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +64,8 @@ pub struct Manifest {
     pub about: About,
     /// In the order in which they were given.
     pub files: Vec<FileRecord>,
+    /// What it lies over.
+    pub base: Option<Base>,
 }
 
 /// A manifest as it lies on disk.
@@ -87,8 +99,13 @@ impl Manifest {
         self.files.iter().fold(0, sum)
     }
 
+    /// The keyed hash by which those that lie over it know it.
+    pub(crate) fn digest(&self, key: &ServiceKey) -> serde_json::Result<String> {
+        Ok(key.of_bytes(&serde_json::to_vec(self)?))
+    }
+
     pub(crate) fn to_bytes(&self, key: &ServiceKey) -> serde_json::Result<Vec<u8>> {
-        let hash = key.of_bytes(&serde_json::to_vec(self)?);
+        let hash = self.digest(key)?;
         let manifest = self.clone();
         serde_json::to_vec_pretty(&Signed { manifest, hash })
     }
@@ -102,7 +119,7 @@ impl Manifest {
         let signed: Signed = serde_json::from_slice(bytes)?;
         let manifest = signed.manifest;
         // Authenticated before anything in it is believed.
-        let hash = key.of_bytes(&serde_json::to_vec(&manifest)?);
+        let hash = manifest.digest(key)?;
         if !ServiceKey::same(&hash, &signed.hash) {
             return Err(ManifestError::Hash);
         }

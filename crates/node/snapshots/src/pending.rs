@@ -9,7 +9,10 @@ use std::sync::Arc;
 use crate::directory::{self, write_synced};
 use crate::error::{StoreError, failed};
 use crate::key::{KeyParts, SnapshotKey};
-use crate::manifest::{About, FileRecord, MANIFEST_VERSION, MAX_FILES, Manifest, is_file_name};
+use crate::manifest::{
+    About, Base, FileRecord, MANIFEST_VERSION, MAX_FILES, Manifest, is_file_name,
+};
+use crate::ready::{MAX_LAYERS, Opened};
 use crate::scan::{Finding, Scanner};
 use crate::store::Store;
 
@@ -21,6 +24,7 @@ pub struct Pending {
     parts: KeyParts,
     directory: PathBuf,
     files: Vec<(String, File)>,
+    base: Option<Base>,
 }
 
 impl Pending {
@@ -38,6 +42,7 @@ impl Pending {
             parts,
             directory,
             files: Vec::new(),
+            base: None,
         };
         DirBuilder::new()
             .mode(0o700)
@@ -49,6 +54,21 @@ impl Pending {
     /// The snapshot's name.
     pub fn key(&self) -> &SnapshotKey {
         &self.key
+    }
+
+    /// Has it lie over this one, whose files hold what it does not.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyLayers`].
+    pub fn over(&mut self, base: &Opened) -> Result<(), StoreError> {
+        if base.layers() >= MAX_LAYERS {
+            return Err(StoreError::TooManyLayers);
+        }
+        self.base = Some(Base {
+            key: base.manifest.key.clone(),
+            digest: base.manifest.digest(&self.store.service_key)?,
+        });
+        Ok(())
     }
 
     /// Makes a file of the snapshot: empty, for reading and writing. Whoever writes it does so
@@ -105,6 +125,7 @@ impl Pending {
             parts: self.parts.clone(),
             about,
             files: records,
+            base: self.base.take(),
         };
         let path = self.directory.join(directory::MANIFEST);
         let text = manifest.to_bytes(&self.store.service_key)?;

@@ -21,8 +21,22 @@ const NOTE_EVERY_MS: u64 = 60_000;
 pub struct Opened {
     /// What it is.
     pub manifest: Arc<Manifest>,
-    /// Its files in the manifest's order, for reading at offsets; their position is shared.
+    /// Its files in the manifest's order, then those of the snapshots that it lies over, for reading at
+    /// offsets; their position is shared.
     pub files: Vec<Arc<File>>,
+    /// The snapshots that it lies over, the nearest first.
+    pub bases: Vec<Arc<Manifest>>,
+}
+
+/// Most snapshots whose files one restore needs.
+pub const MAX_LAYERS: usize = 4;
+
+impl Opened {
+    /// How many snapshots its files belong to.
+    #[must_use]
+    pub fn layers(&self) -> usize {
+        1 + self.bases.len()
+    }
 }
 
 /// Why there is nothing to restore from.
@@ -84,14 +98,17 @@ struct Checked {
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) manifest: Arc<Manifest>,
+    /// See [`Base::digest`](crate::Base::digest).
+    pub(crate) digest: String,
     used_ms: AtomicU64,
     noted_ms: AtomicU64,
     checked: Mutex<Option<Vec<Checked>>>,
 }
 
 impl Ready {
-    pub(crate) fn new(manifest: Manifest, used_ms: u64) -> Self {
+    pub(crate) fn new(manifest: Manifest, digest: String, used_ms: u64) -> Self {
         Self {
+            digest,
             manifest: Arc::new(manifest),
             used_ms: AtomicU64::new(used_ms),
             noted_ms: AtomicU64::new(used_ms),

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,11 +17,11 @@ use crate::Config;
 use crate::authentic::ServiceKey;
 use crate::directory::{self, Layout, entries, key_of};
 use crate::error::{StoreError, failed};
-use crate::evict::{Entry, decide_evictions};
+use crate::evict::{Entry, Incoming, decide_evictions};
 use crate::key::{KeyParts, SnapshotKey};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
-use crate::ready::{Damage, Opened, Ready, Unusable};
+use crate::ready::{Damage, MAX_LAYERS, Opened, Ready, Unusable};
 
 /// What the store knows of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,27 @@ struct Index {
     pending: BTreeSet<SnapshotKey>,
     /// Reasons of what lies in quarantine.
     quarantined: BTreeMap<SnapshotKey, String>,
+}
+
+impl Index {
+    /// A snapshot, then those that lie over it, each after what it lies over.
+    fn with_dependants(&self, key: &SnapshotKey) -> Vec<SnapshotKey> {
+        let mut all = vec![key.clone()];
+        let mut at = 0;
+        while let Some(base) = all.get(at).cloned() {
+            let over = self.ready.iter().filter(|(_, ready)| {
+                let its = ready.manifest.base.as_ref();
+                its.is_some_and(|its| its.key == base)
+            });
+            for (key, _) in over {
+                if !all.contains(key) {
+                    all.push(key.clone());
+                }
+            }
+            at += 1;
+        }
+        all
+    }
 }
 
 /// Snapshots in one directory, owned by one process. Its methods block.
@@ -101,7 +122,10 @@ impl Store {
         };
         store.find_ready();
         store.find_quarantined();
-        store.make_room(0)?;
+        store.make_room_for(&Incoming {
+            bytes: 0,
+            base: None,
+        })?;
         Ok(Arc::new(store))
     }
 
@@ -131,6 +155,43 @@ impl Store {
     /// A snapshot to restore from. Checked completely the first time and whenever its files were
     /// touched; what fails the check goes to quarantine.
     pub fn open_snapshot(&self, key: &SnapshotKey) -> Result<Opened, Unusable> {
+        let (top, mut files) = self.open_one(key)?;
+        let mut bases: Vec<Arc<Manifest>> = Vec::new();
+        loop {
+            let nearest = bases.last().unwrap_or(&top.manifest);
+            let Some(base) = nearest.base.clone() else {
+                break;
+            };
+            let wrong = |what: String| {
+                let reason = format!("the snapshot {} that it lies over {what}", base.key);
+                self.quarantine(key, &reason);
+                Err(Unusable::Quarantined(reason))
+            };
+            if bases.len() + 1 >= MAX_LAYERS {
+                return wrong("lies over too many others".to_owned());
+            }
+            match self.open_one(&base.key) {
+                Ok((ready, more)) if ready.digest == base.digest => {
+                    files.extend(more);
+                    bases.push(Arc::clone(&ready.manifest));
+                }
+                Ok(_) => return wrong("was made anew".to_owned()),
+                Err(Unusable::Absent) => return wrong("is no more".to_owned()),
+                Err(Unusable::Quarantined(reason)) => {
+                    return wrong(format!("is no good: {reason}"));
+                }
+                Err(Unusable::Io(error)) => return Err(Unusable::Io(error)),
+            }
+        }
+        Ok(Opened {
+            manifest: Arc::clone(&top.manifest),
+            files,
+            bases,
+        })
+    }
+
+    /// A snapshot without those that it lies over.
+    fn open_one(&self, key: &SnapshotKey) -> Result<(Arc<Ready>, Vec<Arc<File>>), Unusable> {
         let ready = match self.index.lock().ready.get(key) {
             Some(ready) => Arc::clone(ready),
             None => return Err(Unusable::Absent),
@@ -139,10 +200,7 @@ impl Store {
         match ready.open(&directory, &self.service_key) {
             Ok(Some(files)) => {
                 ready.note_use(&directory, now_ms());
-                Ok(Opened {
-                    manifest: Arc::clone(&ready.manifest),
-                    files,
-                })
+                Ok((ready, files))
             }
             Ok(None) => {
                 self.forget(key, &ready);
@@ -167,11 +225,14 @@ impl Store {
         self.thin_quarantine(&mut index);
     }
 
-    /// Deletes a snapshot; those who restore from it at this moment are not disturbed.
+    /// Deletes a snapshot, and before it those that lie over it; who restores from one at this moment is not
+    /// disturbed.
     pub fn remove(&self, key: &SnapshotKey) {
         let mut index = self.index.lock();
-        index.ready.remove(key);
-        self.discard(&self.layout.ready_one(key));
+        for key in index.with_dependants(key).iter().rev() {
+            index.ready.remove(key);
+            self.discard(&self.layout.ready_one(key));
+        }
     }
 
     /// Deletes every snapshot of a subject, see [`KeyParts::subject`].
@@ -224,8 +285,15 @@ impl Store {
     /// Moves a finished snapshot into place.
     pub(crate) fn adopt(&self, staged: &Path, manifest: Manifest) -> Result<(), StoreError> {
         let key = manifest.key.clone();
-        self.make_room(manifest.bytes())?;
+        self.make_room(&manifest)?;
+        let digest = manifest.digest(&self.service_key)?;
         let mut index = self.index.lock();
+        if let Some(base) = &manifest.base {
+            let there = index.ready.get(&base.key);
+            if there.is_none_or(|ready| ready.digest != base.digest) {
+                return Err(StoreError::BaseGone(base.key.clone()));
+            }
+        }
         let place = self.layout.ready_one(&key);
         // With something in place, the two change places: at no moment is there none.
         let flags = if place.exists() {
@@ -240,20 +308,32 @@ impl Store {
         tracing::info!(%key, bytes = manifest.bytes(), function = manifest.about.function, "snapshot ready");
         index
             .ready
-            .insert(key, Arc::new(Ready::new(manifest, now_ms())));
+            .insert(key, Arc::new(Ready::new(manifest, digest, now_ms())));
         Ok(())
     }
 
-    /// Removes what must go so that `incoming` bytes more fit.
-    fn make_room(&self, incoming: u64) -> Result<(), StoreError> {
+    /// Removes what must go so that this one fits, too.
+    fn make_room(&self, manifest: &Manifest) -> Result<(), StoreError> {
+        let base = manifest.base.as_ref();
+        self.make_room_for(&Incoming {
+            bytes: manifest.bytes(),
+            base: base.map(|base| self.layout.ready_one(&base.key)),
+        })
+    }
+
+    fn make_room_for(&self, incoming: &Incoming<PathBuf>) -> Result<(), StoreError> {
         let mut index = self.index.lock();
-        let mut held: Vec<Entry<std::path::PathBuf>> = index
+        let mut held: Vec<Entry<PathBuf>> = index
             .ready
             .iter()
             .map(|(key, ready)| Entry {
                 key: self.layout.ready_one(key),
                 bytes: ready.manifest.bytes(),
                 used: ready.used_ms(),
+                base: {
+                    let base = ready.manifest.base.as_ref();
+                    base.map(|base| self.layout.ready_one(&base.key))
+                },
             })
             .collect();
         // What nobody will use goes first.
@@ -264,6 +344,7 @@ impl Store {
                     bytes: size_of(&path),
                     key: path,
                     used: 0,
+                    base: None,
                 }),
         );
         for path in decide_evictions(&held, incoming, self.config.budget_bytes)? {
@@ -301,15 +382,17 @@ impl Store {
             let manifest = directory::read_small(&path.join(directory::MANIFEST))
                 .map_err(|error| format!("the manifest cannot be read: {error}"))
                 .and_then(|bytes| {
-                    Manifest::from_bytes(&bytes, &self.service_key, &key)
-                        .map_err(|error| error.to_string())
+                    let manifest = Manifest::from_bytes(&bytes, &self.service_key, &key)
+                        .map_err(|error| error.to_string())?;
+                    let digest = manifest.digest(&self.service_key);
+                    Ok((manifest, digest.map_err(|error| error.to_string())?))
                 });
             match (reason, manifest) {
-                (None, Ok(manifest)) => {
+                (None, Ok((manifest, digest))) => {
                     let used = used_ms(&path).unwrap_or(manifest.about.created_ms);
                     index
                         .ready
-                        .insert(key, Arc::new(Ready::new(manifest, used)));
+                        .insert(key, Arc::new(Ready::new(manifest, digest, used)));
                 }
                 (Some(reason), _) | (None, Err(reason)) => {
                     tracing::warn!(%key, reason, "a snapshot goes to quarantine");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::authentic::{KeyError, ServiceKey};
 use crate::directory::{self, Layout, entries, key_of};
 use crate::key::SnapshotKey;
-use crate::manifest::Manifest;
+use crate::manifest::{Base, Manifest};
 use crate::ready::check_all;
 use crate::store::{read_reason, size_of, used_ms};
 
@@ -78,18 +78,46 @@ impl View {
         all
     }
 
-    /// Reads every byte of a snapshot; what is wrong with it, if anything.
+    /// Reads every byte of a snapshot; what is wrong with it, if anything. Of what it lies over only that
+    /// it is there and the same.
     pub fn verify(&self, listed: &Listed) -> Option<String> {
-        match self.manifest(&listed.directory, &listed.key) {
-            Err(reason) => Some(reason),
-            Ok(manifest) => check_all(&listed.directory, &manifest, &self.service_key)
-                .err()
-                .map(|damage| damage.to_string()),
+        let checked = self.manifest(&listed.directory, &listed.key);
+        let checked = checked.and_then(|manifest| {
+            check_all(&listed.directory, &manifest, &self.service_key)
+                .map_err(|damage| damage.to_string())?;
+            manifest.base.map_or(Ok(()), |base| self.verify_base(&base))
+        });
+        checked.err()
+    }
+
+    fn verify_base(&self, base: &Base) -> Result<(), String> {
+        let directory = self.layout.ready_one(&base.key);
+        if !directory.exists() {
+            return Err(format!(
+                "the snapshot {} that it lies over is no more",
+                base.key
+            ));
+        }
+        let manifest = self.manifest(&directory, &base.key)?;
+        match manifest.digest(&self.service_key) {
+            Ok(digest) if digest == base.digest => Ok(()),
+            _ => Err(format!(
+                "the snapshot {} that it lies over was made anew",
+                base.key
+            )),
         }
     }
 
-    /// Deletes a snapshot. A server that has it open notices.
+    /// Deletes a snapshot, and before it those that lie over it. A server that has one open notices.
     pub fn remove(&self, listed: &Listed) -> io::Result<()> {
+        if listed.directory == self.layout.ready_one(&listed.key) {
+            for over in self.list() {
+                let base = over.manifest.as_ref().and_then(|m| m.base.as_ref());
+                if over.status == Status::Ready && base.is_some_and(|base| base.key == listed.key) {
+                    self.remove(&over)?;
+                }
+            }
+        }
         self.layout.discard(&listed.directory)
     }
 

@@ -423,3 +423,132 @@ fn somebody_else_may_look_and_delete_while_it_is_in_use() {
         .unwrap();
     assert!(left.contains("no good"));
 }
+
+/// Makes a snapshot that lies over another.
+fn make_over(store: &Arc<Store>, subject: &str, base: &SnapshotKey, memory: &[u8]) -> SnapshotKey {
+    let base = store.open_snapshot(base).unwrap();
+    let mut pending = store.begin(parts(subject)).unwrap();
+    pending.over(&base).unwrap();
+    pending.create("memory").unwrap().write_all(memory).unwrap();
+    pending.commit(about(subject)).unwrap()
+}
+
+fn contents(opened: &Opened) -> Vec<String> {
+    let read = |file: &Arc<fs::File>| {
+        let mut bytes = vec![0; usize::try_from(file.metadata().unwrap().len()).unwrap()];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        String::from_utf8(bytes).unwrap()
+    };
+    opened.files.iter().map(read).collect()
+}
+
+#[test]
+fn a_snapshot_is_opened_with_those_that_it_lies_over_even_after_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let template = make(&store, "template", b"interpreter");
+    let middle = make_over(&store, "middle", &template, b"modules");
+    let top = make_over(&store, "top", &middle, b"function");
+    let expected = ["function", "modules", "state", "interpreter"];
+    assert_eq!(contents(&store.open_snapshot(&top).unwrap()), expected);
+    drop(store);
+    let store = open(directory.path());
+    let opened = store.open_snapshot(&top).unwrap();
+    assert_eq!(contents(&opened), expected);
+    assert_eq!(opened.layers(), 3);
+    let bases: Vec<_> = opened.bases.iter().map(|base| base.key.clone()).collect();
+    assert_eq!(bases, [middle.clone(), template]);
+    // As many as one restore may need, and no more.
+    let last = make_over(&store, "last", &top, b"x");
+    let mut pending = store.begin(parts("more")).unwrap();
+    let refused = pending.over(&store.open_snapshot(&last).unwrap());
+    assert!(matches!(refused, Err(StoreError::TooManyLayers)));
+}
+
+#[test]
+fn without_what_it_lies_over_a_snapshot_goes_to_quarantine() {
+    let spoil: [(&str, &dyn Fn(&Arc<Store>, &Path, &SnapshotKey)); 3] = [
+        ("is no good", &|_, directory, base| {
+            let file = directory.join(format!("ready/{base}/memory"));
+            fs::write(file, b"interpretex").unwrap();
+        }),
+        ("is no more", &|_, directory, base| {
+            fs::remove_dir_all(directory.join(format!("ready/{base}"))).unwrap();
+        }),
+        ("was made anew", &|store, _, _| {
+            make(store, "template", b"another interpreter");
+        }),
+    ];
+    for (what, spoil) in spoil {
+        let directory = tempfile::tempdir().unwrap();
+        let store = open(directory.path());
+        let base = make(&store, "template", b"interpreter");
+        let top = make_over(&store, "top", &base, b"function");
+        store.open_snapshot(&top).unwrap();
+        spoil(&store, directory.path(), &base);
+        match store.open_snapshot(&top) {
+            Err(Unusable::Quarantined(reason)) => assert!(reason.contains(what), "{reason}"),
+            other => panic!("{what}: {other:?}"),
+        }
+        assert!(matches!(store.state(&top), State::Quarantined(_)), "{what}");
+        if what == "is no good" {
+            assert!(matches!(store.state(&base), State::Quarantined(_)));
+        }
+    }
+}
+
+#[test]
+fn what_lies_over_a_snapshot_goes_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let base = make(&store, "template", b"interpreter");
+    let (one, two) = (
+        make_over(&store, "one", &base, b"1"),
+        make_over(&store, "two", &base, b"2"),
+    );
+    let other = make(&store, "other", b"x");
+    store.remove(&one);
+    assert_eq!(store.state(&base), State::Ready);
+    store.remove(&base);
+    assert_eq!(store.state(&two), State::Absent);
+    assert_eq!(store.ready(), std::slice::from_ref(&other));
+    // Not put in place over what went away meanwhile.
+    let base = make(&store, "template", b"interpreter");
+    let mut pending = store.begin(parts("late")).unwrap();
+    pending.over(&store.open_snapshot(&base).unwrap()).unwrap();
+    pending.create("memory").unwrap().write_all(b"l").unwrap();
+    store.remove(&base);
+    let refused = pending.commit(about("late"));
+    assert!(matches!(refused, Err(StoreError::BaseGone(gone)) if gone == base));
+    // And the same for somebody else who looks.
+    let base = make(&store, "template", b"interpreter");
+    let top = make_over(&store, "top", &base, b"t");
+    let view = View::open(directory.path()).unwrap();
+    let listed = |key: &SnapshotKey| view.find(key.as_str()).remove(0);
+    assert_eq!(view.verify(&listed(&top)), None);
+    fs::write(
+        directory.path().join(format!("ready/{base}/manifest.json")),
+        b"{}",
+    )
+    .unwrap();
+    assert!(view.verify(&listed(&top)).is_some());
+    view.remove(&listed(&base)).unwrap();
+    assert!(view.find(top.as_str()).is_empty());
+    assert!(matches!(store.open_snapshot(&top), Err(Unusable::Absent)));
+}
+
+#[test]
+fn the_budget_takes_nothing_that_others_lie_over() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(Config {
+        budget_bytes: 90,
+        ..Config::new(directory.path())
+    })
+    .unwrap();
+    let base = make(&store, "template", &[b't'; 35]);
+    let one = make_over(&store, "one", &base, &[b'1'; 20]);
+    let two = make_over(&store, "two", &base, &[b'2'; 40]);
+    assert_eq!(store.state(&base), State::Ready);
+    assert_eq!(store.state(&one), State::Absent);
+    assert_eq!(store.state(&two), State::Ready);
+}

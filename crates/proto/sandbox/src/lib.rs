@@ -31,7 +31,7 @@
 //! Restore, in a sandbox that was made ahead:
 //!
 //! ```text
-//!   Shell + file ──────────────────▶
+//!   Shell + files ─────────────────▶
 //!         ◀───────────────────────── ShellReady | Refused
 //!   Restore ───────────────────────▶
 //!         ◀───────────────────────── Restored{times} | Refused
@@ -69,8 +69,8 @@ pub use from_sandbox::{
 };
 pub use rights::{MAX_DESCRIPTORS, RightsReader, write_with_descriptors};
 pub use snapshot::{
-    AfterCapture, CaptureSpec, HotPages, HotRun, RefusalKind, RestoreSpec, RestoreStage,
-    RestoreTime, ShellSpec,
+    AfterCapture, CaptureSpec, CapturedPages, HotPages, HotRun, MAX_IMAGES, RefusalKind,
+    RestoreSpec, RestoreStage, RestoreTime, ShellSpec,
 };
 pub use start::{
     Access, FunctionSpec, Initialization, Layer, Limits, Mount, Program, RootFs, RuntimeApi,
@@ -80,7 +80,7 @@ pub use to_sandbox::{EventHead, ToSandbox};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;

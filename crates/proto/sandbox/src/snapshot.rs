@@ -14,6 +14,22 @@ pub struct ShellSpec {
     /// As at a start: name, hostname, files, limits, Runtime API. Its program is not run; program,
     /// arguments and environment are in the snapshot.
     pub start: StartSpec,
+    /// Files that come along: the snapshot, and those that it lies over. At most [`MAX_IMAGES`].
+    pub images: u32,
+}
+
+/// Most files that hold the pages of one snapshot.
+pub const MAX_IMAGES: u32 = 4;
+
+/// Which pages a capture writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CapturedPages {
+    /// All of them.
+    All,
+    /// Those that are not in the snapshot that the sandbox itself came from; the new one lies over
+    /// that.
+    Changed,
 }
 
 /// What to do with the sandbox that was captured.
@@ -35,6 +51,8 @@ pub struct CaptureSpec {
     pub max_bytes: u64,
     /// What becomes of the original.
     pub after: AfterCapture,
+    /// Which pages are written.
+    pub pages: CapturedPages,
 }
 
 /// Who the clone is from now on.

@@ -12,7 +12,7 @@ pub enum ToSandbox {
     /// Build the sandbox and run its program. First and once.
     Start(Box<StartSpec>),
     /// Become a shell: everything that can be done before it is needed. First and once, in place of
-    /// `Start`. Descriptors: the snapshot, for reading. Answered by `ShellReady`, `Refused` or `Failed`.
+    /// `Start`. Descriptors: the snapshot, then those that it lies over, for reading. Answered by `ShellReady`, `Refused` or `Failed`.
     Shell(Box<ShellSpec>),
     /// Bring the snapshot back in this shell. Once. Payload: 32 random bytes, then
     /// [`crate::snapshot::HotPages`] if they are known. Answered by `Restored` or
@@ -48,7 +48,8 @@ impl ToSandbox {
     /// How many descriptors come with this message.
     pub fn descriptors(&self) -> usize {
         match self {
-            Self::Shell(_) | Self::Capture(_) => 1,
+            Self::Shell(shell) => shell.images as usize,
+            Self::Capture(_) => 1,
             _ => 0,
         }
     }

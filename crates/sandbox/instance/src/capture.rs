@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use kernel_mm::{ImageWriter, MemorySaver, SaveError};
 use kernel_syscall::snapshot::{self, CaptureError};
 use kernel_vfs::save::Unsavable;
-use proto_sandbox::{CaptureSpec, FromSandbox, RefusalKind};
+use proto_sandbox::{CaptureSpec, CapturedPages, FromSandbox, MAX_IMAGES, RefusalKind};
 use sandbox_snapshot::{Facts, Moment, PAGES, Sections};
 
 use crate::Instance;
@@ -37,7 +37,7 @@ pub(crate) fn capture(
     let Some(file) = files.into_iter().next().map(File::from) else {
         return refused(RefusalKind::Host, &"no file came with the request");
     };
-    match write(instance, function, &file, spec.max_bytes) {
+    match write(instance, function, &file, spec) {
         Ok(bytes) => {
             instance.system.snapshot_requests.captured();
             FromSandbox::Captured {
@@ -53,16 +53,27 @@ fn write(
     instance: &Instance,
     function: Option<&Function>,
     file: &File,
-    limit: u64,
+    spec: &CaptureSpec,
 ) -> Result<u64, FromSandbox> {
-    let system = &instance.system;
+    let (system, limit) = (&instance.system, spec.max_bytes);
+    let images = match spec.pages {
+        CapturedPages::All => 1,
+        CapturedPages::Changed => instance.images + 1,
+    };
+    if images > MAX_IMAGES {
+        let reason = format!("it would lie over more than {} others", MAX_IMAGES - 1);
+        return Err(refused(RefusalKind::Unsupported, &reason));
+    }
     let mut pages = ImageWriter::new(file, PAGES, limit);
     let mut tries = 0;
     let (captured, memory) = loop {
         tries += 1;
         let mut outcome = None;
         let captured = snapshot::capture(system, LIMIT, &mut |mms, saver| {
-            let mut memory = MemorySaver::new(&mut pages);
+            let mut memory = match spec.pages {
+                CapturedPages::All => MemorySaver::new(&mut pages),
+                CapturedPages::Changed => MemorySaver::over(&mut pages),
+            };
             let saved = mms.iter().try_for_each(|mm| memory.add(mm, saver));
             let saved = saved.and_then(|()| memory.finish());
             let ended = match &saved {
@@ -106,6 +117,7 @@ fn write(
             xcr0: features.xcr0,
             xstate_size: features.xstate_size as u64,
             max_address: features.max_address,
+            images,
             moment: function.map_or(Moment::Asked, Function::moment),
         },
         kernel: captured.state,

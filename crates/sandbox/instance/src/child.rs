@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use kernel_core::task::ExitStatus as GuestExit;
 use proto_sandbox::{
-    AfterCapture, ExitReason, ExitStatus, FailureKind, FromSandbox, RefusalKind, RightsReader,
-    ToSandbox, VERSION, read_message,
+    AfterCapture, ExitReason, ExitStatus, FailureKind, FromSandbox, MAX_IMAGES, RefusalKind,
+    RightsReader, ToSandbox, VERSION, read_message,
 };
 use sandbox_confine::jail::Open;
 
@@ -47,7 +47,8 @@ pub fn run(socket: OwnedFd, report: Report) -> io::Result<()> {
             boot::start(&spec, jail, report, &outbox, began).map(Some)
         }
         ToSandbox::Shell(shell) if shell.start.version == VERSION => {
-            let snapshot = reader.claim(1)?;
+            let images = shell.images.clamp(1, MAX_IMAGES);
+            let snapshot = reader.claim(images as usize)?;
             restore::shell(&shell.start, jail, &snapshot, &mut reader, &outbox)
         }
         _ => Err(Failure {

@@ -25,6 +25,8 @@ pub struct Instance {
     pub(crate) system: Arc<System>,
     pub(crate) streams: Streams,
     pub(crate) memory: Arc<MemoryWatch>,
+    /// Files with pages that it came from; none if it was started.
+    pub(crate) images: u32,
 }
 
 /// Words from the host that are read before the jail closes.
@@ -74,6 +76,7 @@ impl Instance {
                 system,
                 streams,
                 memory,
+                images: 0,
             },
             standard,
         ))

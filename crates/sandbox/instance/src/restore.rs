@@ -43,16 +43,19 @@ pub(crate) fn shell(
         outbox.send(&capture::refused(kind, &reason), &[]);
         Ok(None)
     };
-    let image = snapshot.first().map(|fd| fd.try_clone().map(File::from));
-    let Some(Ok(image)) = image else {
-        return refuse((RefusalKind::Host, "no snapshot came along".to_owned()));
+    let images = snapshot
+        .iter()
+        .map(|fd| Ok(Arc::new(File::from(fd.try_clone()?))));
+    let images: Vec<Arc<File>> = match images.collect::<std::io::Result<_>>() {
+        Ok(images) => images,
+        Err(error) => return refuse((RefusalKind::Host, error.to_string())),
     };
     let empty = boot::build(spec, jail)?;
     // Frozen from the start: what is restored runs when all of it is there.
     if empty.system.kernel.freeze(Duration::ZERO).is_err() {
         return refuse((RefusalKind::Host, "the kernel is not empty".to_owned()));
     }
-    let parsed = match parse(&image, &empty.system.kernel.platform.features()) {
+    let parsed = match parse(&images, &empty.system.kernel.platform.features()) {
         Ok(parsed) => parsed,
         Err(refusal) => return refuse(refusal),
     };
@@ -61,7 +64,8 @@ pub(crate) fn shell(
         .kernel
         .platform
         .prepare(&parsed.kernel.contexts());
-    let (instance, standard) = Instance::prepare(spec, empty.system, empty.own, outbox)?;
+    let (mut instance, standard) = Instance::prepare(spec, empty.system, empty.own, outbox)?;
+    instance.images = u32::try_from(images.len()).unwrap_or(u32::MAX);
     outbox.send(&FromSandbox::ShellReady, &[]);
     let Ok(Some(message)) = read_message::<ToSandbox>(reader) else {
         return Ok(None);
@@ -82,13 +86,13 @@ pub(crate) fn shell(
     instance.system.set_monotonic(parsed.kernel.monotonic());
     instance.system.kernel.rng.reseed(*seed);
     clock.done(RestoreStage::Identity);
-    let (image, mut memory) = (Arc::new(image), parsed.memory);
+    let mut memory = parsed.memory;
     let mut mapping = Duration::ZERO;
     let mut spaces = Spaces::default();
     let system = &instance.system;
     let loaded = parsed.kernel.load(system, &standard, &mut |id, loader| {
         let began = Instant::now();
-        let mm = load_space(system, &mut memory, &image, id, loader)?;
+        let mm = load_space(system, &mut memory, &images, id, loader)?;
         spaces.add(&mm, id, &hot);
         mapping += began.elapsed();
         Ok(mm)
@@ -160,8 +164,11 @@ struct Parsed {
     moment: Moment,
 }
 
-fn parse(image: &File, features: &Features) -> Result<Parsed, Refusal> {
-    let sections: Sections = sandbox_snapshot::read(image).map_err(|error| {
+fn parse(images: &[Arc<File>], features: &Features) -> Result<Parsed, Refusal> {
+    let Some(own) = images.first() else {
+        return Err((RefusalKind::Host, "no snapshot came along".to_owned()));
+    };
+    let sections: Sections = sandbox_snapshot::read(own).map_err(|error| {
         let kind = match &error {
             FormatError::Io(_) => RefusalKind::Host,
             FormatError::Version(_) => RefusalKind::Foreign,
@@ -170,6 +177,11 @@ fn parse(image: &File, features: &Features) -> Result<Parsed, Refusal> {
         (kind, error.to_string())
     })?;
     fits(&sections.facts, features)?;
+    let (wanted, given) = (sections.facts.images, images.len());
+    if usize::try_from(wanted).ok() != Some(given) {
+        let reason = format!("its pages are in {wanted} files, and {given} came along");
+        return Err((RefusalKind::Damaged, reason));
+    }
     let kernel = SavedKernel::parse(&sections.kernel).map_err(|e| of_load(&e))?;
     let memory = SavedMemory::parse(&sections.memory).map_err(|e| of_load(&e))?;
     if usize::try_from(kernel.address_spaces()).ok() != Some(memory.spaces()) {

@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 
 /// Version of the layout described here.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Where pages begin.
 pub const PAGES: u64 = 4096;
 /// Bytes of a section that are read at all.
@@ -40,6 +40,8 @@ pub struct Facts {
     pub xstate_size: u64,
     /// One past the highest guest address.
     pub max_address: u64,
+    /// Files with its pages: this one, and those that it lies over.
+    pub images: u32,
     /// The guest asked for the snapshot itself, or waits in `restore/next`, or for an event.
     pub moment: Moment,
 }

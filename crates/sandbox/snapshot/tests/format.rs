@@ -13,6 +13,7 @@ fn sections() -> Sections {
             xcr0: 7,
             xstate_size: 832,
             max_address: 1 << 47,
+            images: 1,
             moment: Moment::RestorePoint,
         },
         kernel: vec![1; 300],

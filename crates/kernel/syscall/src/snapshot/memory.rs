@@ -10,14 +10,15 @@ use super::MmId;
 use crate::System;
 use crate::exec::MAX_MAPPINGS;
 
-/// Builds an address space of [`SavedKernel::load`](super::SavedKernel::load), whose pages are in `image`.
+/// Builds an address space of [`SavedKernel::load`](super::SavedKernel::load), whose pages are in `images`: the
+/// snapshot's own, then those that it lies over.
 ///
 /// # Errors
 /// What does not fit.
 pub fn load_space(
     system: &System,
     saved: &mut SavedMemory,
-    image: &Arc<File>,
+    images: &[Arc<File>],
     number: MmId,
     loader: &Loader,
 ) -> Result<Arc<Mm>, LoadError> {
@@ -25,7 +26,7 @@ pub fn load_space(
     let space = platform.new_address_space();
     let space = space.map_err(|e| LoadError::failed("an address space")(e.errno()))?;
     let around = Surroundings {
-        image,
+        images,
         special: &|name| {
             let pages = system.vdso.as_ref()?;
             let name = ["[vvar]", "[vdso]"].into_iter().find(|n| *n == name)?;
