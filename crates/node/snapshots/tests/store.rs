@@ -465,9 +465,11 @@ fn a_snapshot_is_opened_with_those_that_it_lies_over_even_after_a_restart() {
     assert!(matches!(refused, Err(StoreError::TooManyLayers)));
 }
 
+type Spoil = dyn Fn(&Arc<Store>, &Path, &SnapshotKey);
+
 #[test]
 fn without_what_it_lies_over_a_snapshot_goes_to_quarantine() {
-    let spoil: [(&str, &dyn Fn(&Arc<Store>, &Path, &SnapshotKey)); 3] = [
+    let spoil: [(&str, &Spoil); 3] = [
         ("is no good", &|_, directory, base| {
             let file = directory.join(format!("ready/{base}/memory"));
             fs::write(file, b"interpretex").unwrap();
