@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use proto_sandbox::{
-    AfterCapture, CaptureSpec, RightsReader, ToSandbox, read_message, write_message,
+    AfterCapture, CaptureSpec, CapturedPages, RightsReader, ToSandbox, read_message, write_message,
     write_with_descriptors,
 };
 
@@ -14,6 +14,7 @@ fn capture(max_bytes: u64) -> ToSandbox {
     ToSandbox::Capture(CaptureSpec {
         max_bytes,
         after: AfterCapture::Keep,
+        pages: CapturedPages::All,
     })
 }
 
