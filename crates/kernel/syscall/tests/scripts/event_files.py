@@ -58,6 +58,6 @@ pf=os.pidfd_open(os.getpid()); print(select.select([pf],[],[],0)==([],[],[]))
 child=os.fork()
 if child==0: os._exit(0)
 pf=os.pidfd_open(child); print(select.select([pf],[],[],5)==([pf],[],[])); os.waitpid(child,0)
-for bad in (lambda: select.epoll().register(os.open('ff',os.O_RDWR|os.O_CREAT),99999), lambda: select.epoll().register(os.open('.',os.O_RDONLY)), lambda: fcntl.ioctl(r,termios.TCGETS,b'\0'*60), lambda: fcntl.ioctl(99,1), lambda: os.pidfd_open(999999), lambda: select.select([99],[],[],0), lambda: os.write(w,b'') if os.close(r) is None else 0, lambda: os.write(w,b'x')):
+for bad in (lambda: select.epoll().register(os.open('ff',os.O_RDWR|os.O_CREAT),99999), lambda: select.epoll().register(os.open('.',os.O_RDONLY)), lambda: fcntl.ioctl(r,termios.TCGETS,b'\0'*60), lambda: fcntl.ioctl(99,1), lambda: os.pidfd_open(999999), lambda: select.select([60],[],[],0), lambda: os.write(w,b'') if os.close(r) is None else 0, lambda: os.write(w,b'x')):
     try: print(bad())
     except OSError as x: print("errno",x.errno)
