@@ -416,6 +416,37 @@ async function warmUp(api, handler) {
   currentRequestId = undefined;
 }
 
+/**
+ * Goes twice through what lies around a handler: taking an event in, answering it, reading the answer to
+ * that. What V8 compiles there is in the snapshot; otherwise the first event of every clone would wait for
+ * it. The Runtime API refuses an answer to what it never asked, and nothing else comes of it.
+ */
+async function rehearse(api, handler) {
+  const stage = {
+    post: async (to, body, options) => {
+      await api.post(to, body, options);
+      return 202;
+    },
+  };
+  const streaming = Object.assign(async (_event, stream) => stream.end(), { [STREAMING]: true });
+  const understudy = handler[STREAMING] ? streaming : async () => null;
+  const head = 'HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: rehearsal\r\n'
+    + 'lambda-runtime-invocation-id: rehearsal\r\nlambda-runtime-trace-id: none\r\n'
+    + 'lambda-runtime-deadline-ms: 0\r\ncontent-length: 2\r\n\r\n{}';
+  for (let round = 0; round < 2; round += 1) await handle(stage, understudy, parseAnswer(Buffer.from(head)));
+  currentRequestId = undefined;
+  delete env._X_AMZN_TRACE_ID;
+}
+
+/** Whether a snapshot is still to come: a module may have had it taken while it was loaded. */
+function snapshotToCome() {
+  try {
+    return fs.readFileSync('/proc/rekindle/snapshot', 'utf8').trim() === 'none';
+  } catch {
+    return false;
+  }
+}
+
 /** Nobody caught this: answer the running event (or init) with it, then end. */
 function die(api, error, code, name) {
   const report = errorBody(error);
@@ -452,6 +483,7 @@ async function main() {
   }
   if (captured) await warmUp(api, handler);
   if (capturable) {
+    if (snapshotToCome()) await rehearse(api, handler);
     try {
       await restore.passThroughSnapshot(api);
     } catch (error) {
