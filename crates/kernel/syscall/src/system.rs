@@ -95,9 +95,14 @@ impl System {
         }
     }
 
-    /// Sets guest `CLOCK_MONOTONIC`, before there is a task: for a sandbox that was made ahead of what is restored in it.
-    pub fn set_monotonic(&self, monotonic: Duration) {
-        self.timers.clocks().set(monotonic);
+    /// Stops time for what is loaded ahead of the moment in which it goes on: no deadline comes due.
+    pub fn hold_time(&self) {
+        self.timers.hold();
+    }
+
+    /// Lets time go on, with guest `CLOCK_MONOTONIC` at this. No task may have run.
+    pub fn resume_time(&self, monotonic: Duration) {
+        self.timers.go_on(monotonic);
     }
 
     /// What the auxiliary vector says of the processor.

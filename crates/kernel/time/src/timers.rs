@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use kernel_files::{Alarm, Clock, ClockId};
 use kernel_vfs::{Events, Notify};
@@ -38,6 +39,10 @@ struct Heap {
     next_id: u64,
     /// By monotonic deadline, then by id.
     armed: BTreeMap<(u64, u64), Entry>,
+    /// Where entries are that were armed for another time, by id.
+    moved: BTreeMap<u64, u64>,
+    /// Nothing comes due.
+    held: bool,
     running: bool,
     stop: bool,
 }
@@ -78,6 +83,32 @@ impl TimerService {
             shared: Arc::downgrade(&self.0.0),
             key,
         }
+    }
+
+    /// Lets nothing come due until [`go_on`](TimerService::go_on): for a sandbox that is made ahead of the moment
+    /// in which it continues.
+    pub fn hold(&self) {
+        self.0.0.heap.lock().held = true;
+    }
+
+    /// Sets the monotonic clock, before any guest has seen it, and lets deadlines come due. Those of the
+    /// real-time clock, which went on meanwhile, are looked at anew.
+    pub fn go_on(&self, monotonic: Duration) {
+        let shared = &self.0.0;
+        shared.clocks.set(monotonic);
+        let mut heap = shared.heap.lock();
+        heap.held = false;
+        let of_day = |entry: &Entry| entry.clock == GuestClock::Realtime;
+        let keys = heap.armed.iter().filter(|(_, entry)| of_day(entry));
+        let keys: Vec<_> = keys.map(|(key, _)| *key).collect();
+        for (at, id) in keys {
+            if let Some(entry) = heap.armed.remove(&(at, id)) {
+                let at = shared.monotonic(&entry);
+                heap.armed.insert((at, id), entry);
+                heap.moved.insert(id, at);
+            }
+        }
+        shared.changed.notify_one();
     }
 
     /// How many deadlines are armed.
@@ -158,6 +189,10 @@ impl Shared {
             if heap.stop {
                 return;
             }
+            if heap.held {
+                self.changed.wait(&mut heap);
+                continue;
+            }
             while let Some(first) = heap.armed.first_entry()
                 && first.key().0 <= now
             {
@@ -192,7 +227,10 @@ pub struct TimerHandle {
 impl Drop for TimerHandle {
     fn drop(&mut self) {
         if let Some(shared) = self.shared.upgrade() {
-            shared.heap.lock().armed.remove(&self.key);
+            let mut heap = shared.heap.lock();
+            let (at, id) = self.key;
+            let at = heap.moved.remove(&id).unwrap_or(at);
+            heap.armed.remove(&(at, id));
         }
     }
 }
@@ -206,7 +244,6 @@ impl std::fmt::Debug for TimerHandle {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
 
     use super::*;
 
@@ -244,6 +281,28 @@ mod tests {
             assert!(now >= start + expected * 1_000_000);
         }
         assert_eq!(service.armed(), 0);
+    }
+
+    #[test]
+    fn what_is_held_comes_due_when_it_goes_on() {
+        const MS: u64 = 1_000_000;
+        let service = service();
+        let (tell, told) = mpsc::channel();
+        let [of_day, steady] =
+            [1, 2].map(|id| Arc::new(Teller(tell.clone(), id)) as Arc<dyn Notify>);
+        service.hold();
+        // An hour passes in the clock that will be set back.
+        service.clocks().set(Duration::from_secs(3600));
+        let at = service.clocks().realtime() + 10 * MS;
+        let first = service.arm(GuestClock::Realtime, at, Arc::downgrade(&of_day));
+        let second = service.arm(GuestClock::Monotonic, 40 * MS, Arc::downgrade(&steady));
+        service.go_on(Duration::ZERO);
+        assert_eq!(told.recv(), Ok(1));
+        assert_eq!(told.recv(), Ok(2));
+        assert!(service.clocks().monotonic() >= 40 * MS);
+        drop((first, second));
+        assert_eq!(service.armed(), 0);
+        assert!(service.0.0.heap.lock().moved.is_empty());
     }
 
     #[test]

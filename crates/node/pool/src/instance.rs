@@ -436,8 +436,6 @@ fn restore_stage(name: RestoreStage) -> Stage {
     match name {
         RestoreStage::Identity => Stage::Identity,
         RestoreStage::Memory => Stage::Memory,
-        RestoreStage::State => Stage::State,
-        RestoreStage::RuntimeApi => Stage::RuntimeApi,
     }
 }
 

@@ -48,12 +48,8 @@ pub enum Stage {
     Shell,
     /// Making anew what no two clones share: random pool, ids, clocks.
     Identity,
-    /// Mapping guest memory.
+    /// Copying the pages that the guest writes at once.
     Memory,
-    /// Kernel state and guest threads.
-    State,
-    /// The Runtime API served again.
-    RuntimeApi,
     /// The runtime's own hooks, from the end of the restore until it asks for its first event.
     AfterRestore,
     /// From handing the event over until the answer.
@@ -73,8 +69,6 @@ impl Stage {
             Self::Shell => "shell",
             Self::Identity => "identity",
             Self::Memory => "memory",
-            Self::State => "state",
-            Self::RuntimeApi => "runtime_api",
             Self::AfterRestore => "after_restore",
             Self::Invoke => "invoke",
         }

@@ -117,12 +117,8 @@ impl HotPages {
 pub enum RestoreStage {
     /// What no two clones may share is made anew: random pool, ids, clocks.
     Identity,
-    /// Guest memory is mapped and its hot pages are there.
+    /// The guest has hot pages of its own.
     Memory,
-    /// Kernel state is in place, and guest threads exist.
-    State,
-    /// The Runtime API is served again.
-    RuntimeApi,
 }
 
 impl fmt::Display for RestoreStage {
@@ -130,8 +126,6 @@ impl fmt::Display for RestoreStage {
         f.write_str(match self {
             Self::Identity => "identity",
             Self::Memory => "memory",
-            Self::State => "state",
-            Self::RuntimeApi => "runtime api",
         })
     }
 }

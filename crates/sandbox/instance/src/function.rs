@@ -35,6 +35,16 @@ enum Turn {
     Resumed(Instant),
     Ready(Instant),
     Idle,
+    /// A clone goes on, with the pages it shall have on its own, or to find out which these are.
+    Restored(Learn),
+}
+
+/// What a clone tells after its first event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Learn {
+    Nothing,
+    /// Which pages of the snapshot it wrote.
+    WhatIsWritten,
 }
 
 /// The Runtime API of this sandbox.
@@ -68,19 +78,16 @@ impl Function {
         })
     }
 
-    /// Serves again what was saved, for a guest that is restored and does not run yet. With `spaces` it tells
-    /// after the first event what was written of the snapshot.
+    /// Serves again what was saved, for a guest that has these address spaces and does not run yet.
     pub(crate) fn load(
         spec: &FunctionSpec,
         instance: &Instance,
         outbox: &Arc<Outbox>,
         saved: &[u8],
-        spaces: Option<Spaces>,
+        spaces: Arc<Spaces>,
     ) -> Result<Function, Failure> {
         let (address, limits) = listen(spec)?;
-        let (tell, executed, sink) = turns(instance, outbox, spaces)?;
-        // What comes next counts from here.
-        let _ = executed.set(Instant::now());
+        let (tell, executed, sink) = turns(instance, outbox, Some(spaces))?;
         let api = ApiServer::load(&instance.system.net, address, limits, sink, saved)
             .map_err(|e| wrong(format!("the Runtime API: {e}")))?;
         Ok(Function {
@@ -102,6 +109,12 @@ impl Function {
     /// The Runtime API as bytes, while the guest is frozen.
     pub(crate) fn save(&self) -> Result<Vec<u8>, Unsavable> {
         self.api.save()
+    }
+
+    /// The clone goes on; what comes next counts from `at`.
+    pub(crate) fn restored(&self, at: Instant, learn: Learn) {
+        let _ = self.executed.set(at);
+        let _ = self.tell.send(Turn::Restored(learn));
     }
 
     /// The guest waits for its first event, as it did when it was captured.
@@ -169,7 +182,7 @@ type Told = (SyncSender<Turn>, Arc<OnceLock<Instant>>, sandbox_api::Sink);
 fn turns(
     instance: &Instance,
     outbox: &Arc<Outbox>,
-    spaces: Option<Spaces>,
+    spaces: Option<Arc<Spaces>>,
 ) -> Result<Told, Failure> {
     let (tell, turns) = sync_channel(16);
     let executed = Arc::new(OnceLock::new());
@@ -257,7 +270,7 @@ struct Turns {
     /// How long the guest stood still in the running stage, waiting for a snapshot.
     stood_still: Duration,
     /// Where to look for what was written, after the first event.
-    spaces: Option<Spaces>,
+    spaces: Option<Arc<Spaces>>,
 }
 
 /// Where a snapshot can be taken.
@@ -296,6 +309,8 @@ impl Turns {
                         self.loading = StageName::AfterRestore;
                     }
                 },
+                Turn::Restored(Learn::Nothing) => self.spaces = None,
+                Turn::Restored(Learn::WhatIsWritten) => {}
                 Turn::Idle => {
                     self.freeze();
                     if let Some(spaces) = self.spaces.take() {

@@ -1,9 +1,12 @@
-//! A sandbox that waits for its guest, and the guest from a snapshot.
+//! A sandbox that waits for its moment, and the guest from a snapshot.
 //!
 //! ```text
-//!   Shell ─▶ jail, files, empty kernel ─▶ snapshot opened and parsed ─▶ ShellReady
-//!   Restore ─▶ identity ─▶ memory, state ─▶ Runtime API ─▶ Restored ─▶ the guest runs
+//!   Shell ─▶ jail, files ─▶ snapshot parsed ─▶ kernel objects, mappings, threads; time stands still ─▶ ShellReady
+//!   Restore ─▶ identity, clocks ─▶ the guest's own pages ─▶ Restored ─▶ the guest runs
 //! ```
+//!
+//! What all clones have in common is made for the shell. No page is the guest's own before the
+//! moment: until then it has what the snapshot's file and the page cache share.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -21,7 +24,7 @@ use proto_sandbox::{
 use sandbox_confine::jail::Open;
 use sandbox_snapshot::{Facts, FormatError, Moment, Sections};
 
-use crate::function::Function;
+use crate::function::{Function, Learn};
 use crate::outbox::Outbox;
 use crate::{Failure, Instance, boot, capture};
 
@@ -66,6 +69,36 @@ pub(crate) fn shell(
         .prepare(&parsed.kernel.contexts());
     let (mut instance, standard) = Instance::prepare(spec, empty.system, empty.own, outbox)?;
     instance.images = u32::try_from(images.len()).unwrap_or(u32::MAX);
+    let Parsed {
+        kernel,
+        mut memory,
+        runtime_api,
+        moment,
+    } = parsed;
+    let system = &instance.system;
+    let monotonic = kernel.monotonic();
+    // Deadlines of the guest are times of its own clock, which goes on with the guest.
+    system.hold_time();
+    let mut spaces = Spaces::default();
+    let loaded = kernel.load(system, &standard, &mut |id, loader| {
+        let mm = load_space(system, &mut memory, &images, id, loader)?;
+        spaces.add(&mm, id);
+        Ok(mm)
+    });
+    if let Err(error) = loaded {
+        return refuse(of_load(&error));
+    }
+    let spaces = Arc::new(spaces);
+    let function = match &spec.function {
+        Some(function) => Some(Function::load(
+            function,
+            &instance,
+            outbox,
+            &runtime_api,
+            Arc::clone(&spaces),
+        )?),
+        None => None,
+    };
     outbox.send(&FromSandbox::ShellReady, &[]);
     let Ok(Some(message)) = read_message::<ToSandbox>(reader) else {
         return Ok(None);
@@ -83,40 +116,28 @@ pub(crate) fn shell(
     };
     let hot = HotPages::from_bytes(hot);
     let mut clock = StageClock::start();
-    instance.system.set_monotonic(parsed.kernel.monotonic());
-    instance.system.kernel.rng.reseed(*seed);
+    let began = clock.last;
+    system.kernel.rng.reseed(*seed);
+    system.resume_time(monotonic);
     clock.done(RestoreStage::Identity);
-    let mut memory = parsed.memory;
-    let mut mapping = Duration::ZERO;
-    let mut spaces = Spaces::default();
-    let system = &instance.system;
-    let loaded = parsed.kernel.load(system, &standard, &mut |id, loader| {
-        let began = Instant::now();
-        let mm = load_space(system, &mut memory, &images, id, loader)?;
-        spaces.add(&mm, id, &hot);
-        mapping += began.elapsed();
-        Ok(mm)
-    });
-    if let Err(error) = loaded {
-        return refuse(of_load(&error));
-    }
-    clock.split(RestoreStage::Memory, mapping, RestoreStage::State);
-    let function = match &spec.function {
-        Some(function) => Some(Function::load(
-            function,
-            &instance,
-            outbox,
-            &parsed.runtime_api,
-            hot.0.is_empty().then_some(spaces),
-        )?),
-        None => None,
-    };
-    clock.done(RestoreStage::RuntimeApi);
+    spaces.touch(&hot);
+    clock.done(RestoreStage::Memory);
     outbox.send(&FromSandbox::Restored { times: clock.times }, &[]);
     match &function {
-        // It is frozen until its event.
-        Some(function) if parsed.moment == Moment::Ready => function.restored_ready(),
-        Some(function) => function.resume(&instance, &restore.environment),
+        Some(function) => {
+            let learn = if hot.0.is_empty() {
+                Learn::WhatIsWritten
+            } else {
+                Learn::Nothing
+            };
+            function.restored(began, learn);
+            // It is frozen until its event.
+            if moment == Moment::Ready {
+                function.restored_ready();
+            } else {
+                function.resume(&instance, &restore.environment);
+            }
+        }
         None => instance.thaw(),
     }
     Ok(Some((instance, function)))
@@ -127,16 +148,23 @@ pub(crate) fn shell(
 pub(crate) struct Spaces(Vec<(u32, Weak<Mm>)>);
 
 impl Spaces {
-    /// Notes an address space and copies its hot pages.
-    fn add(&mut self, mm: &Arc<Mm>, number: u32, hot: &HotPages) {
-        let mine = hot.0.iter().filter(|run| run.space == number);
-        let ranges: Vec<_> = mine
-            .map(|run| run.addr..run.addr.saturating_add(run.len.into()))
-            .collect();
-        if !ranges.is_empty() {
-            mm.touch(&ranges);
-        }
+    fn add(&mut self, mm: &Arc<Mm>, number: u32) {
         self.0.push((number, Arc::downgrade(mm)));
+    }
+
+    /// Copies pages that will be written at once.
+    fn touch(&self, hot: &HotPages) {
+        for (number, mm) in &self.0 {
+            let mine = hot.0.iter().filter(|run| run.space == *number);
+            let ranges: Vec<_> = mine
+                .map(|run| run.addr..run.addr.saturating_add(run.len.into()))
+                .collect();
+            if !ranges.is_empty()
+                && let Some(mm) = mm.upgrade()
+            {
+                mm.touch(&ranges);
+            }
+        }
     }
 
     /// What was written of the snapshot's pages by now, while nothing runs.
@@ -252,12 +280,5 @@ impl StageClock {
     fn done(&mut self, stage: RestoreStage) {
         let took = self.lap();
         self.push(stage, took);
-    }
-
-    /// Two parts that were interleaved, of which the first took `part` of the time.
-    fn split(&mut self, first: RestoreStage, part: Duration, second: RestoreStage) {
-        let whole = self.lap();
-        self.push(first, part);
-        self.push(second, whole.saturating_sub(part));
     }
 }
