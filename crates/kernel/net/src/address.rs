@@ -3,14 +3,15 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use base_abi::{Errno, net};
+use serde::{Deserialize, Serialize};
 
 use crate::Result;
 
 /// Longest `sun_path` (unix(7)).
-const UNIX_PATH_MAX: usize = 108;
+pub(crate) const UNIX_PATH_MAX: usize = 108;
 
 /// The name of a unix socket (unix(7), "Address format").
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum UnixName {
     /// No name.
     #[default]

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::inet::{TcpSocket, UdpSocket};
 use crate::link::{Link, LinkEnd, Side};
 use crate::option::{IpOptions, SocketOptions, TcpOptions};
-use crate::unix::UnixSocket;
+use crate::unix::{DatagramState, UnixDatagram, UnixSocket, UnixState};
 use crate::{NetStack, Socket, SocketBase, Ucred};
 
 /// A socket.
@@ -31,17 +31,10 @@ pub(crate) struct SocketState {
 
 #[derive(Serialize, Deserialize)]
 pub(crate) enum Body {
-    Unix(UnixState),
+    Unix(Box<UnixState>),
+    Datagram(Box<DatagramState>),
     Tcp(Box<TcpState>),
     Udp(Box<UdpState>),
-}
-
-/// A unix socket without a name.
-#[derive(Serialize, Deserialize)]
-pub(crate) struct UnixState {
-    pub(crate) idle_shut: (bool, bool),
-    /// The connection and who is at its other end.
-    pub(crate) connected: Option<(LinkRef, Ucred)>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -136,12 +129,12 @@ pub(crate) fn load(
     loader: &mut Loader,
 ) -> Result<Arc<dyn Socket>, LoadError> {
     let reference = match &state.body {
-        Body::Unix(unix) => unix.connected.map(|(link, _)| link),
+        Body::Unix(unix) => unix.link(),
         Body::Tcp(tcp) => match &tcp.phase {
             TcpPhase::Linked(link, _) => Some(*link),
             _ => None,
         },
-        Body::Udp(_) => None,
+        Body::Udp(_) | Body::Datagram(_) => None,
     };
     let end = match reference {
         Some(reference) => Some(connection(reference, stack, loader)?),
@@ -169,7 +162,13 @@ pub(crate) fn load(
                 return Err(LoadError::Malformed("family of a socket"));
             }
             let end = end.map(|(_, end, _)| end);
-            Ok(UnixSocket::restored(base, &unix, end))
+            Ok(UnixSocket::restored(base, &unix, end, loader)?)
+        }
+        Body::Datagram(datagram) => {
+            if domain != net::AF_UNIX || kind != net::SOCK_DGRAM {
+                return Err(LoadError::Malformed("family of a socket"));
+            }
+            Ok(UnixDatagram::restored(base, *datagram, loader)?)
         }
         Body::Udp(udp) => {
             if !matches!(domain, net::AF_INET | net::AF_INET6) || kind != net::SOCK_DGRAM {

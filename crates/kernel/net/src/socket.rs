@@ -7,7 +7,8 @@ use base_abi::structs::Stat;
 use base_abi::{Errno, ioctl};
 use kernel_vfs::save::{FileState, LoadError, Loader, Saved, Saver, Unsavable, decode};
 use kernel_vfs::{
-    AccessMode, Description, Events, File, FileType, Inode, PollTable, StatusFlags, UserMemory,
+    AccessMode, Description, Events, File, FileType, Inode, Path, PollTable, StatusFlags,
+    UserMemory,
 };
 
 use crate::rights::Rights;
@@ -18,11 +19,11 @@ use crate::{
 
 /// Where unix sockets with a path live: the file system as the calling task sees it.
 pub trait SocketNames {
-    /// Makes a socket inode at a path and returns it; the name stays when the socket is closed.
+    /// Makes a socket inode at a path and returns its place; the name stays when the socket is closed.
     ///
     /// # Errors
     /// `EADDRINUSE` when the path exists; the errors of the walk.
-    fn create(&self, path: &[u8]) -> Result<Arc<dyn Inode>>;
+    fn create(&self, path: &[u8]) -> Result<Path>;
 
     /// The socket inode at a path, following symbolic links.
     ///
@@ -36,7 +37,7 @@ pub trait SocketNames {
 pub struct NoNames;
 
 impl SocketNames for NoNames {
-    fn create(&self, _path: &[u8]) -> Result<Arc<dyn Inode>> {
+    fn create(&self, _path: &[u8]) -> Result<Path> {
         Err(Errno::EACCES)
     }
 

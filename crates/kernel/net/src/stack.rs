@@ -306,6 +306,11 @@ impl NetStack {
         self.registry.lock().unix.insert(socket.base().ino, weak);
     }
 
+    /// The unix socket of this number.
+    pub(crate) fn numbered_unix(&self, ino: u64) -> Option<Arc<dyn Socket>> {
+        self.registry.lock().unix.get(&ino)?.upgrade()
+    }
+
     pub(crate) fn register_tcp(&self, socket: &Arc<TcpSocket>) {
         let weak = Arc::downgrade(socket);
         self.registry.lock().tcp.insert(socket.base().ino, weak);

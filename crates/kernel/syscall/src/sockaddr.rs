@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base_abi::Errno;
 use kernel_net::{Address, Caller, SocketNames, Ucred};
-use kernel_vfs::{Access, At, FileType, Inode, LastLink, UserMemory, permitted};
+use kernel_vfs::{Access, At, FileType, Inode, LastLink, Path, UserMemory, permitted};
 
 use crate::call::Sys;
 
@@ -65,16 +65,17 @@ pub(crate) fn write_bytes_of(
 pub(crate) struct TaskNames<'a, 'b>(&'a Sys<'b>);
 
 impl SocketNames for TaskNames<'_, '_> {
-    fn create(&self, path: &[u8]) -> Result<Arc<dyn Inode>, Errno> {
+    fn create(&self, path: &[u8]) -> Result<Path, Errno> {
         let fs = self.0.fs();
         let fs = fs.read();
         let who = self.0.process().creds().for_files();
         let mode = 0o777 & !fs.umask();
-        match At::cwd(&fs, &who).bind_socket(path, mode) {
-            Ok(place) => Ok(Arc::clone(place.inode())),
-            Err(Errno::EEXIST) => Err(Errno::EADDRINUSE),
-            Err(errno) => Err(errno),
-        }
+        At::cwd(&fs, &who)
+            .bind_socket(path, mode)
+            .map_err(|errno| match errno {
+                Errno::EEXIST => Errno::EADDRINUSE,
+                other => other,
+            })
     }
 
     fn find(&self, path: &[u8]) -> Result<Arc<dyn Inode>, Errno> {

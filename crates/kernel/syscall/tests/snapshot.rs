@@ -498,6 +498,8 @@ fn damaged_state_is_refused_or_harmless() {
     let program = "
 import fcntl, os, select, socket, sys, threading
 r, w = os.pipe(); os.write(w, b'x' * 50)
+os.chdir('/tmp'); u = socket.socket(socket.AF_UNIX); u.bind('u'); u.listen(); v = socket.socket(socket.AF_UNIX); v.connect('u'); t = u.accept()
+m, n = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM); m.bind(b'\\0m'); m.send(b'packet'); n.connect(b'\\0m')
 held = open('/tmp/held', 'w'); fcntl.flock(held, fcntl.LOCK_EX); fcntl.lockf(held, fcntl.LOCK_EX, 10, 3)
 p = select.epoll(); p.register(r)
 e = os.eventfd(3); p.register(e)
@@ -625,6 +627,88 @@ sys.stdin.read()
 print(seen()); b.close(); print(seen())
 ";
     assert_eq!(python(program, ""), "1\n0\n");
+}
+
+/// A server at a path, one at an abstract name, their connections, and one whose path was removed.
+#[test]
+fn unix_sockets_with_names_go_on() {
+    let program = "
+import os, socket, sys
+def server(name, kind=socket.SOCK_STREAM):
+    s = socket.socket(socket.AF_UNIX, kind); s.bind(name); s.listen(); return s
+def client(name, own=None, kind=socket.SOCK_STREAM):
+    s = socket.socket(socket.AF_UNIX, kind)
+    if own: s.bind(own)
+    s.connect(name); return s
+os.chdir('/tmp')
+path, abstract, gone = server('server'), server(b'\\0server'), server('gone')
+packets = server('packets', socket.SOCK_SEQPACKET)
+os.rename('server', 'moved'); os.remove('gone')
+a = client('moved', 'own'); b, who = path.accept()
+a.sendall(b'unread')
+c = client(b'\\0server'); d, _ = abstract.accept()
+e = client('packets', kind=socket.SOCK_SEQPACKET); f, _ = packets.accept()
+e.send(b'one'); e.send(b'two')
+names = [s.getsockname() for s in (path, abstract, gone, a, b, c, d)] + [s.getpeername() for s in (a, b, c, d)]
+print('ready', flush=True)
+sys.stdin.read()
+print(names == [s.getsockname() for s in (path, abstract, gone, a, b, c, d)] + [s.getpeername() for s in (a, b, c, d)])
+print(b.recv(99), f.recv(99), f.recv(99), names[7], names[8])
+g = client('moved'); h, _ = path.accept(); h.sendall(b'new'); print(g.recv(9))
+g = client(b'\\0server'); h, _ = abstract.accept(); h.sendall(b'again'); print(g.recv(9))
+def attempt(call):
+    try: return call()
+    except OSError as error: return type(error).__name__
+print(attempt(lambda: client('gone')), attempt(lambda: server(b'\\0server')), attempt(lambda: server('moved')))
+abstract.close(); path.close()
+print(attempt(lambda: client('moved')), attempt(lambda: client(b'\\0server')), server(b'\\0server').getsockname())
+";
+    assert_eq!(
+        python(program, ""),
+        "True\nb'unread' b'one' b'two' server own\nb'new'\nb'again'\n\
+         FileNotFoundError OSError OSError\nConnectionRefusedError ConnectionRefusedError b'\\x00server'\n"
+    );
+}
+
+/// Datagrams that wait, who they are from, a sender that waits for room, and a peer that is gone.
+#[test]
+fn unix_datagrams_go_on() {
+    let program = "
+import os, socket, sys, threading
+def datagram(name=None, to=None):
+    s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    if name: s.bind(name)
+    if to: s.connect(to)
+    return s
+os.chdir('/tmp')
+log, own = datagram('log'), datagram('own', 'log')
+quiet = datagram(to='log')
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+a.send(b'pair')
+own.send(b'first'); quiet.send(b'second')
+lost = datagram('lost'); alone = datagram(to='lost'); lost.close()
+full = datagram('full'); many = datagram(to='full'); many.setblocking(False)
+sent = 0
+while True:
+    try: many.send(b'x'); sent += 1
+    except BlockingIOError: break
+many.setblocking(True)
+blocked = threading.Thread(target=lambda: many.send(b'last')); blocked.start()
+print('ready', flush=True)
+sys.stdin.read()
+print(log.recvfrom(99), log.recvfrom(99), b.recv(9), own.getpeername(), own.getsockname())
+b.send(b'back'); print(a.recv(9))
+own.send(b'third'); print(log.recvfrom(9)); log.sendto(b'answer', 'own'); print(own.recvfrom(9))
+try: alone.send(b'x')
+except ConnectionRefusedError: print('refused')
+print([full.recv(9) for _ in range(sent)] == [b'x'] * sent, full.recv(9)); blocked.join()
+datagram(to='full').send(b'more'); print(full.recv(9))
+";
+    assert_eq!(
+        python(program, ""),
+        "(b'first', 'own') (b'second', None) b'pair' log own\nb'back'\n(b'third', 'own')\n(b'answer', 'log')\n\
+         refused\nTrue b'last'\nb'more'\n"
+    );
 }
 
 #[test]

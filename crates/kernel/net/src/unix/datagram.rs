@@ -23,42 +23,47 @@ const MAX_QUEUE: usize = 10;
 
 /// A `SOCK_DGRAM` unix socket.
 pub(crate) struct UnixDatagram {
-    base: SocketBase,
+    pub(super) base: SocketBase,
     me: Weak<UnixDatagram>,
-    name: NameCell,
-    lease: Mutex<Option<NameLease>>,
-    account: Arc<SendAccount>,
-    state: Mutex<State>,
+    pub(super) name: NameCell,
+    pub(super) lease: Mutex<Option<NameLease>>,
+    pub(super) account: Arc<SendAccount>,
+    pub(super) state: Mutex<State>,
     /// Senders that wait for room in this socket's queue.
     space: WaitQueue,
 }
 
 #[derive(Default)]
-struct State {
-    queue: VecDeque<Packet>,
-    peer: Option<Weak<UnixDatagram>>,
-    peer_credentials: Option<Ucred>,
-    receive_shut: bool,
-    send_shut: bool,
+pub(super) struct State {
+    pub(super) queue: VecDeque<Packet>,
+    pub(super) peer: Option<Weak<UnixDatagram>>,
+    pub(super) peer_credentials: Option<Ucred>,
+    pub(super) receive_shut: bool,
+    pub(super) send_shut: bool,
     closed: bool,
-    error: Option<Errno>,
+    pub(super) error: Option<Errno>,
 }
 
 impl UnixDatagram {
     pub(crate) fn new(stack: &Arc<NetStack>, creator: Ucred) -> Result<Arc<UnixDatagram>> {
         let options = SocketOptions::with_buffers(super::DEFAULT_BUFFER, super::DEFAULT_BUFFER);
         let base = SocketBase::new(stack, [net::AF_UNIX, net::SOCK_DGRAM, 0], creator, options)?;
+        Ok(UnixDatagram::with_base(base, NameCell::default()))
+    }
+
+    pub(super) fn with_base(base: SocketBase, name: NameCell) -> Arc<UnixDatagram> {
+        let stack = Arc::clone(&base.stack);
         let socket = Arc::new_cyclic(|me| UnixDatagram {
-            account: SendAccount::new(&base.queue, &stack.budget),
+            account: SendAccount::new(base.ino, &base.queue, &stack.budget),
             base,
             me: Weak::clone(me),
-            name: NameCell::default(),
+            name,
             lease: Mutex::new(None),
             state: Mutex::default(),
             space: WaitQueue::new(),
         });
         stack.register_unix(&(Arc::clone(&socket) as Arc<dyn Socket>));
-        Ok(socket)
+        socket
     }
 
     /// socketpair(2).
@@ -194,6 +199,13 @@ impl Socket for UnixDatagram {
         &self.base
     }
 
+    fn saved(
+        &self,
+        saver: &mut kernel_vfs::save::Saver,
+    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
+        self.to_state(saver)
+    }
+
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
         let mut lease = self.lease.lock();
         if lease.is_some() {
@@ -250,7 +262,7 @@ impl Socket for UnixDatagram {
         let to = self.destination(caller, message.to.as_ref())?;
         let ledger = &self.base.stack.ledger;
         let packet = Packet {
-            _charge: Charge::new(&self.account, message.data.len())?,
+            charge: Charge::new(&self.account, message.data.len())?,
             rights: post_rights(ledger, &message)?,
             data: message.data.into(),
             from: self.name.lock().clone(),

@@ -3,6 +3,7 @@
 mod datagram;
 mod names;
 mod packet;
+mod saved;
 mod stream;
 mod stream_connect;
 mod stream_rules;
@@ -10,6 +11,7 @@ mod stream_rules;
 use crate::option::DEFAULT_BUFFER;
 pub(crate) use datagram::UnixDatagram;
 pub(crate) use names::NameTable;
+pub(crate) use saved::{DatagramState, UnixState};
 pub(crate) use stream::UnixSocket;
 
 use std::sync::Arc;

@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
 use base_abi::Errno;
-use kernel_vfs::Inode;
+use kernel_vfs::Path;
+use kernel_vfs::save::{PlaceState, Saver, Unsavable};
 use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
 
 use super::{UnixDatagram, UnixSocket};
 use crate::{Caller, Result, UnixName};
@@ -41,13 +43,36 @@ pub(crate) struct NameTable(Mutex<Tables>);
 /// A bound name; dropping frees it (a path stays in the file system).
 pub(crate) struct NameLease {
     table: Arc<NameTable>,
-    key: Key,
-    _inode: Option<Arc<dyn Inode>>,
+    /// None when the path was removed before a snapshot.
+    key: Option<Key>,
+    place: Option<Path>,
+}
+
+/// What a snapshot tells of a name besides the name.
+#[derive(Serialize, Deserialize)]
+pub(crate) enum SavedLease {
+    Abstract,
+    Place(PlaceState),
+    /// The path leads here no more.
+    Removed,
+}
+
+impl NameLease {
+    pub(super) fn save(&self, saver: &Saver) -> std::result::Result<SavedLease, Unsavable> {
+        Ok(match &self.place {
+            Some(place) if place.dentry().is_deleted() => SavedLease::Removed,
+            Some(place) => SavedLease::Place(saver.place(place)?),
+            None if self.key.is_some() => SavedLease::Abstract,
+            None => SavedLease::Removed,
+        })
+    }
 }
 
 impl Drop for NameLease {
     fn drop(&mut self) {
-        self.table.0.lock().targets.remove(&self.key);
+        if let Some(key) = &self.key {
+            self.table.0.lock().targets.remove(key);
+        }
     }
 }
 
@@ -63,15 +88,40 @@ impl NameTable {
         match name {
             UnixName::Unnamed => self.auto_bind(kind, target),
             UnixName::Abstract(bytes) => {
-                let lease = self.insert(Key::Abstract(kind, bytes.clone()), None, target)?;
+                let lease = self.lease_abstract(kind, bytes.clone(), target)?;
                 Ok((name.clone(), lease))
             }
             UnixName::Path(path) => {
-                let inode = caller.names.create(path)?;
-                let attr = inode.attr()?;
-                let lease = self.insert(Key::Inode(attr.dev, attr.ino), Some(inode), target)?;
+                let lease = self.lease_place(caller.names.create(path)?, target)?;
                 Ok((name.clone(), lease))
             }
+        }
+    }
+
+    pub(super) fn lease_abstract(
+        self: &Arc<NameTable>,
+        kind: u32,
+        name: Vec<u8>,
+        target: Target,
+    ) -> Result<NameLease> {
+        self.insert(Key::Abstract(kind, name), None, target)
+    }
+
+    pub(super) fn lease_place(
+        self: &Arc<NameTable>,
+        place: Path,
+        target: Target,
+    ) -> Result<NameLease> {
+        let attr = place.inode().attr()?;
+        self.insert(Key::Inode(attr.dev, attr.ino), Some(place), target)
+    }
+
+    /// Under this one nobody is found.
+    pub(super) fn lease_nothing(self: &Arc<NameTable>) -> NameLease {
+        NameLease {
+            table: Arc::clone(self),
+            key: None,
+            place: None,
         }
     }
 
@@ -92,7 +142,7 @@ impl NameTable {
     fn insert(
         self: &Arc<NameTable>,
         key: Key,
-        inode: Option<Arc<dyn Inode>>,
+        place: Option<Path>,
         target: Target,
     ) -> Result<NameLease> {
         let mut tables = self.0.lock();
@@ -102,8 +152,8 @@ impl NameTable {
         tables.targets.insert(key.clone(), target);
         Ok(NameLease {
             table: Arc::clone(self),
-            key,
-            _inode: inode,
+            key: Some(key),
+            place,
         })
     }
 

@@ -14,6 +14,8 @@ const OVERHEAD: usize = 512;
 
 /// How many bytes of one sender are still unread (`sk_wmem_alloc`).
 pub(super) struct SendAccount {
+    /// The sender's number.
+    owner: u64,
     unread: AtomicUsize,
     /// The sender's own queue, woken when there is room again.
     queue: WaitQueue,
@@ -21,8 +23,9 @@ pub(super) struct SendAccount {
 }
 
 impl SendAccount {
-    pub(super) fn new(queue: &WaitQueue, budget: &Arc<Budget>) -> Arc<SendAccount> {
+    pub(super) fn new(owner: u64, queue: &WaitQueue, budget: &Arc<Budget>) -> Arc<SendAccount> {
         Arc::new(SendAccount {
+            owner,
             unread: AtomicUsize::new(0),
             queue: queue.clone(),
             budget: Arc::clone(budget),
@@ -52,6 +55,13 @@ impl Charge {
     }
 }
 
+impl Charge {
+    /// Whose buffer it counts against.
+    pub(super) fn owner(&self) -> u64 {
+        self.account.owner
+    }
+}
+
 impl Drop for Charge {
     fn drop(&mut self) {
         self.account.unread.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -67,5 +77,5 @@ pub(super) struct Packet {
     pub(super) credentials: Ucred,
     pub(super) rights: Option<Rights>,
     /// Held until the datagram is received.
-    pub(super) _charge: Charge,
+    pub(super) charge: Charge,
 }

@@ -25,10 +25,10 @@ pub(crate) struct UnixSocket {
     pub(super) base: SocketBase,
     me: Weak<UnixSocket>,
     pub(super) name: NameCell,
-    lease: Mutex<Option<NameLease>>,
+    pub(super) lease: Mutex<Option<NameLease>>,
     pub(super) state: Mutex<State>,
     /// What shutdown(2) closed (reading, writing) while there was no connection.
-    idle_shut: Mutex<(bool, bool)>,
+    pub(super) idle_shut: Mutex<(bool, bool)>,
     /// Those who wait for room in the accept queue.
     space: WaitQueue,
 }
@@ -45,6 +45,7 @@ pub(super) enum State {
     Closed,
 }
 
+#[derive(Default)]
 pub(super) struct Listening {
     pub(super) backlog: usize,
     pub(super) ready: VecDeque<Arc<UnixSocket>>,
@@ -81,17 +82,32 @@ impl UnixSocket {
         name: NameCell,
     ) -> Result<Arc<UnixSocket>> {
         let base = SocketBase::new(stack, [net::AF_UNIX, kind, 0], creator, options)?;
+        Ok(UnixSocket::with_base(
+            base,
+            name,
+            State::Idle,
+            (false, false),
+        ))
+    }
+
+    pub(super) fn with_base(
+        base: SocketBase,
+        name: NameCell,
+        state: State,
+        idle_shut: (bool, bool),
+    ) -> Arc<UnixSocket> {
+        let stack = Arc::clone(&base.stack);
         let socket = Arc::new_cyclic(|me| UnixSocket {
             base,
             me: Weak::clone(me),
             name,
             lease: Mutex::new(None),
-            state: Mutex::new(State::Idle),
-            idle_shut: Mutex::default(),
+            state: Mutex::new(state),
+            idle_shut: Mutex::new(idle_shut),
             space: WaitQueue::new(),
         });
         stack.register_unix(&(Arc::clone(&socket) as Arc<dyn Socket>));
-        Ok(socket)
+        socket
     }
 
     /// socketpair(2).
@@ -104,34 +120,6 @@ impl UnixSocket {
         let second = UnixSocket::new(stack, kind, creator)?;
         join(&first, &second, [creator; 2]);
         Ok([first, second])
-    }
-
-    /// As it was saved.
-    pub(crate) fn restored(
-        base: SocketBase,
-        saved: &crate::saved::UnixState,
-        end: Option<LinkEnd>,
-    ) -> Arc<UnixSocket> {
-        let state = match (end, saved.connected) {
-            (Some(end), Some((_, peer_credentials))) => State::Connected(Connected {
-                end,
-                peer_name: NameCell::default(),
-                peer_credentials,
-            }),
-            _ => State::Idle,
-        };
-        let stack = Arc::clone(&base.stack);
-        let socket = Arc::new_cyclic(|me| UnixSocket {
-            base,
-            me: Weak::clone(me),
-            name: NameCell::default(),
-            lease: Mutex::new(None),
-            state: Mutex::new(state),
-            idle_shut: Mutex::new(saved.idle_shut),
-            space: WaitQueue::new(),
-        });
-        stack.register_unix(&(Arc::clone(&socket) as Arc<dyn Socket>));
-        socket
     }
 
     fn connected(&self) -> Option<Connected> {
@@ -181,28 +169,7 @@ impl Socket for UnixSocket {
         &self,
         saver: &mut kernel_vfs::save::Saver,
     ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
-        let refused = |what: &str| Err(kernel_vfs::save::Unsavable::new(what));
-        if self.lease.lock().is_some() || *self.name.lock() != UnixName::Unnamed {
-            return refused("a unix socket with a name");
-        }
-        let connected = match &*self.state.lock() {
-            State::Idle => None,
-            State::Connected(c) if *c.peer_name.lock() == UnixName::Unnamed => Some(c.clone()),
-            State::Connected(_) => return refused("a connection to a unix socket with a name"),
-            _ => return refused("a unix socket that listens or connects"),
-        };
-        let connected = match connected {
-            Some(c) => Some((
-                crate::saved::LinkRef::save(&c.end, saver)?,
-                c.peer_credentials,
-            )),
-            None => None,
-        };
-        let body = crate::saved::Body::Unix(crate::saved::UnixState {
-            idle_shut: *self.idle_shut.lock(),
-            connected,
-        });
-        Ok(crate::saved::SocketState::new(&self.base, body))
+        self.to_state(saver)
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
