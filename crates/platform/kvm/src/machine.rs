@@ -1,0 +1,148 @@
+//! The virtual machine of a sandbox: memory, tables, vCPUs.
+
+use std::sync::Arc;
+
+use kvm_bindings::CpuId;
+use kvm_ioctls::{Kvm, VmFd};
+use parking_lot::{Mutex, RwLock};
+use platform_api::PlatformError;
+
+use crate::cpuid::{self, CpuModel};
+use crate::files::Windows;
+use crate::frames::{self, Frames};
+use crate::layout::PAGE;
+use crate::pool::Pool;
+use crate::seat::Seat;
+use crate::slots::Slots;
+use crate::stub;
+use crate::tables::Store;
+use crate::window::Window;
+
+/// Dead page tables that are kept before vCPUs are stopped for them.
+const MAX_DEAD_TABLES: usize = 4096;
+
+/// How long kicked vCPUs have to leave before they are kicked again.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// Everything that address spaces and contexts of a platform share.
+///
+/// Lock order: an address space, `gate`, `seats`, and then the locks of the fields, alone.
+pub(crate) struct Machine {
+    pub(crate) pool: Pool,
+    pub(crate) frames: Frames,
+    pub(crate) windows: Arc<Windows>,
+    pub(crate) tables: Arc<Store>,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) vm: Arc<VmFd>,
+    pub(crate) window: Arc<Window>,
+    pub(crate) cpuid: CpuId,
+    pub(crate) model: CpuModel,
+    /// Held for reading around every run of a vCPU.
+    pub(crate) gate: RwLock<()>,
+    seats: Mutex<Vec<Arc<Seat>>>,
+}
+
+/// Turns what the host said into an error of the platform.
+pub(crate) fn refused(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> PlatformError {
+    move |error| PlatformError::Host {
+        what,
+        source: std::io::Error::from_raw_os_error(error.errno()),
+    }
+}
+
+impl Machine {
+    pub(crate) fn new(kvm: &Kvm) -> Result<Machine, PlatformError> {
+        let vm = kvm.create_vm().map_err(refused("make a virtual machine"))?;
+        let vm = Arc::new(vm);
+        let window = Window::new()
+            .map(Arc::new)
+            .map_err(|source| PlatformError::Host {
+                what: "reserve guest memory",
+                source,
+            })?;
+        let (cpuid, model) = cpuid::model(kvm)?;
+        stub::install(&window);
+        let slots = Slots::new(vm.clone(), window.clone()).map_err(refused("make memory slots"))?;
+        let slots = Arc::new(slots);
+        let zero = slots.ensure(frames::ZERO_FRAME);
+        zero.map_err(|errno| PlatformError::Host {
+            what: "make a memory slot",
+            source: std::io::Error::from_raw_os_error(errno.raw()),
+        })?;
+        Ok(Machine {
+            pool: Pool::new(kvm.get_max_vcpus()),
+            frames: Frames::new(),
+            windows: Arc::new(Windows::new(window.clone(), slots.clone())),
+            tables: Arc::new(Store::new(window.clone())),
+            slots,
+            vm,
+            window,
+            cpuid,
+            model,
+            gate: RwLock::new(()),
+            seats: Mutex::default(),
+        })
+    }
+
+    /// Makes a context visible to whoever must stop all.
+    pub(crate) fn enter(&self, seat: &Arc<Seat>) {
+        self.seats.lock().push(seat.clone());
+    }
+
+    /// Undoes [`enter`](Machine::enter).
+    pub(crate) fn leave(&self, seat: &Arc<Seat>) {
+        let mut seats = self.seats.lock();
+        if let Some(at) = seats.iter().position(|other| Arc::ptr_eq(seat, other)) {
+            seats.swap_remove(at);
+        }
+    }
+
+    /// Drops every translation to these pages, and the frames that nobody has any more. `owned` are references that
+    /// an address space gave up, `borrowed` other pages.
+    pub(crate) fn forget(&self, owned: &[u64], borrowed: &[u64]) {
+        if owned.is_empty() && borrowed.is_empty() {
+            return;
+        }
+        let mut gone = self.frames.release(owned);
+        let mut kept: Vec<u64> = borrowed.to_vec();
+        if gone.len() < owned.len() {
+            let freed: std::collections::HashSet<u64> = gone.iter().copied().collect();
+            kept.extend(owned.iter().filter(|page| !freed.contains(page)));
+        }
+        for run in frames::runs(&mut kept) {
+            self.window.zap(run.start, run.end - run.start);
+        }
+        let mut clean = Vec::with_capacity(gone.len());
+        for run in frames::runs(&mut gone) {
+            match self.window.free_frames(run.start, run.end - run.start) {
+                Ok(()) => clean.extend(run.step_by(PAGE as usize)),
+                // They are nobody's from now on.
+                Err(error) => {
+                    tracing::warn!(%error, "frames could not be given back");
+                    self.window.zap(run.start, run.end - run.start);
+                }
+            }
+        }
+        self.frames.reuse(&clean);
+    }
+
+    /// Makes page tables of the dead usable again when there are many.
+    pub(crate) fn clean_up(&self) {
+        if self.tables.dead() < MAX_DEAD_TABLES {
+            return;
+        }
+        // Whoever runs leaves the gate when kicked, and waits at it until we are done. One that entered after
+        // its kick is kicked again.
+        let _all = loop {
+            for seat in self.seats.lock().iter() {
+                seat.kick();
+            }
+            if let Some(all) = self.gate.try_write_for(PATIENCE) {
+                break all;
+            }
+        };
+        if let Err(error) = self.tables.revive(|| self.slots.forget_tables()) {
+            tracing::warn!(%error, "page tables could not be taken back");
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! The platform: one virtual machine.
+
+use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
+use std::sync::Arc;
+
+use kvm_ioctls::Kvm;
+use platform_api::{AddressSpace, Features, Platform, PlatformError};
+
+use crate::layout::{GUEST_END, GUEST_START};
+use crate::machine::{Machine, refused};
+use crate::seat;
+use crate::space::GuestSpace;
+
+/// Runs guest instructions in a virtual machine; see the crate's description.
+pub struct KvmPlatform {
+    machine: Arc<Machine>,
+}
+
+impl KvmPlatform {
+    /// Opens `/dev/kvm` and makes a machine.
+    ///
+    /// # Errors
+    /// When there is no KVM, or it lacks something.
+    pub fn new() -> Result<KvmPlatform, PlatformError> {
+        let kvm = Kvm::new().map_err(refused("open /dev/kvm"))?;
+        KvmPlatform::with(&kvm)
+    }
+
+    /// As [`new`](KvmPlatform::new), where `/dev/kvm` was opened before and is no longer in sight.
+    ///
+    /// # Errors
+    /// As [`new`](KvmPlatform::new).
+    pub fn with_descriptor(kvm: OwnedFd) -> Result<KvmPlatform, PlatformError> {
+        // SAFETY: needed because the library takes a bare number; it is an open descriptor that we own and give away.
+        let kvm = unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) };
+        KvmPlatform::with(&kvm)
+    }
+
+    fn with(kvm: &Kvm) -> Result<KvmPlatform, PlatformError> {
+        seat::install().map_err(|source| PlatformError::Host {
+            what: "install a signal handler",
+            source,
+        })?;
+        Ok(KvmPlatform {
+            machine: Arc::new(Machine::new(kvm)?),
+        })
+    }
+}
+
+impl Platform for KvmPlatform {
+    fn name(&self) -> &'static str {
+        "kvm"
+    }
+
+    fn features(&self) -> Features {
+        Features {
+            min_address: GUEST_START,
+            max_address: GUEST_END,
+            xstate_size: self.machine.model.xstate_size,
+            xcr0: self.machine.model.xcr0,
+        }
+    }
+
+    fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
+        Ok(Arc::new(GuestSpace::new(self.machine.clone())?))
+    }
+}
