@@ -12,7 +12,7 @@ const { format } = require('util');
 
 const API = '/2018-06-01/runtime/';
 const env = process.env;
-const jsonLogs = (env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
+let jsonLogs;
 let currentRequestId;
 
 /** A failure named as AWS names it. */
@@ -56,7 +56,12 @@ class Api {
 
   /** Waits while the snapshot is taken; what only a clone may know, by name. */
   async restoreNext() {
-    const answer = await this.#call(Buffer.from(`GET ${API}restore/next${this.common}\r\n`));
+    return this.waitIn('restore/next');
+  }
+
+  /** Waits there while the snapshot is taken; the variables in the answer. */
+  async waitIn(path) {
+    const answer = await this.#call(Buffer.from(`GET ${API}${path}${this.common}\r\n`));
     if (answer.status !== 200) throw new Error(`waiting for the snapshot was answered ${answer.status}`);
     return answer.body.length ? JSON.parse(answer.body.toString('utf8')).environment : {};
   }
@@ -139,7 +144,9 @@ function parseAnswer(all) {
 
 const LEVELS = ['TRACE', 'DEBUG', 'INFO', 'WARN', 'ERROR', 'FATAL'];
 
+/** Has `console` write log lines as the variables want them. */
 function patchConsole() {
+  jsonLogs = (env.AWS_LAMBDA_LOG_FORMAT || '').toUpperCase() === 'JSON';
   const least = LEVELS.indexOf((env.AWS_LAMBDA_LOG_LEVEL || 'TRACE').toUpperCase());
   const methods = { log: 'INFO', trace: 'TRACE', debug: 'DEBUG', info: 'INFO', warn: 'WARN', error: 'ERROR', fatal: 'FATAL' };
   for (const [method, level] of Object.entries(methods)) {
@@ -469,9 +476,15 @@ async function main() {
   process.once('uncaughtException', (error) => die(api, error, 129));
   process.once('unhandledRejection', (error) => die(api, error, 128, 'Runtime.UnhandledPromiseRejection'));
   await api.connected();
-  const captured = env.AWS_LAMBDA_INITIALIZATION_TYPE === 'snap-start';
+  const initialization = env.AWS_LAMBDA_INITIALIZATION_TYPE;
+  const captured = initialization === 'snap-start' || initialization === 'template';
   const restore = captured ? require('./restore.js') : null;
   const capturable = captured && restore.prepare();
+  if (initialization === 'template') {
+    if (!capturable) process.exit(1);
+    await require('./template.js').becomeAFunction(api);
+    patchConsole();
+  }
   let handler;
   try {
     handler = await loadHandler(env.LAMBDA_TASK_ROOT || '/var/task', env._HANDLER || '');

@@ -53,10 +53,15 @@ class Api:
 
     def restore_next(self):
         """Waits while the snapshot is taken; what only a clone may know, by name."""
-        status, _, body = self.call(f"GET {API}restore/next{self.head}\r\n".encode())
+        body = self.wait_in("restore/next")
+        return json.loads(body)["environment"] if body else {}
+
+    def wait_in(self, path):
+        """Waits there while the snapshot is taken; the body of the answer."""
+        status, _, body = self.call(f"GET {API}{path}{self.head}\r\n".encode())
         if status != 200:
             raise ConnectionError(f"waiting for the snapshot was answered {status}")
-        return json.loads(body)["environment"] if body else {}
+        return body
 
     def post(self, path, body, error_type=None, echo=None):
         """Posts an answer and returns the status."""
@@ -417,13 +422,22 @@ def snapshot_to_come():
 
 
 def main():
+    global JSON_LOGS
     sys.stdout.reconfigure(line_buffering=True)
     restore = None
-    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") == "snap-start":
+    initialization = os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE")
+    if initialization in ("snap-start", "template"):
         import rekindle_restore as restore  # before the function's modules can be in the way
-    sys.meta_path.insert(0, LoggingImport)
     # Connecting before the function is loaded tells the platform that the runtime is up.
     api = Api(os.environ["AWS_LAMBDA_RUNTIME_API"])
+    if initialization == "template":
+        import rekindle_template
+
+        rekindle_template.become_a_function(api)
+        JSON_LOGS = os.environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON"
+        set_up_logging(sys.modules["logging"])
+    else:
+        sys.meta_path.insert(0, LoggingImport)
     task_root = os.environ.get("LAMBDA_TASK_ROOT", "/var/task")
     # As on AWS: the function first, then layers; what is beside this file last.
     sys.path[0:1] = [task_root, *(p for p in ("/opt/python",) if os.path.isdir(p))]

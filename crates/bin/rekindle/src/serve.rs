@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use control_registry::{Registry, SnapshotPolicy};
-use edge_cli::{ExitCode, Failure, ServeArgs, SnapStart};
+use edge_cli::{ExitCode, Failure, ServeArgs, SnapStart, TemplateUse};
 use edge_gateway::{Config, Gateway};
 use node_agent::{Agent, AgentConfig};
 use proto_node::Invoker;
@@ -54,6 +54,10 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
         Some(snapshots) => snapshots.budget_bytes = args.snapshots.0,
         None => {}
     }
+    config.templates = match args.templates {
+        TemplateUse::On => node_agent::TemplateUse::On,
+        TemplateUse::Off => node_agent::TemplateUse::Off,
+    };
     config.pool.limits.instances = args.instances as usize;
     config.pool.limits.memory_mb = args.memory.0 >> 20;
     let agent: Arc<dyn Invoker> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);

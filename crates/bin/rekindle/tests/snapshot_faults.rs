@@ -99,7 +99,7 @@ fn a_snapshot_of_another_machine_or_with_another_manifest_is_not_even_opened() {
             text.replace("\"cpu\": \"", "\"cpu\": \"amx ")
         }),
         ("was changed since", &|text| {
-            text.replace("\"version\": 1,", "\"version\": 2,")
+            text.replace("\"version\": 2,", "\"version\": 3,")
         }),
         ("manifest cannot be read", &|text| {
             text[..text.len() / 2].to_owned()

@@ -67,6 +67,9 @@ pub struct ServeArgs {
     /// Which functions start from snapshots.
     #[arg(long, value_enum, default_value_t, env = "REKINDLE_SNAP_START")]
     pub snap_start: SnapStart,
+    /// Whether new functions in Python and Node.js begin in a snapshot of their runtime.
+    #[arg(long, value_enum, default_value_t, env = "REKINDLE_TEMPLATES")]
+    pub templates: TemplateUse,
     /// Most bytes of snapshots on disk; those unused for longest go first.
     #[arg(long, default_value = "16G")]
     pub snapshots: crate::Bytes,
@@ -88,6 +91,16 @@ pub enum SnapStart {
     Asked,
     /// None.
     Never,
+}
+
+/// Whether new functions begin in a snapshot of their runtime.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TemplateUse {
+    /// They do, where one fits.
+    On,
+    /// Each starts from the beginning.
+    #[default]
+    Off,
 }
 
 /// `rekindle bench`.

@@ -19,7 +19,9 @@ pub mod server;
 pub mod snapshots;
 mod values;
 
-pub use args::{BenchArgs, BenchName, BenchPart, Cli, Command, SandboxArgs, ServeArgs, SnapStart};
+pub use args::{
+    BenchArgs, BenchName, BenchPart, Cli, Command, SandboxArgs, ServeArgs, SnapStart, TemplateUse,
+};
 pub use client::{Client, ClientError};
 pub use failure::{ExitCode, Failure};
 pub use measure::{Bytes, Span};

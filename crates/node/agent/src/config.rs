@@ -22,8 +22,20 @@ pub struct AgentConfig {
     pub logs: Option<LogStoreConfig>,
     /// Where snapshots are kept and how many; without it there are none.
     pub snapshots: Option<node_snapshots::Config>,
+    /// Whether new functions begin in a snapshot of their runtime.
+    pub templates: TemplateUse,
     /// How much may run and wait.
     pub pool: PoolConfig,
+}
+
+/// Whether new functions begin in a snapshot of their runtime.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TemplateUse {
+    /// They do, where one fits.
+    On,
+    /// Each starts from the beginning.
+    #[default]
+    Off,
 }
 
 impl AgentConfig {
@@ -39,6 +51,7 @@ impl AgentConfig {
             sandbox_command: vec![program.into(), "sandbox".into()],
             layers: vec![Layer::Host],
             snapshots: Some(node_snapshots::Config::new(directory.join("snapshots"))),
+            templates: TemplateUse::default(),
             directory,
             logs: Some(logs),
             pool: PoolConfig::default(),

@@ -14,13 +14,14 @@ use proto_sandbox::{Layer, StartSpec, ToSandbox};
 use sandbox_confine::cgroup;
 
 use crate::agent::AgentError;
-use crate::config::AgentConfig;
+use crate::config::{AgentConfig, TemplateUse};
 use crate::restore;
 use crate::runtimes::Runtimes;
 use crate::sandboxes::{GROUPS, Sandboxes};
 use crate::shells::Shells;
 use crate::snapshots::Snapshots;
 use crate::start::start_spec;
+use crate::templates::Templates;
 
 /// How long the end of the agent waits for the last control groups to be removed.
 const GROUPS_GONE_WITHIN: Duration = Duration::from_millis(500);
@@ -31,6 +32,7 @@ pub(crate) struct ProcessLauncher {
     sandboxes: Arc<Sandboxes>,
     shells: Arc<Shells>,
     snapshots: Option<Arc<Snapshots>>,
+    templates: Option<Arc<Templates>>,
 }
 
 impl ProcessLauncher {
@@ -46,7 +48,19 @@ impl ProcessLauncher {
         let runtimes = Runtimes::install(&config.directory, layers.clone());
         let sandboxes = Sandboxes::new(config.sandbox_command).map_err(AgentError::Spawner)?;
         let sandboxes = Arc::new(sandboxes);
+        let templates = match (&snapshots, config.templates) {
+            (Some(snapshots), TemplateUse::On) => Some(
+                Templates::new(
+                    Arc::clone(snapshots),
+                    Arc::clone(&sandboxes),
+                    &config.directory,
+                )
+                .map_err(AgentError::Runtimes)?,
+            ),
+            _ => None,
+        };
         Ok(Self {
+            templates,
             layers,
             runtimes: runtimes.map_err(AgentError::Runtimes)?,
             shells: Shells::new(Arc::clone(&sandboxes)),
@@ -69,6 +83,11 @@ impl ProcessLauncher {
                 .await
         {
             return Ok(link);
+        }
+        if let Some(templates) = &self.templates
+            && let Some(process) = templates.begin(function, kind, &spec, stream).await
+        {
+            return Ok(Box::new(process));
         }
         let spawning = self.sandboxes.spawn(&spec);
         let mut process: Box<dyn Link> = Box::new(spawning.await.map_err(LaunchError::Spawn)?);
@@ -129,7 +148,7 @@ impl ProcessLauncher {
         kind: FunctionEnvironment,
         spec: StartSpec,
     ) -> Box<dyn FnOnce() + Send> {
-        let snapshots = self.snapshots.clone();
+        let (snapshots, templates) = (self.snapshots.clone(), self.templates.clone());
         let (shells, function) = (Arc::clone(&self.shells), function.clone());
         let runtime = tokio::runtime::Handle::current();
         Box::new(move || {
@@ -137,6 +156,7 @@ impl ProcessLauncher {
                 let found = snapshots?.find(&function, kind, &spec).await;
                 let (key, opened) = found?;
                 shells.refill(&key, &spec, &opened);
+                templates?.make_for(&function, kind, &spec).await;
                 Some(())
             });
         })
@@ -194,6 +214,12 @@ impl Launcher for ProcessLauncher {
                 snapshots.spoilt(function, &spec, reason).await;
             }
         })
+    }
+
+    fn distrust(&self, function: &FunctionSpec) {
+        if let Some(templates) = &self.templates {
+            templates.distrust(function);
+        }
     }
 
     fn came_up(&self, function: &FunctionSpec) {

@@ -17,7 +17,8 @@ mod shells;
 mod snapshots;
 mod spawner;
 mod start;
+mod templates;
 
 pub use agent::{Agent, AgentError};
-pub use config::AgentConfig;
+pub use config::{AgentConfig, TemplateUse};
 pub use snapshots::SnapshotsError;

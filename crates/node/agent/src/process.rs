@@ -41,6 +41,8 @@ pub(crate) struct SandboxProcess {
     said: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
     start: StartKind,
+    /// What it grew out of.
+    origin: Option<String>,
     /// Messages that were read ahead.
     held: VecDeque<Message<FromSandbox>>,
     /// Dropped after the process has ended.
@@ -92,6 +94,7 @@ impl SandboxProcess {
             said,
             listening,
             start: StartKind::Cold,
+            origin: None,
             held: VecDeque::new(),
             _group: group,
         })
@@ -112,6 +115,12 @@ impl SandboxProcess {
     pub(crate) fn restored_with(&mut self, message: Message<FromSandbox>) {
         self.start = StartKind::Restored;
         self.held.push_back(message);
+    }
+
+    /// It was restored from what is shared by functions, and now begins as one of them.
+    pub(crate) fn grows_out_of(&mut self, origin: String) {
+        self.start = StartKind::Cold;
+        self.origin = Some(origin);
     }
 
     /// Sends a small message with descriptors.
@@ -182,6 +191,10 @@ impl SandboxProcess {
 impl Link for SandboxProcess {
     fn start(&self) -> StartKind {
         self.start
+    }
+
+    fn origin(&self) -> Option<String> {
+        self.origin.clone()
     }
 
     fn send_with(

@@ -13,7 +13,7 @@ use proto_sandbox::Layer;
 const BOOTSTRAPS: [(&str, &str); 2] = [("python", "bootstrap.py"), ("nodejs", "bootstrap.js")];
 
 /// Every file of them: directory, name, text.
-const FILES: [(&str, &str, &str); 7] = [
+const FILES: [(&str, &str, &str); 9] = [
     (
         "python",
         "bootstrap.py",
@@ -30,6 +30,11 @@ const FILES: [(&str, &str, &str); 7] = [
         include_str!("../../../../runtimes/python/snapshot_restore_py.py"),
     ),
     (
+        "python",
+        "rekindle_template.py",
+        include_str!("../../../../runtimes/python/rekindle_template.py"),
+    ),
+    (
         "nodejs",
         "bootstrap.js",
         include_str!("../../../../runtimes/nodejs/bootstrap.js"),
@@ -43,6 +48,11 @@ const FILES: [(&str, &str, &str); 7] = [
         "nodejs",
         "restore.js",
         include_str!("../../../../runtimes/nodejs/restore.js"),
+    ),
+    (
+        "nodejs",
+        "template.js",
+        include_str!("../../../../runtimes/nodejs/template.js"),
     ),
     (
         "nodejs",

@@ -17,15 +17,16 @@ use node_snapshots::{
 };
 use parking_lot::Mutex;
 use proto_node::{BoxFuture, FunctionSpec, Revision, SnapStart};
-use proto_sandbox::{Layer, RefusalKind, StartSpec};
+use proto_sandbox::{CapturedPages, Layer, RefusalKind, StartSpec};
 
 use crate::restore::Refusal;
 use crate::runtimes;
 
-/// The file that the sandbox writes.
-const FILE: &str = "snapshot";
 /// Snapshots given up on that are remembered; beyond it the first is tried again.
 const GIVEN_UP: usize = 4096;
+
+/// How the subject of a snapshot begins that belongs to no function.
+pub(crate) const TEMPLATE: &str = "template ";
 
 /// Why there can be no snapshots.
 #[derive(Debug, thiserror::Error)]
@@ -40,7 +41,7 @@ pub enum SnapshotsError {
 
 /// The snapshots of this machine's functions.
 pub(crate) struct Snapshots {
-    store: Arc<Store>,
+    pub(crate) store: Arc<Store>,
     cpu: String,
     /// Says which build of the sandbox writes and reads them.
     sandbox: String,
@@ -50,6 +51,9 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
+    /// The file that the sandbox writes.
+    pub(crate) const FILE: &str = "snapshot";
+
     pub(crate) fn open(config: Config, command: &[OsString]) -> Result<Self, SnapshotsError> {
         let cpu = CpuFeatures::of_this_machine().map_err(SnapshotsError::Cpu)?;
         let build = command.iter().map(|part| identity(Path::new(part)));
@@ -68,6 +72,11 @@ impl Snapshots {
 
     /// What a snapshot of `function` is made of.
     fn parts(&self, function: &FunctionSpec, spec: &StartSpec) -> KeyParts {
+        self.parts_of(&function.revision.0, &function.code.sha256, spec)
+    }
+
+    /// What a snapshot of `subject` with this code is made of.
+    pub(crate) fn parts_of(&self, subject: &str, code: &str, spec: &StartSpec) -> KeyParts {
         let mut program = spec.program.argv.clone();
         let variables = spec.program.env.iter();
         program.extend(variables.map(|(name, value)| format!("{name}={value}")));
@@ -87,8 +96,8 @@ impl Snapshots {
             .collect();
         images.extend(runtimes::texts().map(str::to_owned));
         KeyParts {
-            subject: function.revision.0.clone(),
-            code: function.code.sha256.clone(),
+            subject: subject.to_owned(),
+            code: code.to_owned(),
             program,
             sandbox: format!(
                 "{} {:?} {}",
@@ -244,12 +253,14 @@ impl Snapshots {
         let store = Arc::clone(&self.store);
         let beginning = tokio::task::spawn_blocking(move || {
             let mut pending = store.begin(parts)?;
-            pending.create(FILE)?;
+            pending.create(Self::FILE)?;
             Ok::<_, StoreError>(pending)
         });
         match beginning.await {
             Ok(Ok(pending)) => Some(Box::new(Making {
                 max_bytes: self.store.budget(),
+                store: Arc::clone(&self.store),
+                pages: CapturedPages::All,
                 pending,
                 scanner,
                 about: About {
@@ -282,7 +293,9 @@ impl Snapshots {
     /// Deletes what belongs to revisions that are none of these.
     pub(crate) async fn keep_only(&self, revisions: BTreeSet<Revision>) {
         let store = Arc::clone(&self.store);
-        let gone = move |subject: &str| !revisions.contains(&Revision(subject.to_owned()));
+        let gone = move |subject: &str| {
+            !subject.starts_with(TEMPLATE) && !revisions.contains(&Revision(subject.to_owned()))
+        };
         let _ = tokio::task::spawn_blocking(move || store.remove_subjects(gone)).await;
     }
 
@@ -345,6 +358,8 @@ struct Making {
     scanner: Scanner,
     about: About,
     max_bytes: u64,
+    store: Arc<Store>,
+    pages: CapturedPages,
     given_up: Arc<Mutex<BTreeMap<SnapshotKey, String>>>,
     /// Called when it is in place.
     ready: Box<dyn FnOnce() + Send>,
@@ -378,6 +393,27 @@ impl Making {
 impl Capture for Making {
     fn max_bytes(&self) -> u64 {
         self.max_bytes
+    }
+
+    fn over<'a>(&'a mut self, origin: &'a str) -> BoxFuture<'a, ()> {
+        Box::pin(async move {
+            let (store, named) = (Arc::clone(&self.store), origin.to_owned());
+            let opening = move || {
+                let (key, digest) = named.split_once(' ')?;
+                let opened = store.open_snapshot(&SnapshotKey::parse(key)?).ok()?;
+                (opened.digest == digest).then_some(opened)
+            };
+            // Without it everything is written.
+            if let Ok(Some(base)) = tokio::task::spawn_blocking(opening).await
+                && self.pending.over(&base).is_ok()
+            {
+                self.pages = CapturedPages::Changed;
+            }
+        })
+    }
+
+    fn pages(&self) -> CapturedPages {
+        self.pages
     }
 
     fn descriptors(&self) -> io::Result<Vec<OwnedFd>> {

@@ -70,9 +70,12 @@ impl Instance {
     async fn capture(
         &mut self,
         link: &mut dyn Link,
-        capture: Box<dyn Capture>,
+        mut capture: Box<dyn Capture>,
     ) -> Result<Guest, Failure> {
         let mut guest = Guest::Waits;
+        if let Some(origin) = link.origin() {
+            capture.over(&origin).await;
+        }
         let limit = clock::now() + CAPTURE_LIMIT;
         let spec = CaptureSpec {
             max_bytes: capture.max_bytes(),

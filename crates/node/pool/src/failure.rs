@@ -58,6 +58,11 @@ impl Failure {
         )
     }
 
+    /// Whether the runtime itself said what was wrong with the function.
+    pub(crate) fn is_told_by_function(&self) -> bool {
+        matches!(self, Self::Reported(..))
+    }
+
     /// Whether a sandbox that failed so before its first event is followed by another: the platform is
     /// to blame, or the snapshot can be.
     pub(crate) fn is_worth_another(&self, start: StartKind) -> bool {

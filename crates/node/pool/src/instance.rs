@@ -213,7 +213,15 @@ impl Instance {
         }
     }
 
-    pub(crate) async fn initialise(&mut self, link: &mut dyn Link, mut limit: Instant) -> Init {
+    pub(crate) async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
+        let init = self.come_to_first_event(link, limit).await;
+        if matches!(init, Init::Failed(_) | Init::TimedOut) && link.origin().is_some() {
+            self.shared.launcher.distrust(&self.function);
+        }
+        init
+    }
+
+    async fn come_to_first_event(&mut self, link: &mut dyn Link, mut limit: Instant) -> Init {
         // Once it went on, what no snapshot may hold can be in its memory. What was restored needs none.
         let mut offered = link.start() == StartKind::Restored;
         loop {

@@ -70,6 +70,12 @@ pub trait Launcher: Send + Sync + 'static {
         None
     }
 
+    /// An instance that grew out of what is [shared](Link::origin) with other functions did not come up: the next one
+    /// shall start from the beginning.
+    fn distrust(&self, function: &FunctionSpec) {
+        let _ = function;
+    }
+
     /// An instance that came from the snapshot of `function` broke before it could take an event. When that happens
     /// twice, and none [came up](Launcher::came_up) in between, there shall be no other from it.
     fn spoilt<'a>(&'a self, function: &'a FunctionSpec, reason: &'a str) -> BoxFuture<'a, ()> {
@@ -114,6 +120,12 @@ pub trait Capture: Send {
     /// Largest snapshot in bytes.
     fn max_bytes(&self) -> u64;
 
+    /// What is captured came from this [origin](Link::origin): what is the same there need not be written.
+    fn over<'a>(&'a mut self, origin: &'a str) -> BoxFuture<'a, ()> {
+        let _ = origin;
+        Box::pin(async {})
+    }
+
     /// Which pages are written.
     fn pages(&self) -> CapturedPages {
         CapturedPages::All
@@ -135,6 +147,12 @@ pub trait Link: Send {
     /// How this sandbox comes up: from the beginning, or from a snapshot.
     fn start(&self) -> StartKind {
         StartKind::Cold
+    }
+
+    /// The snapshot of no function in particular that a sandbox which starts cold grew out of, in words that
+    /// [`Capture::over`] understands.
+    fn origin(&self) -> Option<String> {
+        None
     }
 
     /// Sends a message with its payload.

@@ -54,7 +54,22 @@ impl Instance {
         };
         let kind = link.start();
         self.say_start(kind);
-        let prepared = match self.initialise(link.as_mut(), limit).await {
+        let mut init = self.initialise(link.as_mut(), limit).await;
+        let silent = matches!(&init, Init::Failed(failure) if !failure.is_told_by_function());
+        if silent && link.origin().is_some() {
+            // It may have been what it grew out of.
+            self.bury(Some(link)).await;
+            self.uncaptured = None;
+            link = match self.launch(limit).await {
+                Ok(link) => link,
+                Err(failure) => {
+                    let reason = self.unprepared(kind, failure.status(), Some(failure));
+                    return Err(NoSnapshot::NotStarted(reason));
+                }
+            };
+            init = self.initialise(link.as_mut(), limit).await;
+        }
+        let prepared = match init {
             Init::Ready | Init::Stopped => Ok(()),
             Init::Failed(failure) => Err((failure.status(), Some(failure))),
             Init::TimedOut => Err((Status::Timeout, None)),

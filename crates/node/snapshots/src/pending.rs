@@ -66,7 +66,7 @@ impl Pending {
         }
         self.base = Some(Base {
             key: base.manifest.key.clone(),
-            digest: base.manifest.digest(&self.store.service_key)?,
+            digest: base.digest.clone(),
         });
         Ok(())
     }

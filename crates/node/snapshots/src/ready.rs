@@ -26,6 +26,8 @@ pub struct Opened {
     pub files: Vec<Arc<File>>,
     /// The snapshots that it lies over, the nearest first.
     pub bases: Vec<Arc<Manifest>>,
+    /// By which those that lie over it know it.
+    pub digest: String,
 }
 
 /// Most snapshots whose files one restore needs.

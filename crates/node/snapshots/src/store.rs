@@ -187,6 +187,7 @@ impl Store {
             manifest: Arc::clone(&top.manifest),
             files,
             bases,
+            digest: top.digest.clone(),
         })
     }
 

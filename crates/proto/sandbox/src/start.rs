@@ -137,6 +137,8 @@ pub enum Initialization {
     OnDemand,
     /// `snap-start`: it may ask `restore/next` first.
     SnapStart,
+    /// No function is there yet: it asks `template/next` for one, and goes on as with [`Self::SnapStart`].
+    Template,
 }
 
 /// Where the Runtime API listens and what it accepts.

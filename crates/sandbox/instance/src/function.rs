@@ -101,6 +101,7 @@ impl Function {
     pub(crate) fn moment(&self) -> Moment {
         match self.api.waits_for() {
             Some(Waiting::RestoreNext) => Moment::RestorePoint,
+            Some(Waiting::TemplateNext) => Moment::Template,
             Some(Waiting::Next) => Moment::Ready,
             None => Moment::Asked,
         }

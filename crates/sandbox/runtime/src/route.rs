@@ -16,6 +16,7 @@ pub(crate) enum Route {
     InitError,
     RestoreNext,
     RestoreError,
+    TemplateNext,
 }
 
 /// Why a request names none.
@@ -32,7 +33,8 @@ pub(crate) fn find(
     method: &str,
     path: &str,
 ) -> Result<Route, NoRoute> {
-    let captured = initialization == Initialization::SnapStart;
+    let captured = initialization != Initialization::OnDemand;
+    let template = initialization == Initialization::Template;
     let (allowed, route) = match path {
         "/ping" | "/2018-06-01/ping" => ("GET", Route::Ping),
         _ => {
@@ -45,6 +47,7 @@ pub(crate) fn find(
                 ["runtime", "invocation", id, "error"] => ("POST", Route::Error(id.to_owned())),
                 ["runtime", "init", "error"] => ("POST", Route::InitError),
                 ["runtime", "restore", "next"] if captured => ("GET", Route::RestoreNext),
+                ["runtime", "template", "next"] if template => ("GET", Route::TemplateNext),
                 ["runtime", "restore", "error"] if captured => ("POST", Route::RestoreError),
                 _ => return Err(NoRoute::NotFound),
             }

@@ -59,6 +59,7 @@ pub(crate) enum Request {
     RestoreError {
         error_type: Option<String>,
     },
+    TemplateNext,
 }
 
 impl Request {
@@ -66,7 +67,7 @@ impl Request {
     fn needs_no_body(&self) -> bool {
         matches!(
             self,
-            Self::Refused(_) | Self::Ping | Self::Next | Self::RestoreNext
+            Self::Refused(_) | Self::Ping | Self::Next | Self::RestoreNext | Self::TemplateNext
         )
     }
 }
@@ -164,13 +165,21 @@ impl Runtime {
         Ok(())
     }
 
-    /// Lets a runtime that waits in `/restore/next` go on, as the original or as a clone;
+    /// Lets a runtime that waits in `/restore/next` or `/template/next` go on, as the original or as a clone;
     /// `environment` is what it could not have had in a snapshot. Whether one waited.
     pub fn resume(&mut self, environment: &[(String, String)]) -> bool {
-        let State::RestoreReady(id) = self.state else {
-            return false;
+        let id = match self.state {
+            State::RestoreReady(id) => {
+                self.state = State::RestoreRunning;
+                id
+            }
+            State::TemplateReady(id) => {
+                self.state = State::Started;
+                self.initialization = Initialization::SnapStart;
+                id
+            }
+            _ => return false,
         };
-        self.state = State::RestoreRunning;
         self.answer(id, &Answer::restored(environment));
         // Requests that were pipelined behind this one are next.
         self.input(id, &[]);
@@ -253,6 +262,7 @@ impl Runtime {
                 _ => Request::Refused(self.state.refuse("InitError")),
             },
             Route::RestoreNext => Request::RestoreNext,
+            Route::TemplateNext => Request::TemplateNext,
             Route::RestoreError => match self.state {
                 State::RestoreRunning => {
                     self.state = State::RestoreError;
@@ -286,6 +296,16 @@ impl Runtime {
                 }
                 _ => {
                     let answer = self.state.refuse("RestoreReady");
+                    self.answer(id, &answer);
+                }
+            },
+            Some(Request::TemplateNext) => match self.state {
+                State::Started => {
+                    self.state = State::TemplateReady(id);
+                    self.events.push_back(RuntimeEvent::RestorePoint);
+                }
+                _ => {
+                    let answer = self.state.refuse("TemplateReady");
                     self.answer(id, &answer);
                 }
             },
@@ -336,6 +356,7 @@ impl Runtime {
             State::Ready => {}
             State::InitError
             | State::RestoreReady(_)
+            | State::TemplateReady(_)
             | State::RestoreError
             | State::Running(_)
             | State::Responding(..) => {
@@ -352,6 +373,7 @@ impl Runtime {
     pub fn waits_for(&self) -> Option<Waiting> {
         match &self.state {
             State::RestoreReady(_) => Some(Waiting::RestoreNext),
+            State::TemplateReady(_) => Some(Waiting::TemplateNext),
             State::Ready => Some(Waiting::Next),
             _ => None,
         }
@@ -386,7 +408,7 @@ impl Runtime {
 
     /// The connection's request will never be complete.
     fn abandon(&mut self, id: ConnectionId) {
-        if self.state == State::RestoreReady(id) {
+        if self.state == State::RestoreReady(id) || self.state == State::TemplateReady(id) {
             // Nobody is there to be told: it may ask again.
             self.state = State::Started;
         }
@@ -417,7 +439,13 @@ impl Runtime {
                     body: Vec::new(),
                 });
             }
-            Some(Request::Refused(_) | Request::Ping | Request::Next | Request::RestoreNext)
+            Some(
+                Request::Refused(_)
+                | Request::Ping
+                | Request::Next
+                | Request::RestoreNext
+                | Request::TemplateNext,
+            )
             | None => {}
         }
     }

@@ -48,7 +48,9 @@ impl Saved {
         runtime.limits = limits;
         let known = |id: &ConnectionId| runtime.connections.contains_key(id);
         let named_by_state = match &runtime.state {
-            State::RestoreReady(id) | State::Responding(_, id) => Some(*id),
+            State::RestoreReady(id) | State::TemplateReady(id) | State::Responding(_, id) => {
+                Some(*id)
+            }
             _ => None,
         };
         let whole = runtime.connections.len() <= limits.connections

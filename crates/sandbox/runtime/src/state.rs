@@ -9,7 +9,8 @@
 //!       (snap-start)                                └─restore/error─▶ RestoreError
 //! ```
 //!
-//! A snapshot taken in RestoreReady goes on with `resume` in every clone.
+//! A snapshot taken in RestoreReady goes on with `resume` in every clone. Before that, and only where no function
+//! is known yet: Started ──template/next──▶ TemplateReady ──resume, with the function──▶ Started.
 
 use proto_sandbox::EventHead;
 use serde::{Deserialize, Serialize};
@@ -41,6 +42,8 @@ pub(crate) enum State {
     InitError,
     /// This connection waits in `/restore/next`: the moment for a snapshot.
     RestoreReady(ConnectionId),
+    /// This connection waits in `/template/next`: what is loaded is the same for many functions.
+    TemplateReady(ConnectionId),
     /// `/restore/next` was answered: the runtime runs its hooks.
     RestoreRunning,
     /// `/restore/error` was posted; nothing may follow.
@@ -62,6 +65,7 @@ impl State {
             Self::Started => "Started",
             Self::InitError => "InitError",
             Self::RestoreReady(_) => "RestoreReady",
+            Self::TemplateReady(_) => "TemplateReady",
             Self::RestoreRunning => "RestoreRunning",
             Self::RestoreError => "RestoreError",
             Self::Ready => "Ready",
@@ -106,6 +110,8 @@ impl State {
 pub enum Waiting {
     /// `GET /restore/next`.
     RestoreNext,
+    /// `GET /template/next`.
+    TemplateNext,
     /// `GET /invocation/next`.
     Next,
 }

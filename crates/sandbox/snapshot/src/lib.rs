@@ -55,6 +55,8 @@ pub enum Moment {
     Asked,
     /// Waiting for an event.
     Ready,
+    /// In `template/next`: it is no function yet.
+    Template,
 }
 
 /// Everything but the pages.

@@ -152,6 +152,16 @@ impl SnapshotRequests {
         }
     }
 
+    /// This kernel is a clone of what was nothing yet: it is at its own beginning, and may be captured.
+    pub fn begin_anew(&self) {
+        let mut state = self.state.lock();
+        let taker = state.taker.take();
+        *state = Requests {
+            taker,
+            ..Requests::default()
+        };
+    }
+
     pub(super) fn save(&self) -> RequestsState {
         let state = self.state.lock();
         let answered = state.answers.keys().copied();
