@@ -35,8 +35,10 @@ def become_a_function(api):
     sys.stdout.flush()
     sys.stderr.flush()
     variables = json.loads(api.wait_in("template/next"))["environment"]
+    # Set by the interpreter itself when there is no locale as LANG wants it.
+    own = {name: os.environ[name] for name in ("LC_CTYPE",) if name in os.environ}
     os.environ.clear()
-    os.environ.update(variables)
+    os.environ.update(own | variables)
     if added & names_in(variables.get("LAMBDA_TASK_ROOT", "/var/task")) or added & names_in("/opt/python"):
         # It has a module of its own under the name of one that is loaded: from the beginning, then.
         os.execve(sys.executable, sys.orig_argv, dict(os.environ))

@@ -17,10 +17,11 @@ use crate::save::{ImageWriter, SaveError};
 use crate::saved::Extent;
 use crate::vma::Vma;
 
-/// Zero pages between two stored ones that are bridged, and pages of an image before that are stored
-/// again between two: room in the image costs less than a mapping.
+/// Zero pages between two stored ones that are bridged: a hole in the image costs less than a mapping.
 const BRIDGE: u64 = 16 * PAGE_SIZE;
-/// Runs of one address space for which [`BRIDGE`] is right; it doubles with each so many more.
+/// Pages of an image before that are stored again between two: each takes room.
+const AGAIN: u64 = 2 * PAGE_SIZE;
+/// Runs of one address space for which these are right; they double with each so many more.
 const FEW: usize = 2048;
 /// Bytes looked at once.
 const CHUNK: u64 = 256 << 10;
@@ -70,11 +71,21 @@ impl<'a, 'w> Extents<'a, 'w> {
 
     pub(crate) fn finish(mut self) -> Vec<Extent> {
         self.settle();
+        let named = self.done.iter().filter(|extent| extent.image > 0);
+        tracing::debug!(
+            runs = self.done.len(),
+            named = named.count(),
+            "pages written down"
+        );
         self.done
     }
 
+    fn crowded(&self) -> usize {
+        (self.done.len() / FEW).min(12)
+    }
+
     fn bridge(&self) -> u64 {
-        BRIDGE << (self.done.len() / FEW).min(12)
+        BRIDGE << self.crowded()
     }
 
     /// How far after the last stored run `addr` is, if a hole may lie between.
@@ -96,7 +107,7 @@ impl<'a, 'w> Extents<'a, 'w> {
                 Room::Zeros(_) => addr - run.end <= self.bridge(),
                 Room::Content(_) => addr == run.end,
             };
-            let short = run.end - run.start <= self.bridge();
+            let short = run.end - run.start <= AGAIN << self.crowded();
             if short && between && self.gap(run.start, room).is_some() {
                 let mut page = ZEROS;
                 for at in (run.start..run.end).step_by(PAGE_SIZE as usize) {

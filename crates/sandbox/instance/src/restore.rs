@@ -123,13 +123,13 @@ pub(crate) fn shell(
     spaces.touch(&hot);
     clock.done(RestoreStage::Memory);
     outbox.send(&FromSandbox::Restored { times: clock.times }, &[]);
-    if parsed.moment == Moment::Template {
+    if moment == Moment::Template {
         // The function begins here: it can be captured itself.
         instance.system.snapshot_requests.begin_anew();
     }
     match &function {
         Some(function) => {
-            let learn = if hot.0.is_empty() {
+            let learn = if hot.0.is_empty() && moment != Moment::Template {
                 Learn::WhatIsWritten
             } else {
                 Learn::Nothing
