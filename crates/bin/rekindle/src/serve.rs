@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use control_registry::{Registry, SnapshotPolicy};
+use control_registry::{Function, Registry, SnapshotPolicy};
 use edge_cli::{ExitCode, Failure, ServeArgs, SnapStart, TemplateUse};
 use edge_gateway::{Config, Gateway};
 use node_agent::{Agent, AgentConfig};
@@ -60,7 +60,9 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     };
     config.pool.limits.instances = args.instances as usize;
     config.pool.limits.memory_mb = args.memory.0 >> 20;
-    let agent: Arc<dyn Invoker> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
+    let agent = Agent::start(config).map_err(|error| failed(&error))?;
+    let outdated = registry.with_revisions(agent.outdated());
+    let agent: Arc<dyn Invoker> = Arc::new(agent);
     agent.keep_only(registry.revisions()).await;
     let settings = Config {
         listen: args.listen,
@@ -77,9 +79,22 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
         "rekindle: serving the Lambda API at http://{}",
         gateway.address()
     );
+    let again = tokio::spawn(prepare_again(Arc::clone(&agent), outdated));
     gateway.run(stop()).await;
+    again.abort();
     agent.shutdown(Instant::now() + GRACE).await;
     Ok(())
+}
+
+/// Makes snapshots anew that do not fit any more, one at a time, beside what clients want. An event that comes before
+/// starts its function without, as it would have.
+async fn prepare_again(agent: Arc<dyn Invoker>, functions: Vec<Arc<Function>>) {
+    for function in functions {
+        if let Err(reason) = agent.prepare(Arc::clone(&function.spec)).await {
+            let name = function.record.name.as_str();
+            tracing::warn!(function = name, ?reason, "no new snapshot could be made");
+        }
+    }
 }
 
 /// Resolves at SIGINT or SIGTERM.

@@ -87,6 +87,48 @@ async fn a_function_is_captured_where_it_asks() {
     node.end().await;
 }
 
+/// With a datagram that nobody has read nothing can be captured. At the end of the initialisation it has been read.
+const TOO_EARLY: &str = "import errno, socket\nudp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n\
+    udp.bind(('127.0.0.1', 0)); udp.sendto(b'x', udp.getsockname())\n\
+    def ask():\n    try:\n        with open('/proc/rekindle/snapshot', 'wb', 0) as f: f.write(b'now')\n    \
+    except OSError as e: return errno.errorcode[e.errno]\n    return 'taken'\n\
+    asked = ask(); udp.recv(9)\n";
+
+/// A program whose wish cannot be granted where it asks is captured where any other would be.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_function_that_asks_too_early_is_captured_later() {
+    use std::os::unix::fs::PermissionsExt;
+    let managed = format!("{TOO_EARLY}def handler(e, c):\n    return asked\n");
+    let own = format!(
+        "#!/usr/bin/python3\n{TOO_EARLY}import http.client, json, os\n\
+        api = http.client.HTTPConnection(os.environ['AWS_LAMBDA_RUNTIME_API'])\n\
+        while True:\n    api.request('GET', '/2018-06-01/runtime/invocation/next'); r = api.getresponse(); r.read()\n    \
+        at = '/2018-06-01/runtime/invocation/' + r.headers['Lambda-Runtime-Aws-Request-Id'] + '/response'\n    \
+        api.request('POST', at, json.dumps(asked)); api.getresponse().read()\n"
+    );
+    let mut node = Node::start();
+    for (name, text, runtime, handler) in [
+        ("app.py", &managed, "python3.11", "app.handler"),
+        ("bootstrap", &own, "provided.al2023", ""),
+    ] {
+        let f = node.written(name, text, runtime, handler);
+        let path = f.code.directory.join(name);
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let mut f = Arc::unwrap_or_clone(f);
+        f.snap_start = SnapStart::On;
+        let f = Arc::new(f);
+        for start in [StartKind::Cold, StartKind::Restored] {
+            let outcome = node.invoke(&f, json!(1)).await.unwrap();
+            assert_eq!((value(&outcome), outcome.start), (json!("ENOTSUP"), start));
+            while !node.agent.has_snapshot(&f) {
+                tokio::task::yield_now().await;
+            }
+            node = node.again().await;
+        }
+    }
+    node.end().await;
+}
+
 /// Any program can: a shell that speaks the Runtime API by itself, with a child that waits for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_shell_is_captured_where_it_asks() {

@@ -107,6 +107,15 @@ impl Registry {
             .collect()
     }
 
+    /// The versions that are these revisions.
+    pub fn with_revisions(&self, wanted: &BTreeSet<Revision>) -> Vec<Arc<Function>> {
+        let functions = self.functions.read();
+        let all = functions.values().flat_map(Entry::all);
+        all.filter(|function| wanted.contains(&function.record.revision))
+            .cloned()
+            .collect()
+    }
+
     /// A version of the function whose code has this hash.
     pub fn with_code(&self, name: &str, sha256: &str) -> Option<Arc<Function>> {
         let functions = self.functions.read();

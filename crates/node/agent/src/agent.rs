@@ -37,6 +37,7 @@ pub enum AgentError {
 /// Runs functions on this machine. Dropping it ends every sandbox.
 pub struct Agent {
     pool: Pool,
+    outdated: BTreeSet<Revision>,
 }
 
 impl Agent {
@@ -47,8 +48,15 @@ impl Agent {
         let pool = config.pool;
         let launcher = Arc::new(ProcessLauncher::new(config)?);
         Ok(Self {
+            outdated: launcher.outdated(),
             pool: Pool::new(launcher, hub, pool),
         })
+    }
+
+    /// Revisions whose snapshots were made by another build or for another processor, and were removed as this agent
+    /// started: whoever prepares them spares their next events a start from the beginning.
+    pub fn outdated(&self) -> &BTreeSet<Revision> {
+        &self.outdated
     }
 
     /// Instances alive now.

@@ -26,6 +26,9 @@ use crate::templates::Templates;
 /// How long the end of the agent waits for the last control groups to be removed.
 const GROUPS_GONE_WITHIN: Duration = Duration::from_millis(500);
 
+/// How long groups of a server that was killed are looked after.
+const SWEPT_WITHIN: Duration = Duration::from_secs(5);
+
 pub(crate) struct ProcessLauncher {
     layers: Vec<Layer>,
     runtimes: Runtimes,
@@ -38,6 +41,11 @@ pub(crate) struct ProcessLauncher {
 impl ProcessLauncher {
     pub(crate) fn new(config: AgentConfig) -> Result<Self, AgentError> {
         cgroup::sweep(GROUPS);
+        // Not waited for: processes of a server that was killed just now are on their way out.
+        let settling = std::thread::Builder::new().name("groups".into());
+        if let Err(error) = settling.spawn(|| cgroup::settle(SWEPT_WITHIN)) {
+            tracing::warn!(%error, "control groups that were left behind are not waited for");
+        }
         let layers = config.layers;
         let snapshots = config
             .snapshots
@@ -67,6 +75,12 @@ impl ProcessLauncher {
             sandboxes,
             snapshots,
         })
+    }
+
+    /// See [`Snapshots::outdated`].
+    pub(crate) fn outdated(&self) -> BTreeSet<Revision> {
+        let snapshots = self.snapshots.as_ref();
+        snapshots.map_or_else(BTreeSet::new, |snapshots| snapshots.outdated())
     }
 
     async fn start(

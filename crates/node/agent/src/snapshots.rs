@@ -48,6 +48,8 @@ pub(crate) struct Snapshots {
     given_up: Arc<Mutex<BTreeMap<SnapshotKey, String>>>,
     /// Those whose last restore ended in a way that need not be the snapshot's fault.
     doubted: Mutex<BTreeSet<Revision>>,
+    /// Those whose snapshots did not fit at the start.
+    outdated: BTreeSet<Revision>,
 }
 
 impl Snapshots {
@@ -60,14 +62,20 @@ impl Snapshots {
         let sandbox: String = build.collect();
         let store = Store::open(config)?;
         // No function would find them again.
-        store.remove_unfit(|parts| unfit(parts, &sandbox, &cpu));
+        let outdated = store.remove_unfit(|parts| unfit(parts, &sandbox, &cpu));
         Ok(Self {
             store,
             cpu: cpu.to_text(),
             sandbox,
             given_up: Arc::default(),
             doubted: Mutex::default(),
+            outdated: outdated.into_iter().map(Revision).collect(),
         })
+    }
+
+    /// Revisions that had a snapshot which was of no use any more.
+    pub(crate) fn outdated(&self) -> BTreeSet<Revision> {
+        self.outdated.clone()
     }
 
     /// What a snapshot of `function` is made of.

@@ -25,8 +25,12 @@ pub(crate) enum Guest {
 
 impl Instance {
     /// Has the frozen guest captured if a snapshot of it is wanted, then lets it go on.
-    pub(crate) async fn at_restore_point(&mut self, link: &mut dyn Link) -> Result<Guest, Failure> {
-        let guest = self.capture_if_wanted(link, Moment::Offered).await?;
+    pub(crate) async fn at_restore_point(
+        &mut self,
+        link: &mut dyn Link,
+        moment: Moment,
+    ) -> Result<Guest, Failure> {
+        let guest = self.capture_if_wanted(link, moment).await?;
         let resume = self.resume();
         let sent = link.send(resume, Bytes::new()).await;
         sent.map_err(|error| Failure::Platform(error.to_string()))?;
@@ -58,7 +62,7 @@ impl Instance {
             );
             return Err(failure);
         }
-        self.capture(link, capture).await
+        self.capture(link, capture, moment).await
     }
 
     /// There will be no snapshot of this instance.
@@ -71,6 +75,7 @@ impl Instance {
         &mut self,
         link: &mut dyn Link,
         mut capture: Box<dyn Capture>,
+        moment: Moment,
     ) -> Result<Guest, Failure> {
         let mut guest = Guest::Waits;
         if let Some(origin) = link.origin() {
@@ -120,6 +125,11 @@ impl Instance {
                     return Ok(guest);
                 }
                 FromSandbox::Refused { kind, reason } => {
+                    let kind = match moment {
+                        // The end of the initialisation may be a better one.
+                        Moment::Asked => RefusalKind::Busy,
+                        Moment::Offered | Moment::FirstEvent => kind,
+                    };
                     self.give_up(capture, kind, &reason);
                     return Ok(guest);
                 }

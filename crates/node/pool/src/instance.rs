@@ -21,7 +21,7 @@ use crate::decide::{Input, InstanceId};
 use crate::drive::Shared;
 use crate::environment::late_environment;
 use crate::failure::Failure;
-use crate::launch::Link;
+use crate::launch::{Link, Moment};
 use crate::log::InstanceLog;
 use crate::report::{self, Phase, Status};
 use crate::turn::{After, Turn};
@@ -249,10 +249,15 @@ impl Instance {
                         Err(failure) => Init::Failed(failure),
                     };
                 }
-                FromSandbox::RestorePoint | FromSandbox::CaptureAsked => {
-                    offered = true;
+                head @ (FromSandbox::RestorePoint | FromSandbox::CaptureAsked) => {
+                    let moment = match head {
+                        FromSandbox::CaptureAsked => Moment::Asked,
+                        _ => Moment::Offered,
+                    };
                     let stands = clock::now();
-                    match self.at_restore_point(link).await {
+                    let stood = self.at_restore_point(link, moment).await;
+                    offered |= moment == Moment::Offered || self.keeping.is_some();
+                    match stood {
                         Ok(Guest::Waits) => {}
                         Ok(Guest::Ready) => return Init::Ready,
                         Err(failure) => return Init::Failed(failure),

@@ -35,9 +35,10 @@ pub enum LaunchError {
 /// Where a function stands that can be captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Moment {
-    /// It says that it can be captured, and waits to be told to go on: `restore/next`, or a write to
-    /// `/proc/rekindle/snapshot`.
+    /// It says that it can be captured, and waits in `restore/next` to be told to go on.
     Offered,
+    /// It asks to be captured, and waits in a write to `/proc/rekindle/snapshot`. If that fails, another moment may do.
+    Asked,
     /// It said nothing of snapshots and has asked for its first event.
     FirstEvent,
 }

@@ -413,7 +413,7 @@ async fn whoever_is_to_be_captured_goes_on_whatever_became_of_it() {
         (Script::Captured, "kept 5ms"),
         (Script::CapturedLate, "kept 5ms"),
         (Script::Silent, "kept 5ms"),
-        (Script::NotCaptured, "Guest: a file lock"),
+        (Script::NotCaptured, "Busy: a file lock"),
     ] {
         let launcher = Scripted::new(script);
         let pool = pool(&launcher, 4);

@@ -254,18 +254,24 @@ impl Store {
         theirs.iter().for_each(|key| self.remove(key));
     }
 
-    /// Deletes every snapshot that does not fit here, for the reason that `why` gives.
-    pub fn remove_unfit(&self, why: impl Fn(&KeyParts) -> Option<String>) {
+    /// Deletes every snapshot that does not fit here, for the reason that `why` gives. Their subjects.
+    pub fn remove_unfit(&self, why: impl Fn(&KeyParts) -> Option<String>) -> BTreeSet<String> {
         let unfit: Vec<_> = {
             let index = self.index.lock();
             let all = index.ready.iter();
-            all.filter_map(|(key, ready)| Some((key.clone(), why(&ready.manifest.parts)?)))
-                .collect()
+            all.filter_map(|(key, ready)| {
+                let parts = &ready.manifest.parts;
+                Some((key.clone(), parts.subject.clone(), why(parts)?))
+            })
+            .collect()
         };
-        for (key, reason) in unfit {
+        let mut subjects = BTreeSet::new();
+        for (key, subject, reason) in unfit {
             tracing::warn!(%key, reason, "a snapshot does not fit any more and is removed");
             self.remove(&key);
+            subjects.insert(subject);
         }
+        subjects
     }
 
     /// Largest snapshot that there can be, in bytes.

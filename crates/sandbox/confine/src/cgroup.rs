@@ -175,7 +175,7 @@ fn remove_left() -> bool {
     left.is_empty()
 }
 
-/// Waits at most this long until all dropped groups are removed: for the end of a program.
+/// Waits at most this long until all dropped and swept groups are removed.
 #[expect(
     clippy::disallowed_methods,
     reason = "the host tells nobody when the last process of a version 1 group has gone"
@@ -187,7 +187,8 @@ pub fn settle(limit: Duration) {
     }
 }
 
-/// Removes the groups that an ended process called `NAME-<its pid>-…` left behind when it was killed.
+/// Removes the groups that an ended process called `NAME-<its pid>-…` left behind when it was killed; those that still
+/// hold a process later, with others that are dropped or by [`settle`].
 pub fn sweep(name: &str) {
     let Ok(membership) = fs::read_to_string("/proc/self/cgroup") else {
         return;
@@ -201,12 +202,13 @@ pub fn sweep(name: &str) {
             };
             for entry in entries.flatten() {
                 if owner(&entry.file_name().to_string_lossy(), name).is_some_and(has_ended) {
-                    // One that still holds a process stays.
-                    let _ = fs::remove_dir(entry.path());
+                    // Its processes may be on their way out.
+                    LEFT.lock().push(entry.path());
                 }
             }
         }
     }
+    remove_left();
 }
 
 /// The process that made the group `directory`, if its name says that it is one of ours.

@@ -224,7 +224,7 @@ impl Launcher for Scripted {
         let captures = Arc::clone(&self.captures);
         let wanted = match self.script {
             Script::Captured | Script::NotCaptured | Script::CapturedLate => {
-                moment == Moment::Offered
+                moment == Moment::Asked
             }
             Script::Silent => moment == Moment::FirstEvent,
             Script::EndsInCapture => captures.lock().is_empty(),
