@@ -4,7 +4,7 @@ use std::io::Write;
 
 use edge_cli::{ExitCode, Failure, SandboxArgs};
 use sandbox_confine::cgroup;
-use sandbox_confine::jail::Open;
+use sandbox_confine::jail::{Guests, Open};
 use sandbox_instance::child::{self, Report};
 
 pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
@@ -40,7 +40,7 @@ fn probe() -> Result<u8, Failure> {
     let mut jail = Open::enter();
     jail.restrict_files(&[], &[])
         .map_err(|error| fail(&error))?;
-    let layers = jail.seal().map_err(|error| fail(&error))?;
+    let layers = jail.seal(Guests::Processes).map_err(|error| fail(&error))?;
     let text = serde_json::to_string(&layers.rows()).map_err(|error| fail(&error))?;
     writeln!(std::io::stdout(), "{text}").map_err(|error| fail(&error))?;
     Ok(0)

@@ -25,7 +25,7 @@ use sandbox_confine::Layer;
 use sandbox_confine::cgroup::{self, Group};
 
 use crate::failure::{ExitCode, Failure};
-use crate::values::{EnvVar, MountArg, RootFsArg};
+use crate::values::{EnvVar, MountArg, PlatformArg, RootFsArg};
 use crate::{Bytes, Span};
 
 /// Room for the kernel process beyond the guest's memory and files, in the control group.
@@ -75,8 +75,8 @@ pub struct RunArgs {
     #[arg(long)]
     pub strace: bool,
     /// How guest instructions are run.
-    #[arg(long, value_parser = ["process"], default_value = "process")]
-    pub platform: String,
+    #[arg(long, value_enum, default_value_t = PlatformArg::Process)]
+    pub platform: PlatformArg,
     /// Say which layers of the jail are in force.
     #[arg(long, short)]
     pub verbose: bool,
@@ -204,6 +204,7 @@ fn start_spec(args: &RunArgs) -> StartSpec {
         },
         function: None,
         strace: args.strace,
+        platform: args.platform.into(),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use proto_sandbox::{Access, Layer, Mount};
+use proto_sandbox::{Access, Layer, Mount, PlatformChoice};
 
 /// `--rootfs host` or `--rootfs DIR`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +63,24 @@ impl FromStr for MountArg {
             target: target.to_owned(),
             access,
         }))
+    }
+}
+
+/// What runs the guest's instructions.
+#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlatformArg {
+    /// Processes of the host that are traced; everywhere.
+    Process,
+    /// Ring 3 of a virtual machine; where the host has KVM.
+    Kvm,
+}
+
+impl From<PlatformArg> for PlatformChoice {
+    fn from(given: PlatformArg) -> PlatformChoice {
+        match given {
+            PlatformArg::Process => PlatformChoice::Process,
+            PlatformArg::Kvm => PlatformChoice::Kvm,
+        }
     }
 }
 

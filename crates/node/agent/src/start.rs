@@ -4,7 +4,8 @@ use node_pool::function_environment;
 use proto_node::{FunctionSpec, SnapStart};
 use proto_sandbox::{
     Access, FunctionSpec as SandboxFunction, Initialization, Layer, Limits, MAX_RESPONSE_BYTES,
-    Mount, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio, VERSION,
+    Mount, PlatformChoice, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio,
+    VERSION,
 };
 
 use crate::runtimes::Runtime;
@@ -83,5 +84,6 @@ pub(crate) fn start_spec(
             },
         }),
         strace: false,
+        platform: PlatformChoice::default(),
     }
 }

@@ -139,9 +139,16 @@ impl Drop for Mapped {
     }
 }
 
-/// Whether a file was opened for writing too.
+/// Whether guests can be given a file to write: it was opened for that, and no seal forbids it (fcntl(2), `F_ADD_SEALS`).
 pub(crate) fn is_writable(file: &File) -> bool {
-    // SAFETY: needed for a call std does not have; it takes no pointers, and the descriptor is open.
-    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
-    flags >= 0 && flags & libc::O_ACCMODE == libc::O_RDWR
+    let ask = |request| {
+        // SAFETY: needed for calls std does not have; both requests take no pointers, and the descriptor is open.
+        unsafe { libc::fcntl(file.as_raw_fd(), request) }
+    };
+    let flags = ask(libc::F_GETFL);
+    // Files that cannot have seals answer -1.
+    let seals = ask(libc::F_GET_SEALS).max(0);
+    flags >= 0
+        && flags & libc::O_ACCMODE == libc::O_RDWR
+        && seals & (libc::F_SEAL_WRITE | libc::F_SEAL_FUTURE_WRITE) == 0
 }

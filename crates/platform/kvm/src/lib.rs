@@ -51,4 +51,4 @@ mod tables;
 mod vcpu;
 mod window;
 
-pub use platform::KvmPlatform;
+pub use platform::{KvmPlatform, open};

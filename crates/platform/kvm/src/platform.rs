@@ -11,6 +11,18 @@ use crate::machine::{Machine, refused};
 use crate::seat;
 use crate::space::GuestSpace;
 
+/// Opens `/dev/kvm`, for [`KvmPlatform::with_descriptor`].
+///
+/// # Errors
+/// What open(2) says.
+pub fn open() -> std::io::Result<OwnedFd> {
+    let file = std::fs::File::options()
+        .read(true)
+        .write(true)
+        .open("/dev/kvm")?;
+    Ok(file.into())
+}
+
 /// Runs guest instructions in a virtual machine; see the crate's description.
 pub struct KvmPlatform {
     machine: Arc<Machine>,

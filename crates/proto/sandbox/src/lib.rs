@@ -73,8 +73,8 @@ pub use snapshot::{
     RestoreSpec, RestoreStage, RestoreTime, ShellSpec,
 };
 pub use start::{
-    Access, FunctionSpec, Initialization, Layer, Limits, Mount, Program, RootFs, RuntimeApi,
-    StartSpec, Stdio,
+    Access, FunctionSpec, Initialization, Layer, Limits, Mount, PlatformChoice, Program, RootFs,
+    RuntimeApi, StartSpec, Stdio,
 };
 pub use to_sandbox::{EventHead, ToSandbox};
 

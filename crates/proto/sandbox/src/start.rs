@@ -25,6 +25,20 @@ pub struct StartSpec {
     /// Report every guest system call on the child's stderr (`--strace`).
     #[serde(default)]
     pub strace: bool,
+    /// What runs the guest's instructions.
+    #[serde(default)]
+    pub platform: PlatformChoice,
+}
+
+/// What runs a guest's instructions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformChoice {
+    /// Processes of the host that are traced; everywhere.
+    #[default]
+    Process,
+    /// Ring 3 of a virtual machine; where the host has KVM.
+    Kvm,
 }
 
 /// The first guest process.

@@ -18,7 +18,6 @@ use host_sys::{filter, privilege};
 
 use crate::files;
 use crate::layers::{Layer, Layers};
-use crate::{PROGRAM, filter as program};
 
 /// Most descriptors that one kernel process holds, if the host permits as many.
 pub const MAX_DESCRIPTORS: u64 = 65_536;
@@ -51,6 +50,15 @@ pub enum JailError {
     /// The system call filter could not be installed.
     #[error("cannot install the system call filter")]
     Seccomp(#[source] io::Error),
+}
+
+/// What runs the guests of a sandbox, which decides what its kernel process must be able to ask of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guests {
+    /// Stub processes, which it traces.
+    Processes,
+    /// A virtual machine, which was made before.
+    Machine,
 }
 
 /// In its own namespaces where permitted, but still able to open what it needs.
@@ -151,14 +159,14 @@ impl Open {
     ///
     /// # Errors
     /// When a layer that every host has cannot be applied.
-    pub fn seal(self) -> Result<Layers, JailError> {
+    pub fn seal(self, guests: Guests) -> Result<Layers, JailError> {
         let rlimits = limit_resources();
         privilege::set_no_new_privs().map_err(JailError::Privileges)?;
         privilege::drop_capabilities().map_err(JailError::Privileges)?;
-        let list = program::with_own_pid(&PROGRAM, std::process::id());
+        let list = crate::program_for(guests, std::process::id());
         filter::install(&list, Scope::Process).map_err(JailError::Seccomp)?;
         Ok(Layers {
-            seccomp: Layer::in_force(format!("{} host calls", crate::ALLOWED.len())),
+            seccomp: Layer::in_force(format!("{} host calls", crate::allowed(guests).len())),
             landlock: self.landlock,
             namespaces: self.namespaces,
             empty_root: self.empty_root,

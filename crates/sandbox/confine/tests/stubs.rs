@@ -10,7 +10,7 @@ use host_sys::proc::ProcDir;
 use platform_conformance::guest::Guest;
 use platform_conformance::{calls, faults, interrupts, memory, registers, spaces, threads};
 use platform_process::{Network, ProcessPlatform};
-use sandbox_confine::jail::Open;
+use sandbox_confine::jail::{Guests, Open};
 
 const NAME: &str = "stubs_serve_a_jailed_process";
 
@@ -28,7 +28,7 @@ fn main() {
     jail.restrict_files(&[proc.as_fd()], &[])
         .expect("file restrictions");
     let platform = ProcessPlatform::with_proc(proc, Network::Callers).expect("stubs");
-    let layers = jail.seal().expect("a jail");
+    let layers = jail.seal(Guests::Processes).expect("a jail");
     println!("{layers}");
 
     calls::many_calls(&platform);

@@ -8,10 +8,12 @@ use std::time::{Duration, Instant};
 use host_sys::proc::ProcDir;
 use kernel_core::CpuFacts;
 use kernel_syscall::System;
+use platform_api::Platform;
+use platform_kvm::KvmPlatform;
 use platform_process::{Network, ProcessPlatform};
-use proto_sandbox::{FromSandbox, StageName, StartSpec};
+use proto_sandbox::{FromSandbox, PlatformChoice, StageName, StartSpec};
 use sandbox_confine::Layers;
-use sandbox_confine::jail::Open;
+use sandbox_confine::jail::{Guests, Open};
 
 use crate::child::Report;
 use crate::function::Function;
@@ -68,6 +70,13 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
     // Asked while /sys can be read; the guest's clocks want to know later.
     let steady = host_sys::vdso_code::counter_is_steady();
     tracing::debug!(steady, "time stamp counter");
+    let kvm = match spec.platform {
+        PlatformChoice::Process => None,
+        PlatformChoice::Kvm => {
+            let opened = platform_kvm::open();
+            Some(opened.map_err(|e| Failure::host("cannot open /dev/kvm", &e))?)
+        }
+    };
     let tree_began = Instant::now();
     let tree = rootfs::build(spec)?;
     let mut tree_time = tree_began.elapsed();
@@ -80,13 +89,23 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
     } else {
         Network::Own
     };
-    let platform = ProcessPlatform::with_proc(proc, network)
-        .map_err(|e| Failure::host("cannot start the process platform", &e))?;
+    let (platform, guests): (Arc<dyn Platform>, Guests) = match kvm {
+        Some(kvm) => {
+            let platform = KvmPlatform::with_descriptor(kvm)
+                .map_err(|e| Failure::host("cannot make a virtual machine", &e))?;
+            (Arc::new(platform), Guests::Machine)
+        }
+        None => {
+            let platform = ProcessPlatform::with_proc(proc, network)
+                .map_err(|e| Failure::host("cannot start the process platform", &e))?;
+            (Arc::new(platform), Guests::Processes)
+        }
+    };
     let assembly = Instant::now();
-    let system = assemble(spec, Arc::new(platform), &facts, &tree)?;
+    let system = assemble(spec, platform, &facts, &tree)?;
     tree_time += assembly.elapsed();
     let layers = jail
-        .seal()
+        .seal(guests)
         .map_err(|e| Failure::host("cannot close the jail", &e))?;
     Ok(Empty {
         system,

@@ -1,4 +1,4 @@
-//! A whole sandbox without its jail: the machine's own programs on the process platform.
+//! A whole sandbox without its jail: the machine's own programs on one of the platforms.
 
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -13,6 +13,8 @@ use kernel_vfs::{
     AccessMode, At, Credentials, Description, FdFlags, FdTable, FileSystem, FsContext, LastLink,
     MountFlags, MountTable, StatusFlags, Vfs,
 };
+use platform_api::Platform;
+use platform_kvm::KvmPlatform;
 use platform_process::ProcessPlatform;
 
 const BUDGET: BudgetLimits = BudgetLimits {
@@ -44,9 +46,16 @@ pub(crate) struct Machine {
     pub(crate) standard: StandardFiles,
 }
 
+/// The platform that `GUEST_PLATFORM` names: `process`, which is the default, or `kvm`.
+fn platform() -> Arc<dyn Platform> {
+    match std::env::var("GUEST_PLATFORM").as_deref() {
+        Ok("kvm") => Arc::new(KvmPlatform::new().expect("a virtual machine")),
+        _ => Arc::new(ProcessPlatform::new().expect("platform")),
+    }
+}
+
 /// A fresh machine whose monotonic clock has come so far.
 pub(crate) fn boot(monotonic: Duration) -> Machine {
-    let platform = ProcessPlatform::new().expect("platform");
     let identity = Identity {
         hostname: String::from("guest"),
         uid: 0,
@@ -82,7 +91,7 @@ pub(crate) fn boot(monotonic: Duration) -> Machine {
     };
     let tracer: Option<kernel_syscall::Tracer> = std::env::var_os("GUEST_STRACE")
         .map(|_| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
-    let core = Kernel::new(config, Arc::new(platform), [7; 32]);
+    let core = Kernel::new(config, platform(), [7; 32]);
     let system = Arc::new(System::at(core, Arc::clone(&mounts), tracer, monotonic));
     let _ = kernel.set(Arc::downgrade(&system));
     system.mount_own().expect("own file systems");
