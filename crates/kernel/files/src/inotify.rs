@@ -9,18 +9,23 @@ use base_abi::general::{
 };
 use base_abi::structs::Stat;
 use kernel_vfs::notify::{FsEvent, Notifications, Subscription, Watcher};
-use kernel_vfs::{Errno, Events, File, InodeId, PollTable, Result, UserMemory, WaitQueue};
+use kernel_vfs::save::{Saved, Saver, Unsavable};
+use kernel_vfs::{Errno, Events, File, InodeId, Path, PollTable, Result, UserMemory, WaitQueue};
 use parking_lot::Mutex;
+
+use serde::{Deserialize, Serialize};
 
 use crate::anon::anon_stat;
 use crate::budget::{Budget, Charge};
+
+mod saved;
 
 /// `/proc/sys/fs/inotify/max_queued_events`.
 pub const MAX_QUEUED: usize = 16384;
 /// Bytes of `struct inotify_event` without the name; names are padded to multiples of it.
 const HEAD: usize = 16;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Event {
     wd: i32,
     mask: u32,
@@ -56,6 +61,8 @@ impl Event {
 
 struct Watch {
     inode: InodeId,
+    /// Where it is found again after a snapshot.
+    place: Option<Path>,
     mask: u32,
     /// Held for its drop.
     _subscription: Subscription,
@@ -180,11 +187,18 @@ impl Inotify {
         })
     }
 
-    /// Watches an inode or changes its watch (inotify_add_watch(2)); returns the watch descriptor.
+    /// Watches an inode or changes its watch (inotify_add_watch(2)); returns the watch descriptor. Without the place
+    /// where it was found it cannot be saved.
     ///
     /// # Errors
     /// `EINVAL` for a mask without events, `EEXIST` with `IN_MASK_CREATE`, `ENOSPC` when there are too many.
-    pub fn add_watch(&self, changes: &Notifications, inode: InodeId, mask: u32) -> Result<i32> {
+    pub fn add_watch(
+        &self,
+        changes: &Notifications,
+        inode: InodeId,
+        place: Option<Path>,
+        mask: u32,
+    ) -> Result<i32> {
         let both = IN_MASK_ADD | IN_MASK_CREATE;
         if mask & IN_ALL_EVENTS == 0 || mask & both == both {
             return Err(Errno::EINVAL);
@@ -205,22 +219,49 @@ impl Inotify {
             }
             return Ok(wd);
         }
-        let charge = self.watches.charge(1).map_err(|_| Errno::ENOSPC)?;
+        let last = state.last_wd;
         let wd = state.free_wd();
+        let entered = self.enter(&mut state, changes, wd, inode, place, kept);
+        // A number is used up by a watch, not by a refusal.
+        entered.inspect_err(|_| state.last_wd = last)?;
+        Ok(wd)
+    }
+
+    /// Watches a place by this number, which is free, after a snapshot.
+    fn watch_again(&self, changes: &Notifications, wd: i32, place: Path, mask: u32) -> Result<()> {
+        let inode = place.inode().id()?;
+        let mut state = self.shared.state.lock();
+        if state.by_inode.contains_key(&inode) {
+            return Err(Errno::EEXIST);
+        }
+        self.enter(&mut state, changes, wd, inode, Some(place), mask)
+    }
+
+    fn enter(
+        &self,
+        state: &mut State,
+        changes: &Notifications,
+        wd: i32,
+        inode: InodeId,
+        place: Option<Path>,
+        mask: u32,
+    ) -> Result<()> {
+        let charge = self.watches.charge(1).map_err(|_| Errno::ENOSPC)?;
         let ear: Arc<dyn Watcher> = Arc::new(Ear {
             shared: Arc::downgrade(&self.shared),
             wd,
         });
         let watch = Watch {
             inode,
-            mask: kept,
+            place,
+            mask,
             _subscription: changes.subscribe(inode, &ear),
             _ear: ear,
             _charge: charge,
         };
         state.watches.insert(wd, watch);
         state.by_inode.insert(inode, wd);
-        Ok(wd)
+        Ok(())
     }
 
     /// Ends a watch (inotify_rm_watch(2)).
@@ -290,6 +331,10 @@ impl File for Inotify {
         Ok(0)
     }
 
+    fn save(&self, saver: &mut Saver) -> std::result::Result<Saved, Unsavable> {
+        self.to_state(saver)
+    }
+
     fn fd_info(&self) -> String {
         let state = self.shared.state.lock();
         let line = |(wd, watch): (&i32, &Watch)| {
@@ -341,7 +386,7 @@ mod tests {
         let changes = Notifications::default();
         let file = Inotify::new(&Budget::new(9), 1);
         let wd = file
-            .add_watch(&changes, DIR, IN_CREATE | IN_MODIFY)
+            .add_watch(&changes, DIR, None, IN_CREATE | IN_MODIFY)
             .unwrap();
         assert_eq!(wd, 1);
         changes.send(DIR, &event(IN_CREATE, Some(b"name")));
@@ -360,17 +405,17 @@ mod tests {
     fn watches_change_end_and_are_bounded() {
         let changes = Notifications::default();
         let file = Inotify::new(&Budget::new(1), 1);
-        let wd = file.add_watch(&changes, DIR, IN_CREATE).unwrap();
+        let wd = file.add_watch(&changes, DIR, None, IN_CREATE).unwrap();
         assert_eq!(
-            file.add_watch(&changes, DIR, IN_MODIFY | IN_MASK_ADD),
+            file.add_watch(&changes, DIR, None, IN_MODIFY | IN_MASK_ADD),
             Ok(wd)
         );
-        let exists = file.add_watch(&changes, DIR, IN_MODIFY | IN_MASK_CREATE);
+        let exists = file.add_watch(&changes, DIR, None, IN_MODIFY | IN_MASK_CREATE);
         assert_eq!(exists, Err(Errno::EEXIST));
-        assert_eq!(file.add_watch(&changes, DIR, 0), Err(Errno::EINVAL));
+        assert_eq!(file.add_watch(&changes, DIR, None, 0), Err(Errno::EINVAL));
         let other = InodeId { dev: 1, ino: 3 };
         assert_eq!(
-            file.add_watch(&changes, other, IN_CREATE),
+            file.add_watch(&changes, other, None, IN_CREATE),
             Err(Errno::ENOSPC)
         );
         changes.send(DIR, &event(IN_CREATE, Some(b"x")));
@@ -378,7 +423,7 @@ mod tests {
         assert_eq!(masks(&file), [IN_CREATE, IN_IGNORED]);
         assert_eq!(file.remove_watch(wd), Err(Errno::EINVAL));
         let next = file
-            .add_watch(&changes, other, IN_CREATE | IN_ONESHOT)
+            .add_watch(&changes, other, None, IN_CREATE | IN_ONESHOT)
             .unwrap();
         assert_eq!(next, 2);
         changes.send(other, &event(IN_CREATE, Some(b"x")));
@@ -391,7 +436,7 @@ mod tests {
     fn a_full_queue_says_so_once() {
         let changes = Notifications::default();
         let file = Inotify::new(&Budget::new(1), 1);
-        file.add_watch(&changes, DIR, IN_CREATE).unwrap();
+        file.add_watch(&changes, DIR, None, IN_CREATE).unwrap();
         for i in 0..MAX_QUEUED + 5 {
             changes.send(DIR, &event(IN_CREATE, Some(i.to_string().as_bytes())));
         }

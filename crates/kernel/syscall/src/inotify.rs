@@ -58,6 +58,7 @@ fn add_watch(sys: &mut Sys<'_>, args: Args) -> SysResult {
     Ok(returned(file.add_watch(
         changes,
         place.inode().id()?,
+        Some(place.clone()),
         mask,
     )?))
 }

@@ -670,6 +670,45 @@ print(attempt(lambda: client('moved')), attempt(lambda: client(b'\\0server')), s
     );
 }
 
+/// Watches by the numbers they had, of what has another name by now, and the events that nobody has read.
+#[test]
+fn watches_of_files_go_on() {
+    let program = "
+import ctypes, os, select, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+CREATE, MODIFY, DELETE, ONESHOT = 0x100, 2, 0x200, 1 << 31
+os.mkdir('/tmp/w'); os.chdir('/tmp/w'); os.mkdir('d'); open('f', 'w').close(); open('once', 'w').close()
+fd = libc.inotify_init1(os.O_NONBLOCK)
+def watch(name, mask): return libc.inotify_add_watch(fd, name, ctypes.c_uint32(mask))
+def events():
+    data, all = b'', []
+    try: data = os.read(fd, 65536)
+    except BlockingIOError: pass
+    while data:
+        wd, mask, cookie, size = struct.unpack('iIII', data[:16])
+        all.append((wd, hex(mask), data[16:16 + size].rstrip(bytes(1)))); data = data[16 + size:]
+    return all
+first = watch(b'f', MODIFY); libc.inotify_rm_watch(fd, first); events()
+print([watch(b'd', CREATE | DELETE), watch(b'f', MODIFY), watch(b'once', MODIFY | ONESHOT)], file=sys.stderr)
+os.rename('f', 'g'); os.rename('d', 'e')
+open('e/unread', 'w').close()
+p = select.epoll(); p.register(fd, select.EPOLLIN)
+print('ready', flush=True)
+sys.stdin.read()
+print(len(p.poll(0)), events(), len(p.poll(0)))
+open('e/new', 'w').close(); os.remove('e/unread')
+open('g', 'w').write('x'); open('once', 'w').write('x'); open('once', 'w').write('y')
+print(events())
+print(watch(b'g', MODIFY), watch(b'once', MODIFY), libc.inotify_rm_watch(fd, 2), events())
+";
+    assert_eq!(
+        python(program, ""),
+        "1 [(2, '0x100', b'unread')] 0\n\
+         [(2, '0x100', b'new'), (2, '0x200', b'unread'), (3, '0x2', b''), (4, '0x2', b''), (4, '0x8000', b'')]\n\
+         3 5 0 [(2, '0x8000', b'')]\n"
+    );
+}
+
 /// Datagrams that wait, who they are from, a sender that waits for room, and a peer that is gone.
 #[test]
 fn unix_datagrams_go_on() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kernel_core::task::Process;
 use kernel_files::console::{ConsoleFile, StandardFiles};
 use kernel_files::pipe::PipeEnd;
-use kernel_files::{Epoll, EventFd, MemFd, PidFd, SignalFd, TimerFd};
+use kernel_files::{Epoll, EventFd, Inotify, MemFd, PidFd, SignalFd, TimerFd};
 use kernel_net::SocketFile;
 use kernel_vfs::save::{FileMaker, FileState, LoadError, Loader};
 use kernel_vfs::{File, Path};
@@ -33,6 +33,10 @@ impl FileMaker for Maker<'_> {
             SignalFd::KIND => SignalFd::load(state, Arc::new(CallerSignals))?,
             PipeEnd::KIND => {
                 PipeEnd::load(state, place, loader, &objects.pipe_pages, &objects.fifos)?
+            }
+            Inotify::KIND => {
+                let changes = &self.system.mounts.vfs().notify;
+                Inotify::load(state, loader, changes, &objects.inotify_watches)?
             }
             Epoll::KIND => Epoll::load(state, loader, &objects.epoll_watches)?,
             MemFd::KIND => {
