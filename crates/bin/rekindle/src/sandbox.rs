@@ -6,6 +6,7 @@ use edge_cli::{ExitCode, Failure, SandboxArgs};
 use sandbox_confine::cgroup;
 use sandbox_confine::jail::{Guests, Open};
 use sandbox_instance::child::{self, Report};
+use sandbox_instance::zygote;
 
 pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
     if args.probe {
@@ -16,6 +17,10 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
         return Err(Failure::new(ExitCode::Usage, "--fd is missing"));
     };
     let socket = host_sys::descriptor::adopt(number).map_err(|error| fail(&error))?;
+    if args.zygote {
+        zygote::run(socket).map_err(|error| fail(&error))?;
+        return Ok(0);
+    }
     let report = if args.verbose {
         Report::Layers
     } else {

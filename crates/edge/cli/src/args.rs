@@ -174,7 +174,10 @@ pub struct SandboxArgs {
     /// Print which layers of the jail are in force, to standard error.
     #[arg(long)]
     pub verbose: bool,
+    /// Make sandbox processes on request instead of being one.
+    #[arg(long, conflicts_with_all = ["join", "verbose"])]
+    pub zygote: bool,
     /// Enter the jail, print its layers as JSON and leave.
-    #[arg(long, conflicts_with = "fd")]
+    #[arg(long, conflicts_with_all = ["fd", "zygote"])]
     pub probe: bool,
 }

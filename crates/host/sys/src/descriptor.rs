@@ -33,6 +33,16 @@ pub fn adopt(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Makes this file the descriptor 2 of the process.
+///
+/// # Errors
+/// What the host said.
+pub fn become_standard_error(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: needed because dup2(2) is a foreign function. Standard error is owned by nobody; who
+    // writes to it next writes to the new file.
+    check(unsafe { libc::dup2(fd.as_raw_fd(), 2) }.into()).map(drop)
+}
+
 fn adopt_standard(number: i32) -> io::Result<OwnedFd> {
     // SAFETY: needed because fcntl(2) is a foreign function; any number may be asked about.
     let copy = unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) };

@@ -80,10 +80,7 @@ pub enum Side {
 /// # Errors
 /// `EBUSY` when there is more than one thread, otherwise what the host said.
 pub fn fork_once() -> io::Result<Side> {
-    let threads = std::fs::read_dir("/proc/self/task")?.count();
-    if threads != 1 {
-        return Err(io::Error::from_raw_os_error(libc::EBUSY));
-    }
+    has_one_thread()?;
     // SAFETY: needed because there is no safe fork. With one thread (just counted; nobody else could
     // start another) no lock is held by a thread that the child lacks, so the child may go on normally.
     let pid = check(unsafe { libc::fork() }.into())?;
@@ -92,6 +89,47 @@ pub fn fork_once() -> io::Result<Side> {
     } else {
         Side::Parent(pid as i32)
     })
+}
+
+/// As [`fork_once`], but the child begins in new namespaces of these kinds, and it is a child of the caller's parent
+/// (clone(2), `CLONE_PARENT`), who waits for it and whose end it can ask to die with.
+///
+/// # Errors
+/// As [`fork_once`] and [`unshare`].
+pub fn fork_sibling(kinds: &[Kind]) -> io::Result<Side> {
+    /// prctl(2): where the C library keeps the number of the calling thread.
+    const GET_TID_ADDRESS: libc::c_int = 40;
+    has_one_thread()?;
+    let flags = kinds
+        .iter()
+        .fold(libc::CLONE_PARENT, |flags, kind| flags | kind.flag());
+    let mut flags = u64::from(flags.cast_unsigned()) | libc::SIGCHLD as u64;
+    let mut tid: *mut libc::pid_t = std::ptr::null_mut();
+    // SAFETY: needed because prctl(2) is a foreign function; it writes one pointer to the place given.
+    if unsafe { libc::prctl(GET_TID_ADDRESS, &raw mut tid) } == 0 && !tid.is_null() {
+        let told = libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+        flags |= u64::from(told.cast_unsigned());
+    }
+    let args = [flags, 0, 0, tid as u64, 0, 0];
+    // SAFETY: needed because the C library's fork has no flags. Without CLONE_VM, and with no stack given, the child
+    // has a copy of all memory and goes on from here, as after fork(2); with one thread (just counted) no lock is held by
+    // a thread that it lacks. `tid` is where the kernel keeps this thread's number up to date for
+    // the C library, as it said itself, or null and unused.
+    let pid = crate::call::check(unsafe { crate::call::syscall6(libc::SYS_clone, args) })?;
+    Ok(match i32::try_from(pid) {
+        Ok(0) => Side::Child,
+        Ok(pid) => Side::Parent(pid),
+        Err(_) => return Err(io::ErrorKind::InvalidData.into()),
+    })
+}
+
+fn has_one_thread() -> io::Result<()> {
+    let threads = std::fs::read_dir("/proc/self/task")?.count();
+    if threads == 1 {
+        Ok(())
+    } else {
+        Err(io::Error::from_raw_os_error(libc::EBUSY))
+    }
 }
 
 /// Stays behind as the parent of `child`: closes every descriptor, waits for its end and ends likewise.

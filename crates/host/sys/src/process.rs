@@ -93,6 +93,15 @@ pub fn thread_id() -> Pid {
     unsafe { libc::gettid() }
 }
 
+/// Makes the calling process the leader of a process group of its own (setpgid(2)).
+///
+/// # Errors
+/// What setpgid(2) says.
+pub fn lead_a_group() -> io::Result<()> {
+    // SAFETY: needed because it is a foreign function; it takes numbers.
+    check_libc(unsafe { libc::setpgid(0, 0) }.into()).map(drop)
+}
+
 /// A stable reference to a process (pidfd_open(2)).
 #[derive(Debug)]
 pub struct PidFd(OwnedFd);

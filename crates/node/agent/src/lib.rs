@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod child;
 mod config;
 mod launcher;
 mod process;

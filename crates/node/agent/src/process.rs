@@ -1,11 +1,9 @@
 //! One sandbox process and the socket to it.
 
 use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,11 +17,12 @@ use proto_sandbox::{Decoder, FromSandbox, Message, ToSandbox};
 use sandbox_confine::cgroup::Group;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use crate::spawner::Spawner;
+use crate::child::Child;
+use crate::spawner::{Birth, Spawner};
 
 /// Bytes of a sandbox's standard error that are kept, the last ones.
 const STDERR_KEPT: usize = 8 * 1024;
@@ -50,40 +49,20 @@ pub(crate) struct SandboxProcess {
 }
 
 impl SandboxProcess {
-    /// Starts `command --fd 0` with one end of a socket pair as its descriptor 0, in this control group.
-    pub(crate) async fn spawn(
-        spawner: &Spawner,
-        command: &[OsString],
-        group: Group,
-    ) -> io::Result<Self> {
-        let (program, arguments) = command
-            .split_first()
-            .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    /// A sandbox process in this control group.
+    pub(crate) async fn spawn(spawner: &Spawner, group: Group) -> io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let socket = UnixStream::from_std(ours)?;
-        let mut command = Command::new(program);
-        command
-            .args(arguments)
-            .args(["--fd", "0"])
-            .args(
-                group
-                    .doors()
-                    .iter()
-                    .flat_map(|door| [OsStr::new("--join"), door.as_os_str()]),
-            )
-            // Nothing of the node's environment is a sandbox's business.
-            .env_clear()
-            .envs(std::env::var_os("RUST_LOG").map(|filter| ("RUST_LOG", filter)))
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            // A terminal's interrupt is for the node, which then ends its sandboxes in order.
-            .process_group(0)
-            .kill_on_drop(true);
-        let mut child = spawner.spawn(command).await?;
+        let (stderr, theirs_too) = io::pipe()?;
+        let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
+        let birth = Birth {
+            socket: theirs.into(),
+            stderr: theirs_too.into(),
+            join: group.doors().to_vec(),
+        };
+        let child = spawner.spawn(birth).await?;
         let said = Arc::new(Mutex::new(Vec::new()));
-        let stderr = child.stderr.take();
         let listening = tokio::spawn(listen(stderr, Arc::clone(&said)));
         let buffer = vec![0; READ_SIZE].into_boxed_slice();
         Ok(Self {
@@ -219,8 +198,7 @@ impl Link for SandboxProcess {
 }
 
 /// Reads standard error to its end and keeps the last of it.
-async fn listen(stderr: Option<ChildStderr>, said: Arc<Mutex<Vec<u8>>>) {
-    let Some(mut stderr) = stderr else { return };
+async fn listen(mut stderr: pipe::Receiver, said: Arc<Mutex<Vec<u8>>>) {
     let mut buffer = [0; 4096];
     while let Ok(count @ 1..) = stderr.read(&mut buffer).await {
         let mut said = said.lock();

@@ -16,9 +16,8 @@ pub(crate) const GROUPS: &str = "rekindle";
 /// Room for the kernel process beyond the guest's memory and files, in the control group.
 const KERNEL_ROOM: u64 = 256 << 20;
 
-/// The program that sandboxes are, and who starts it.
+/// Who starts sandbox processes.
 pub(crate) struct Sandboxes {
-    command: Vec<OsString>,
     spawner: Spawner,
     /// How many control groups were made, for their names.
     groups: AtomicU64,
@@ -27,15 +26,14 @@ pub(crate) struct Sandboxes {
 impl Sandboxes {
     pub(crate) fn new(command: Vec<OsString>) -> io::Result<Sandboxes> {
         Ok(Sandboxes {
-            command,
-            spawner: Spawner::start()?,
+            spawner: Spawner::start(command)?,
             groups: AtomicU64::new(0),
         })
     }
 
     /// A process that has been told nothing yet.
     pub(crate) async fn spawn(&self, spec: &StartSpec) -> io::Result<SandboxProcess> {
-        SandboxProcess::spawn(&self.spawner, &self.command, self.group(spec)).await
+        SandboxProcess::spawn(&self.spawner, self.group(spec)).await
     }
 
     /// The second line behind the sandbox's own counting.

@@ -151,6 +151,9 @@ impl Snapshots {
             return None;
         }
         let key = self.parts(function, spec).key();
+        if let Some(opened) = self.store.open_known(&key) {
+            return Some((key, opened));
+        }
         let (store, wanted) = (Arc::clone(&self.store), key.clone());
         let opening = tokio::task::spawn_blocking(move || store.open_snapshot(&wanted));
         match opening.await {

@@ -122,6 +122,19 @@ impl Ready {
         self.used_ms.load(Ordering::Relaxed)
     }
 
+    /// Its files if they were checked before and are untouched; `None` as well when it is time to [note its
+    /// use](Ready::note_use) on disk. Reads nothing.
+    pub(crate) fn known(&self, now_ms: u64) -> Option<Vec<Arc<File>>> {
+        let noted = self.noted_ms.load(Ordering::Relaxed);
+        if now_ms.saturating_sub(noted) >= NOTE_EVERY_MS {
+            return None;
+        }
+        let checked = self.checked.try_lock()?;
+        let known = checked.as_deref().filter(|known| untouched(known))?;
+        self.used_ms.fetch_max(now_ms, Ordering::Relaxed);
+        Some(handles(known))
+    }
+
     /// Its files, checked now or before and untouched since. `None` if they are gone.
     pub(crate) fn open(
         &self,

@@ -216,6 +216,28 @@ impl Store {
         }
     }
 
+    /// What [`open_snapshot`](Store::open_snapshot) would answer, where that takes no reading; `None` says nothing.
+    pub fn open_known(&self, key: &SnapshotKey) -> Option<Opened> {
+        let (index, now) = (self.index.try_lock()?, now_ms());
+        let top = index.ready.get(key)?;
+        let (mut files, mut bases) = (top.known(now)?, Vec::new());
+        let mut nearest = &top.manifest;
+        while let Some(base) = &nearest.base {
+            let ready = index.ready.get(&base.key)?;
+            if ready.digest != base.digest || bases.len() + 1 >= MAX_LAYERS {
+                return None;
+            }
+            files.extend(ready.known(now)?);
+            bases.push(Arc::clone(&ready.manifest));
+            nearest = &ready.manifest;
+        }
+        Some(Opened {
+            manifest: Arc::clone(&top.manifest),
+            files,
+            bases,
+        })
+    }
+
     /// Takes a snapshot out of use and keeps it for a look.
     pub fn quarantine(&self, key: &SnapshotKey, reason: &str) {
         tracing::warn!(%key, reason, "a snapshot goes to quarantine");

@@ -163,8 +163,6 @@ impl Platform for ProcessPlatform {
             }
             self.shared.ready.lock().push_back(stub);
         }
-        // For the first fork or program that the guest runs.
-        let _ = self.begin_spare();
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {

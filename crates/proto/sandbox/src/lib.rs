@@ -62,6 +62,7 @@ pub mod rights;
 pub mod snapshot;
 pub mod start;
 pub mod to_sandbox;
+pub mod zygote;
 
 pub use frame::{Decoder, FrameError, Message, encode, read_message, write_message};
 pub use from_sandbox::{
@@ -77,6 +78,7 @@ pub use start::{
     RuntimeApi, StartSpec, Stdio,
 };
 pub use to_sandbox::{EventHead, ToSandbox};
+pub use zygote::{FromZygote, ToZygote};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].

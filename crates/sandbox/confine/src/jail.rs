@@ -70,6 +70,74 @@ pub struct Open {
     landlock: Layer,
 }
 
+/// A process that others are made from, each with namespaces of its own.
+#[derive(Debug)]
+pub struct Nursery {
+    kinds: Vec<Kind>,
+    ids: (u32, u32),
+    parent: u32,
+}
+
+/// Which side of [`Nursery::bear`] this is.
+#[derive(Debug)]
+pub enum Offspring {
+    /// The nursery; the number is the child's.
+    Parent(i32),
+    /// The child, in its jail.
+    Child(Open),
+}
+
+impl Nursery {
+    /// Leaves the host's network, if permitted, for an empty one that all children share: none of them can make a
+    /// socket, and a namespace each is what takes the host longest to make and to remove.
+    #[must_use]
+    pub fn prepare() -> Nursery {
+        let shares_network = namespace::unshare(&[Kind::Network]).is_ok();
+        let own = |kind: &Kind| !(shares_network && *kind == Kind::Network);
+        Nursery {
+            kinds: WITH_PIDS.into_iter().filter(own).collect(),
+            ids: privilege::effective_ids(),
+            parent: std::os::unix::process::parent_id(),
+        }
+    }
+
+    /// Divides. The caller must have one thread. The child is one of the caller's parent and dies with it.
+    ///
+    /// # Errors
+    /// When the host permits no process.
+    pub fn bear(&self) -> io::Result<Offspring> {
+        match namespace::fork_sibling(&self.kinds) {
+            Ok(Side::Parent(pid)) => return Ok(Offspring::Parent(pid)),
+            Ok(Side::Child) => {
+                let open = Open::inside(&WITH_PIDS, self.ids);
+                first_of_its_namespace();
+                return Ok(Offspring::Child(open));
+            }
+            // The child tries what of it the host permits.
+            Err(_) => {}
+        }
+        Ok(match namespace::fork_sibling(&[])? {
+            Side::Parent(pid) => Offspring::Parent(pid),
+            Side::Child => {
+                if !matches!(privilege::die_with_parent(self.parent), Ok(true)) {
+                    std::process::exit(1);
+                }
+                Offspring::Child(Open::enter())
+            }
+        })
+    }
+}
+
+/// For the first process of a process id namespace: ends with its parent, sees itself in /proc.
+fn first_of_its_namespace() {
+    // The parent is outside the namespace, so its number is 0 here; 1 or more means it is gone.
+    if !matches!(privilege::die_with_parent(0), Ok(true)) {
+        std::process::exit(1);
+    }
+    // Without it /proc still shows the outer namespace, which only costs accuracy of memory figures.
+    let _ = namespace::mount_own_proc();
+}
+
 impl Open {
     /// Leaves the host's namespaces. The process must have one thread; afterwards it may start more.
     ///
@@ -97,14 +165,7 @@ impl Open {
         let mut open = Open::inside(&WITH_PIDS, ids);
         match namespace::fork_once() {
             Ok(Side::Parent(child)) => namespace::stand_in_for(child),
-            Ok(Side::Child) => {
-                // The parent is outside the namespace, so its number is 0 here; 1 or more means it is gone.
-                if !matches!(privilege::die_with_parent(0), Ok(true)) {
-                    std::process::exit(1);
-                }
-                // Without it /proc still shows the outer namespace, which only costs accuracy of memory figures.
-                let _ = namespace::mount_own_proc();
-            }
+            Ok(Side::Child) => first_of_its_namespace(),
             Err(error) => open.namespaces = Layer::missing(error),
         }
         open

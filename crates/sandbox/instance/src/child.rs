@@ -32,8 +32,12 @@ pub enum Report {
 /// # Errors
 /// When not even the first message could be read.
 pub fn run(socket: OwnedFd, report: Report) -> io::Result<()> {
+    run_in(Open::enter(), socket, report)
+}
+
+/// The same for a process that has left the host's namespaces.
+pub(crate) fn run_in(jail: Open, socket: OwnedFd, report: Report) -> io::Result<()> {
     let began = Instant::now();
-    let jail = Open::enter();
     let socket = UnixStream::from(socket);
     let outbox = Arc::new(Outbox::new(socket.try_clone()?));
     let mut reader = RightsReader::new(&socket);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use kernel_syscall::System;
 use kernel_vfs::save::Unsavable;
+use parking_lot::Mutex;
 use proto_sandbox::{EventHead, FailureKind, FromSandbox, FunctionSpec, StageName};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent, Waiting};
@@ -52,6 +53,15 @@ pub(crate) struct Function {
     api: Arc<ApiServer>,
     tell: SyncSender<Turn>,
     executed: Arc<OnceLock<Instant>>,
+    engaged: Arc<Mutex<Engaged>>,
+}
+
+/// Whether an event is with the runtime: then nobody freezes it. Held while that changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Engaged {
+    #[default]
+    No,
+    Yes,
 }
 
 impl Function {
@@ -62,7 +72,12 @@ impl Function {
         outbox: &Arc<Outbox>,
     ) -> Result<Function, Failure> {
         let (address, limits) = listen(spec)?;
-        let (tell, executed, sink) = turns(instance, outbox, None)?;
+        let Told {
+            tell,
+            executed,
+            engaged,
+            sink,
+        } = turns(instance, outbox, None)?;
         let api = ApiServer::start(
             &instance.system.net,
             address,
@@ -75,6 +90,7 @@ impl Function {
             api,
             tell,
             executed,
+            engaged,
         })
     }
 
@@ -87,13 +103,19 @@ impl Function {
         spaces: Arc<Spaces>,
     ) -> Result<Function, Failure> {
         let (address, limits) = listen(spec)?;
-        let (tell, executed, sink) = turns(instance, outbox, Some(spaces))?;
+        let Told {
+            tell,
+            executed,
+            engaged,
+            sink,
+        } = turns(instance, outbox, Some(spaces))?;
         let api = ApiServer::load(&instance.system.net, address, limits, sink, saved)
             .map_err(|e| wrong(format!("the Runtime API: {e}")))?;
         Ok(Function {
             api,
             tell,
             executed,
+            engaged,
         })
     }
 
@@ -150,7 +172,10 @@ impl Function {
 
     /// Thaws the guest and hands it an event.
     pub(crate) fn deliver(&self, instance: &Instance, head: EventHead, payload: Vec<u8>) {
+        let mut engaged = self.engaged.lock();
+        *engaged = Engaged::Yes;
         instance.thaw();
+        drop(engaged);
         if self.api.deliver(Event { head, payload }).is_err() {
             tracing::warn!("an event came while another was worked on; it was dropped");
         }
@@ -177,7 +202,13 @@ fn listen(spec: &FunctionSpec) -> Result<(SocketAddr, Limits), Failure> {
     Ok((address, limits))
 }
 
-type Told = (SyncSender<Turn>, Arc<OnceLock<Instant>>, sandbox_api::Sink);
+/// The ends of the thread of turns.
+struct Told {
+    tell: SyncSender<Turn>,
+    executed: Arc<OnceLock<Instant>>,
+    engaged: Arc<Mutex<Engaged>>,
+    sink: sandbox_api::Sink,
+}
 
 /// Starts the thread of turns.
 fn turns(
@@ -187,6 +218,7 @@ fn turns(
 ) -> Result<Told, Failure> {
     let (tell, turns) = sync_channel(16);
     let executed = Arc::new(OnceLock::new());
+    let engaged = Arc::default();
     let watcher = Turns {
         system: Arc::downgrade(&instance.system),
         memory: Arc::clone(&instance.memory),
@@ -198,6 +230,8 @@ fn turns(
         waiting: None,
         stood_still: Duration::ZERO,
         spaces,
+        engaged: Arc::clone(&engaged),
+        origin: Origin::Program,
     };
     std::thread::Builder::new()
         .name("turns".into())
@@ -213,7 +247,12 @@ fn turns(
         outbox: Arc::clone(outbox),
         flusher: instance.streams.flusher(outbox),
     };
-    Ok((tell, executed, Box::new(move |event| sink.take(event))))
+    Ok(Told {
+        tell,
+        executed,
+        engaged,
+        sink: Box::new(move |event| sink.take(event)),
+    })
 }
 
 /// Where the API tells what the runtime does.
@@ -272,6 +311,15 @@ struct Turns {
     stood_still: Duration,
     /// Where to look for what was written, after the first event.
     spaces: Option<Arc<Spaces>>,
+    engaged: Arc<Mutex<Engaged>>,
+    origin: Origin,
+}
+
+/// What the guest came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    Program,
+    Snapshot,
 }
 
 /// Where a snapshot can be taken.
@@ -286,11 +334,7 @@ impl Turns {
         for turn in turns {
             match turn {
                 Turn::Connected(at) => self.stage(StageName::RuntimeInit, at),
-                Turn::Ready(at) => {
-                    self.freeze();
-                    self.stage(self.loading, at);
-                    self.outbox.send(&FromSandbox::Ready, &[]);
-                }
+                Turn::Ready(at) => self.ready(at),
                 Turn::RestorePoint(at) => {
                     self.freeze();
                     self.stage(StageName::FunctionInit, at);
@@ -310,9 +354,14 @@ impl Turns {
                         self.loading = StageName::AfterRestore;
                     }
                 },
-                Turn::Restored(Learn::Nothing) => self.spaces = None,
-                Turn::Restored(Learn::WhatIsWritten) => {}
+                Turn::Restored(learn) => {
+                    self.origin = Origin::Snapshot;
+                    if learn == Learn::Nothing {
+                        self.spaces = None;
+                    }
+                }
                 Turn::Idle => {
+                    *self.engaged.lock() = Engaged::No;
                     self.freeze();
                     if let Some(spaces) = self.spaces.take() {
                         let hot = spaces.hot().to_bytes();
@@ -326,6 +375,24 @@ impl Turns {
                     );
                 }
             }
+        }
+    }
+
+    fn ready(&mut self, at: Instant) {
+        if self.origin == Origin::Program {
+            // The node may want to capture it as it is now.
+            self.freeze();
+            self.stage(self.loading, at);
+            self.outbox.send(&FromSandbox::Ready, &[]);
+            return;
+        }
+        // Most likely its event is waiting, and the freeze would only be in the way.
+        self.flusher.flush();
+        self.stage(self.loading, at);
+        self.outbox.send(&FromSandbox::Ready, &[]);
+        let engaged = self.engaged.lock();
+        if *engaged == Engaged::No {
+            self.freeze();
         }
     }
 

@@ -21,6 +21,7 @@ mod outbox;
 mod restore;
 mod rootfs;
 mod stdio;
+pub mod zygote;
 
 pub use failure::Failure;
 pub use instance::Instance;

@@ -1,0 +1,79 @@
+//! The process that sandboxes are made from.
+//!
+//! A sandbox that starts as a program pays for loading it: relocations, the C library's look at the
+//! processor, our own arguments. The zygote has that behind it and divides. It has one thread,
+//! has read nothing but orders, and has drawn no random number, so what its children share is the layout of
+//! their memory and nothing else.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use proto_sandbox::{FromZygote, RightsReader, ToZygote, read_message, write_message};
+use sandbox_confine::jail::{Nursery, Offspring, Open};
+
+use crate::child::{self, Report};
+
+/// Makes sandboxes until the node is gone. Returns in the zygote at its end, and in each child when its
+/// sandbox has ended.
+///
+/// # Errors
+/// When the socket is of no use.
+pub fn run(socket: OwnedFd) -> io::Result<()> {
+    let socket = UnixStream::from(socket);
+    let nursery = Nursery::prepare();
+    // What every child would ask the host for, asked once.
+    let _ = host_sys::vdso_code::counter_is_steady();
+    let mut reader = RightsReader::new(&socket);
+    while let Some(message) = read_message::<ToZygote>(&mut reader).map_err(io::Error::other)? {
+        let ToZygote::Bear { join } = message.head;
+        let mut given = reader.claim(ToZygote::DESCRIPTORS)?.into_iter();
+        let (Some(theirs), Some(stderr)) = (given.next(), given.next()) else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        // Opened as the zygote, which may; the child has a user namespace of its own.
+        let doors = join.into_iter().map(|path| (open_door(&path), path));
+        let doors: Vec<_> = doors.collect();
+        let answer = match nursery.bear() {
+            Ok(Offspring::Child(jail)) => {
+                drop(reader);
+                drop(socket);
+                return live(jail, theirs, &stderr, doors);
+            }
+            Ok(Offspring::Parent(pid)) => FromZygote::Born { pid },
+            Err(error) => FromZygote::Barren {
+                reason: error.to_string(),
+            },
+        };
+        write_message(&mut &socket, &answer, &[]).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
+fn open_door(path: &PathBuf) -> io::Result<File> {
+    File::options().write(true).open(path)
+}
+
+/// The life of a child.
+fn live(
+    jail: Open,
+    socket: OwnedFd,
+    stderr: &OwnedFd,
+    doors: Vec<(io::Result<File>, PathBuf)>,
+) -> io::Result<()> {
+    host_sys::descriptor::become_standard_error(stderr)?;
+    // A terminal's interrupt is for the node, which then ends its sandboxes in order.
+    host_sys::process::lead_a_group()?;
+    for (door, path) in doors {
+        // The second line of defence: a sandbox without it still keeps its limits itself.
+        if let Err(error) = door.and_then(|mut door| door.write_all(b"0")) {
+            eprintln!(
+                "rekindle: control group not joined: {}: {error}",
+                path.display()
+            );
+        }
+    }
+    child::run_in(jail, socket, Report::Silent)
+}
