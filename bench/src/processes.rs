@@ -1,7 +1,8 @@
 //! What a server's sandboxes are on the host: their processes and memory, as /proc tells.
 //!
-//! A sandbox is a child of the server with what is below it: the kernel's processes, and stubs, in which guest code
-//! runs. A sandbox whose stubs have no memory to speak of holds no guest: it waits for one.
+//! A sandbox is a child of the server with what is below it: the kernel's process, and stubs, in which guest code
+//! runs. A sandbox whose stubs have no memory to speak of has not run its guest: it waits to be restored. The
+//! zygote, which sandboxes are made from, is none.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +14,16 @@ const PAGE_KB: u64 = 4;
 /// End of the field that names a stub: the process platform calls them so.
 const STUB: &str = "(guest";
 
-/// Address space that any guest's stub exceeds, and no empty one.
-const GUEST_PAGES: u64 = 8 << 20 >> 12;
+/// The process that sandboxes are made from calls itself so.
+const ZYGOTE: &str = "(zygote";
+
+/// Memory that any guest's stub has once it ran, and none before.
+const GUEST_PAGES: u64 = 1 << 20 >> 12;
 
 /// One sandbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sandbox {
-    /// The process that the server started, and what it started of the same program.
+    /// The process of the kernel, and what it made of the same program.
     pub(crate) kernel: Vec<u32>,
     pub(crate) stubs: Vec<u32>,
     /// Clock ticks from the host's start to its own.
@@ -27,11 +31,11 @@ pub(crate) struct Sandbox {
 }
 
 impl Sandbox {
-    /// Whether a guest is in it.
+    /// Whether a guest runs in it, or did.
     pub(crate) fn occupied(&self) -> bool {
         let pages = |pid: &u32| {
             let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
-            statm.split(' ').next().and_then(|word| word.parse().ok())
+            statm.split(' ').nth(1).and_then(|word| word.parse().ok())
         };
         self.stubs
             .iter()
@@ -59,6 +63,7 @@ pub(crate) fn sandboxes(server: u32) -> Vec<Sandbox> {
     let of_server = children.get(&server).cloned().unwrap_or_default();
     let mut found: Vec<Sandbox> = of_server
         .into_iter()
+        .filter(|(_, stat)| !stat.is_zygote)
         .map(|(first, stat)| {
             let mut sandbox = Sandbox {
                 kernel: vec![first],
@@ -88,6 +93,7 @@ pub(crate) fn sandboxes(server: u32) -> Vec<Sandbox> {
 struct Stat {
     parent: u32,
     is_stub: bool,
+    is_zygote: bool,
     /// Clock ticks from the host's start to its own.
     started: u64,
 }
@@ -100,6 +106,7 @@ impl Stat {
         Some(Stat {
             parent: fields.nth(1)?.parse().ok()?,
             is_stub: name.ends_with(STUB),
+            is_zygote: name.ends_with(ZYGOTE),
             started: fields.nth(17)?.parse().ok()?,
         })
     }

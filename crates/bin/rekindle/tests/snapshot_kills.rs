@@ -4,7 +4,7 @@
 //! | killed | as it is captured | as a clone is restored |
 //! |---|---|---|
 //! | server | `server_in_a_capture` | `server_in_a_restore`, `server_while_a_clone_works` |
-//! | kernel process | `kernel_process_in_a_capture` | `kernel_process_in_a_restore`, `waiting_shell`, `kernel_process_of_a_waiting_shell`, `clone_in_its_hooks`, `two_clones_in_their_hooks`, `clone_at_work` |
+//! | kernel process | `kernel_process_in_a_capture` | `kernel_process_in_a_restore`, `kernel_process_of_a_waiting_shell`, `kernel_process_of_a_waiting_shell`, `clone_in_its_hooks`, `two_clones_in_their_hooks`, `clone_at_work` |
 //! | guest process | `guest_process_in_a_capture` | `guest_process_in_a_restore`, `guest_process_of_a_waiting_shell` |
 
 mod counted;
@@ -14,7 +14,7 @@ use std::fs;
 use std::process::{Child, Stdio};
 
 use counted::{LARGE, Place, ask, shell};
-use watched::{Process, Server, go_on, groups_of, guests_of, kernel_of, kill, stop};
+use watched::{Process, Server, go_on, groups_of, guests_of, kill, stop};
 
 /// Times that a capture may be over before it was stopped.
 const TRIES: usize = 50;
@@ -23,8 +23,7 @@ const TRIES: usize = 50;
 struct Caught {
     function: String,
     deploying: Child,
-    sandbox: Process,
-    /// Stands still.
+    /// Its kernel process stands still.
     kernel: u32,
 }
 
@@ -37,8 +36,12 @@ fn caught(server: &Server, place: &Place) -> Caught {
         server.capturing();
         // The newest: those before are shells of functions that were too quick.
         let newest = |one: &Process| one.started();
-        let sandbox = server.children().into_iter().max_by_key(newest).unwrap();
-        let kernel = kernel_of(sandbox.pid);
+        let kernel = server
+            .sandboxes()
+            .into_iter()
+            .max_by_key(newest)
+            .unwrap()
+            .pid;
         loop {
             stop(kernel);
             match server.half_written() {
@@ -46,7 +49,6 @@ fn caught(server: &Server, place: &Place) -> Caught {
                     return Caught {
                         function,
                         deploying,
-                        sandbox,
                         kernel,
                     };
                 }
@@ -64,7 +66,7 @@ fn caught(server: &Server, place: &Place) -> Caught {
 fn held(server: &Server, place: &Place) -> (Child, u32) {
     server.deploy(&place.code("one", ""), &["--fresh"]);
     let sandbox = shell(server);
-    stop(kernel_of(sandbox));
+    stop(sandbox);
     let mut event = server.command(&["invoke", "one", "1"]);
     let event = event.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
     // The next is made when this one has been taken.
@@ -123,7 +125,7 @@ fn guest_process_in_a_capture() {
     let place = Place::new();
     let server = Server::start(&place.data());
     let mut caught = caught(&server, &place);
-    for guest in guests_of(caught.sandbox.pid) {
+    for guest in guests_of(caught.kernel) {
         kill(guest.pid);
     }
     go_on(caught.kernel);
@@ -161,7 +163,7 @@ fn kernel_process_in_a_restore() {
     let place = Place::new();
     let server = Server::start(&place.data());
     let (event, sandbox) = held(&server, &place);
-    kill(kernel_of(sandbox));
+    kill(sandbox);
     answered_by_another(&server, event);
 }
 
@@ -173,7 +175,7 @@ fn guest_process_in_a_restore() {
     for guest in guests_of(sandbox) {
         kill(guest.pid);
     }
-    go_on(kernel_of(sandbox));
+    go_on(sandbox);
     answered_by_another(&server, event);
 }
 
@@ -203,14 +205,28 @@ fn killed_while_it_waits(victims: impl Fn(u32) -> Vec<u32>) {
     assert_eq!(server.ready().len(), 1);
 }
 
+/// Sandboxes that are there do not need it, and another makes those that come.
 #[test]
-fn waiting_shell() {
-    killed_while_it_waits(|sandbox| vec![sandbox]);
+fn zygote() {
+    let place = Place::new();
+    let server = Server::start(&place.data());
+    server.deploy(&place.code("one", ""), &[]);
+    server.logged(&["snapshot ready"]);
+    assert_eq!(ask(&server, "one", 1), "restored");
+    let zygote = server.zygote();
+    kill(zygote.pid);
+    assert_eq!(ask(&server, "one", 2), "warm");
+    server.deploy(&place.code("two", ""), &["--fresh"]);
+    for event in 3..6 {
+        assert_eq!(ask(&server, "two", event), "restored");
+    }
+    assert_ne!(server.zygote(), zygote);
+    assert_eq!(ask(&server, "one", 6), "warm");
 }
 
 #[test]
 fn kernel_process_of_a_waiting_shell() {
-    killed_while_it_waits(|sandbox| vec![kernel_of(sandbox)]);
+    killed_while_it_waits(|sandbox| vec![sandbox]);
 }
 
 #[test]
@@ -234,7 +250,7 @@ fn clone_at_work() {
     while server.printed("one", "worked on 1") == 0 {
         std::thread::yield_now();
     }
-    server.kill_children();
+    server.kill_sandboxes();
     let failed = event.unwrap().wait_with_output().unwrap();
     assert!(!failed.status.success(), "{failed:?}");
     assert_eq!(ask(&server, "one", 2), "restored");

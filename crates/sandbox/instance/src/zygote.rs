@@ -23,6 +23,7 @@ use crate::child::{self, Report};
 /// When the socket is of no use.
 pub fn run(socket: OwnedFd) -> io::Result<()> {
     let socket = UnixStream::from(socket);
+    call_oneself("zygote");
     let nursery = Nursery::prepare();
     // What every child would ask the host for, asked once.
     let _ = host_sys::vdso_code::counter_is_steady();
@@ -52,6 +53,11 @@ pub fn run(socket: OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
+/// Sets the name that ps(1) shows (proc_pid_comm(5)).
+fn call_oneself(name: &str) {
+    let _ = std::fs::write("/proc/self/comm", name);
+}
+
 fn open_door(path: &PathBuf) -> io::Result<File> {
     File::options().write(true).open(path)
 }
@@ -63,6 +69,7 @@ fn live(
     stderr: &OwnedFd,
     doors: Vec<(io::Result<File>, PathBuf)>,
 ) -> io::Result<()> {
+    call_oneself("sandbox");
     host_sys::descriptor::become_standard_error(stderr)?;
     // A terminal's interrupt is for the node, which then ends its sandboxes in order.
     host_sys::process::lead_a_group()?;

@@ -27,6 +27,7 @@ pub(crate) struct Answer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
+    pub(crate) name: String,
     parent: u32,
     /// Clock ticks after boot.
     started: u64,
@@ -35,10 +36,12 @@ pub(crate) struct Process {
 impl Process {
     fn of(pid: u32) -> Option<Process> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let (_, after_name) = stat.rsplit_once(") ")?;
+        let (before, after_name) = stat.rsplit_once(") ")?;
+        let (_, name) = before.split_once('(')?;
         let fields: Vec<_> = after_name.split(' ').collect();
         Some(Process {
             pid,
+            name: name.to_owned(),
             parent: fields.get(1)?.parse().ok()?,
             started: fields.get(19)?.parse().ok()?,
         })
@@ -62,16 +65,9 @@ pub(crate) fn children_of(parent: u32) -> Vec<Process> {
     all.filter(|process| process.parent == parent).collect()
 }
 
-/// The kernel process of a sandbox, which the process that the server made has made.
-pub(crate) fn kernel_of(sandbox: u32) -> u32 {
-    let children = children_of(sandbox);
-    assert_eq!(children.len(), 1, "{children:?}");
-    children[0].pid
-}
-
 /// The guest's processes of a sandbox.
 pub(crate) fn guests_of(sandbox: u32) -> Vec<Process> {
-    let guests = children_of(kernel_of(sandbox));
+    let guests = children_of(sandbox);
     assert!(!guests.is_empty());
     guests
 }
@@ -225,14 +221,23 @@ impl Server {
         Server::start(&data)
     }
 
-    /// The processes that it made itself, one for each sandbox.
-    pub(crate) fn children(&self) -> Vec<Process> {
-        children_of(self.pid())
+    /// Its sandboxes: the kernel process of each.
+    pub(crate) fn sandboxes(&self) -> Vec<Process> {
+        let mut all = children_of(self.pid());
+        all.retain(|child| child.name == "sandbox");
+        all
     }
 
-    /// Those, the kernel processes that they made, and their guests'.
+    /// The process that sandboxes are made from.
+    pub(crate) fn zygote(&self) -> Process {
+        let children = children_of(self.pid());
+        let mut zygotes = children.iter().filter(|child| child.name == "zygote");
+        zygotes.next().cloned().unwrap()
+    }
+
+    /// All processes that it made or had made: the zygote, the sandboxes, and their guests'.
     pub(crate) fn descendants(&self) -> Vec<Process> {
-        let mut all = self.children();
+        let mut all = children_of(self.pid());
         let mut next = 0;
         while let Some(one) = all.get(next) {
             all.extend(children_of(one.pid));
@@ -241,8 +246,8 @@ impl Server {
         all
     }
 
-    pub(crate) fn kill_children(&self) {
-        for child in self.children() {
+    pub(crate) fn kill_sandboxes(&self) {
+        for child in self.sandboxes() {
             kill(child.pid);
         }
     }
