@@ -213,6 +213,8 @@ async fn nothing_is_left_after_shutdown() {
         node.invoke(&f, json!(1)).await,
         Err(InvokeError::ShuttingDown)
     ));
+    // With it goes the process that sandboxes are made from.
+    drop(node);
     let is_ours = |p: &Process| {
         ours.iter()
             .any(|o| (o.pid, o.started) == (p.pid, p.started))
