@@ -4,7 +4,7 @@
 //! | killed | as it is captured | as a clone is restored |
 //! |---|---|---|
 //! | server | `server_in_a_capture` | `server_in_a_restore`, `server_while_a_clone_works` |
-//! | kernel process | `kernel_process_in_a_capture` | `kernel_process_in_a_restore`, `kernel_process_of_a_waiting_shell`, `kernel_process_of_a_waiting_shell`, `clone_in_its_hooks`, `two_clones_in_their_hooks`, `clone_at_work` |
+//! | kernel process | `kernel_process_in_a_capture` | `kernel_process_in_a_restore`, `kernel_process_of_a_waiting_shell`, `clone_in_its_hooks`, `two_clones_in_their_hooks`, `clone_at_work` |
 //! | guest process | `guest_process_in_a_capture` | `guest_process_in_a_restore`, `guest_process_of_a_waiting_shell` |
 
 mod counted;

@@ -233,6 +233,7 @@ impl Store {
         }
         Some(Opened {
             manifest: Arc::clone(&top.manifest),
+            digest: top.digest.clone(),
             files,
             bases,
         })
