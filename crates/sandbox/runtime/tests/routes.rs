@@ -438,6 +438,42 @@ fn restore_next_waits_for_the_moment_after_the_snapshot() {
     assert!(send(&mut runtime, other, RESTORE_NEXT).contains("from Running to RestoreReady"));
 }
 
+const TEMPLATE_NEXT: &str = "GET /2018-06-01/runtime/template/next HTTP/1.1\r\nHost: x\r\n\r\n";
+
+#[test]
+fn a_template_becomes_a_function_which_can_be_captured_itself() {
+    for other in [Initialization::OnDemand, Initialization::SnapStart] {
+        let mut runtime = Runtime::new(small(), other);
+        let id = runtime.open().unwrap();
+        let refused = send(&mut runtime, id, TEMPLATE_NEXT);
+        assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
+    }
+    let mut runtime = Runtime::new(small(), Initialization::Template);
+    let id = runtime.open().unwrap();
+    assert_eq!(send(&mut runtime, id, TEMPLATE_NEXT), "");
+    assert_eq!(
+        events(&mut runtime),
+        [RuntimeEvent::Connected, RuntimeEvent::RestorePoint]
+    );
+    let other = runtime.open().unwrap();
+    let refused = send(&mut runtime, other, NEXT);
+    assert!(
+        refused.contains("State transition from TemplateReady to Ready"),
+        "{refused}"
+    );
+    let name = ("_HANDLER".to_owned(), "app.handler".to_owned());
+    assert!(runtime.resume(&[name]) && !runtime.resume(&[]));
+    assert!(answer(&mut runtime, id).ends_with("{\"environment\":{\"_HANDLER\":\"app.handler\"}}"));
+    let refused = send(&mut runtime, id, TEMPLATE_NEXT);
+    assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
+    assert_eq!(send(&mut runtime, id, RESTORE_NEXT), "");
+    assert_eq!(events(&mut runtime), [RuntimeEvent::RestorePoint]);
+    assert!(runtime.resume(&[]));
+    answer(&mut runtime, id);
+    assert_eq!(send(&mut runtime, id, NEXT), "");
+    assert_eq!(events(&mut runtime), [RuntimeEvent::Ready]);
+}
+
 #[test]
 fn a_clone_gets_the_variables_that_its_snapshot_could_not_hold() {
     let mut runtime = Runtime::new(small(), Initialization::SnapStart);

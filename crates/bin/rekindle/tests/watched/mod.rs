@@ -144,9 +144,13 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path) -> Server {
+        Self::start_with(data, &[])
+    }
+
+    pub(crate) fn start_with(data: &Path, options: &[&str]) -> Server {
         let mut command = Command::new(REKINDLE);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
-        command.arg(data);
+        command.arg(data).args(options);
         Self::run(command, data)
     }
 
