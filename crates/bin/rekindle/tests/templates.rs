@@ -40,7 +40,8 @@ fn server(data: &Path) -> Server {
 }
 
 fn code(place: &Path, files: &[(&str, &str)]) -> std::path::PathBuf {
-    let directory = place.join(format!("code-{}", files[0].1.len()));
+    let before = fs::read_dir(place).unwrap().count();
+    let directory = place.join(format!("code-{before}"));
     fs::create_dir_all(&directory).unwrap();
     for (name, text) in files {
         fs::write(directory.join(name), text).unwrap();
