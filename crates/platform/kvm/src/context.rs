@@ -19,6 +19,7 @@ use platform_api::{Context, CpuState, Event, Fault, Interrupt, PlatformError, Sy
 
 use crate::faults;
 use crate::layout::{GUEST_END, LOWER_END, PAGE};
+use crate::pool::Turn;
 use crate::registers::{initial_xstate, sanitise, take_general};
 use crate::seat::{Seat, unblock};
 use crate::space::Space;
@@ -38,6 +39,13 @@ pub(crate) struct Rest {
     fs_base: u64,
     gs_base: u64,
     xstate: Vec<u8>,
+}
+
+/// What others see of a context that may hold a vCPU.
+pub(crate) struct Holder {
+    /// Locked while it runs.
+    pub(crate) held: Mutex<Held>,
+    pub(crate) seat: Arc<Seat>,
 }
 
 /// A context's vCPU, or what was in it.
@@ -84,8 +92,7 @@ enum Mode {
 /// One guest thread.
 pub(crate) struct GuestThread {
     space: Arc<Space>,
-    seat: Arc<Seat>,
-    held: Arc<Mutex<Held>>,
+    holder: Arc<Holder>,
     mode: Mode,
     state: CpuState,
     /// Segment bases and extended state in `state` are those of the guest.
@@ -115,12 +122,14 @@ impl GuestThread {
         let seat = Seat::new();
         space.enter(&seat);
         GuestThread {
-            seat,
-            held: Arc::new(Mutex::new(Held {
-                vcpu: None,
-                rest: None,
-                xstate_size,
-            })),
+            holder: Arc::new(Holder {
+                held: Mutex::new(Held {
+                    vcpu: None,
+                    rest: None,
+                    xstate_size,
+                }),
+                seat,
+            }),
             space,
             mode: Mode::Stopped,
             state,
@@ -137,7 +146,7 @@ impl GuestThread {
             return Err(PlatformError::Gone);
         }
         if !self.whole {
-            let mut held = self.held.lock();
+            let mut held = self.holder.held.lock();
             let rest = match held.read_rest()? {
                 Some(rest) => Some(rest),
                 None => {
@@ -156,14 +165,15 @@ impl GuestThread {
     }
 
     /// Puts everything that is not a general register into the vCPU.
-    fn settle(&mut self, held: &mut Held) -> Result<(), PlatformError> {
+    fn settle(&mut self, held: &mut Held, turn: Turn) -> Result<(), PlatformError> {
         let fresh = held.vcpu.is_none();
         if fresh {
-            let vcpu =
-                self.space
-                    .machine
-                    .pool
-                    .take(&self.space.machine, &self.held, self.thread)?;
+            let vcpu = self.space.machine.pool.take(
+                &self.space.machine,
+                &self.holder,
+                self.thread,
+                turn,
+            )?;
             held.vcpu = Some(vcpu);
             let rest = held.rest.take();
             if !self.whole
@@ -190,29 +200,40 @@ impl GuestThread {
     }
 
     fn go(&mut self) -> Result<Event, PlatformError> {
-        let held = self.held.clone();
-        let mut held = held.lock();
-        self.settle(&mut held)?;
-        self.changed = false;
-        self.whole = false;
-        let vcpu = held.vcpu.as_mut().ok_or(PlatformError::Gone)?;
-        self.enter(vcpu)
+        let holder = self.holder.clone();
+        let mut held = holder.held.lock();
+        let mut turn = Turn::Next;
+        loop {
+            self.settle(&mut held, turn)?;
+            self.changed = false;
+            self.whole = false;
+            let vcpu = held.vcpu.as_mut().ok_or(PlatformError::Gone)?;
+            if let Some(event) = self.enter(vcpu)? {
+                return Ok(event);
+            }
+            // Others wait for the vCPU.
+            if let Some(vcpu) = held.give_up()? {
+                self.space.machine.pool.give(vcpu);
+            }
+            turn = Turn::AfterOthers;
+        }
     }
 
-    fn enter(&mut self, vcpu: &mut Vcpu) -> Result<Event, PlatformError> {
+    /// Runs to the next event; none when the vCPU is to be given up.
+    fn enter(&mut self, vcpu: &mut Vcpu) -> Result<Option<Event>, PlatformError> {
         let mut load = true;
         let mut blind = 0;
         loop {
             if load {
                 if let Some(event) = self.impossible() {
-                    return Ok(event);
+                    return Ok(Some(event));
                 }
                 sanitise_flags(&mut self.state);
                 vcpu.load(&self.state.regs);
             }
             let exit = {
                 let _gate = self.space.machine.gate.read();
-                let (seat, space) = (&self.seat, &self.space);
+                let (seat, space) = (&self.holder.seat, &self.space);
                 vcpu.run(|| seat.must_stop() || space.is_dead())
             };
             if self.space.is_dead() {
@@ -236,7 +257,10 @@ impl GuestThread {
             match next {
                 Next::Again => load = true,
                 Next::AsItIs => load = false,
-                Next::Return(event) => return Ok(event),
+                Next::Return(event) => return Ok(Some(event)),
+            }
+            if exit == Exit::Kicked && self.space.machine.pool.is_wanted() {
+                return Ok(None);
             }
         }
     }
@@ -387,7 +411,7 @@ impl GuestThread {
                 Next::Again
             }
         };
-        if self.seat.must_stop() && self.seat.take_interruption() {
+        if self.holder.seat.must_stop() && self.holder.seat.take_interruption() {
             let nowhere = place == Place::Return;
             self.in_vain = if nowhere { self.in_vain + 1 } else { 0 };
             return Ok(Next::Return(Event::Interrupted));
@@ -430,8 +454,8 @@ impl Context for GuestThread {
         }
         if self.in_vain >= PATIENCE {
             self.in_vain = 0;
-            self.seat.give_moment();
-        } else if self.seat.take_interruption() {
+            self.holder.seat.give_moment();
+        } else if self.holder.seat.take_interruption() {
             self.in_vain += 1;
             return Event::Interrupted;
         }
@@ -439,10 +463,10 @@ impl Context for GuestThread {
             self.thread = thread_id();
             unblock();
         }
-        self.seat.begin(thread_id());
+        self.holder.seat.begin(thread_id());
         let event = self.go();
-        self.seat.end();
-        self.seat.end_moment();
+        self.holder.seat.end();
+        self.holder.seat.end_moment();
         if !matches!(event, Ok(Event::Interrupted)) {
             self.in_vain = 0;
         }
@@ -472,14 +496,14 @@ impl Context for GuestThread {
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.seat.clone()
+        self.holder.seat.clone()
     }
 }
 
 impl Drop for GuestThread {
     fn drop(&mut self) {
-        self.space.leave(&self.seat);
-        let vcpu = self.held.lock().vcpu.take();
+        self.space.leave(&self.holder.seat);
+        let vcpu = self.holder.held.lock().vcpu.take();
         if let Some(vcpu) = vcpu {
             self.space.machine.pool.give(vcpu);
         }

@@ -51,7 +51,7 @@ pub(crate) fn refused(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> P
 }
 
 impl Machine {
-    pub(crate) fn new(kvm: &Kvm) -> Result<Machine, PlatformError> {
+    pub(crate) fn new(kvm: &Kvm, vcpus: usize) -> Result<Machine, PlatformError> {
         let vm = kvm.create_vm().map_err(refused("make a virtual machine"))?;
         let vm = Arc::new(vm);
         let window = Window::new()
@@ -70,7 +70,7 @@ impl Machine {
             source: std::io::Error::from_raw_os_error(errno.raw()),
         })?;
         Ok(Machine {
-            pool: Pool::new(kvm.get_max_vcpus()),
+            pool: Pool::new(kvm.get_max_vcpus().min(vcpus)),
             frames: Frames::new(),
             windows: Arc::new(Windows::new(window.clone(), slots.clone())),
             tables: Arc::new(Store::new(window.clone())),

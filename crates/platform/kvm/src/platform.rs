@@ -23,6 +23,9 @@ pub fn open() -> std::io::Result<OwnedFd> {
     Ok(file.into())
 }
 
+/// vCPUs of a machine: more threads of one sandbox hardly run at once.
+const MAX_VCPUS: usize = 64;
+
 /// Runs guest instructions in a virtual machine; see the crate's description.
 pub struct KvmPlatform {
     machine: Arc<Machine>,
@@ -35,7 +38,16 @@ impl KvmPlatform {
     /// When there is no KVM, or it lacks something.
     pub fn new() -> Result<KvmPlatform, PlatformError> {
         let kvm = Kvm::new().map_err(refused("open /dev/kvm"))?;
-        KvmPlatform::with(&kvm)
+        KvmPlatform::with(&kvm, MAX_VCPUS)
+    }
+
+    /// As [`new`](KvmPlatform::new), with so many vCPUs at most: more contexts than that take turns.
+    ///
+    /// # Errors
+    /// As [`new`](KvmPlatform::new).
+    pub fn with_vcpus(most: usize) -> Result<KvmPlatform, PlatformError> {
+        let kvm = Kvm::new().map_err(refused("open /dev/kvm"))?;
+        KvmPlatform::with(&kvm, most)
     }
 
     /// As [`new`](KvmPlatform::new), where `/dev/kvm` was opened before and is no longer in sight.
@@ -45,16 +57,16 @@ impl KvmPlatform {
     pub fn with_descriptor(kvm: OwnedFd) -> Result<KvmPlatform, PlatformError> {
         // SAFETY: needed because the library takes a bare number; it is an open descriptor that we own and give away.
         let kvm = unsafe { Kvm::from_raw_fd(kvm.into_raw_fd()) };
-        KvmPlatform::with(&kvm)
+        KvmPlatform::with(&kvm, MAX_VCPUS)
     }
 
-    fn with(kvm: &Kvm) -> Result<KvmPlatform, PlatformError> {
+    fn with(kvm: &Kvm, vcpus: usize) -> Result<KvmPlatform, PlatformError> {
         seat::install().map_err(|source| PlatformError::Host {
             what: "install a signal handler",
             source,
         })?;
         Ok(KvmPlatform {
-            machine: Arc::new(Machine::new(kvm)?),
+            machine: Arc::new(Machine::new(kvm, vcpus)?),
         })
     }
 }

@@ -1,12 +1,16 @@
 //! The vCPUs of a machine: made when needed, kept by contexts between runs, taken from those that do not run when all are out.
+//!
+//! When all are out and run, whoever wants one kicks one of those that run after a [`SLICE`]; that one gives its vCPU up and queues.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use host_sys::process::Pid;
 use parking_lot::{Condvar, Mutex};
 use platform_api::PlatformError;
 
-use crate::context::Held;
+use crate::context::Holder;
 use crate::layout::MAX_VCPUS;
 use crate::machine::Machine;
 use crate::vcpu::Vcpu;
@@ -16,7 +20,7 @@ struct Stock {
     made: usize,
     idle: Vec<Vcpu>,
     /// Contexts that may hold one.
-    holders: Vec<Weak<Mutex<Held>>>,
+    holders: Vec<Weak<Holder>>,
 }
 
 /// Lock order: a context's own state may be locked before, and is only tried after.
@@ -24,21 +28,30 @@ pub(crate) struct Pool {
     limit: usize,
     stock: Mutex<Stock>,
     returned: Condvar,
+    /// Contexts that wait for a vCPU.
+    waiting: AtomicUsize,
 }
 
-/// Most vCPUs of a machine, unless the host allows fewer: more threads of one sandbox hardly run at once.
-const LIMIT: usize = 64;
+/// How long a context may run while others wait for its vCPU.
+const SLICE: Duration = Duration::from_millis(5);
+
+/// Where a context stands that wants a vCPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// It comes from the kernel.
+    Next,
+    /// It gave one up for others, who come first.
+    AfterOthers,
+}
 
 impl Pool {
-    pub(crate) fn new(host_limit: usize) -> Pool {
-        Pool::with_limit(host_limit.min(LIMIT))
-    }
-
-    pub(crate) fn with_limit(limit: usize) -> Pool {
+    /// A pool of so many at most.
+    pub(crate) fn new(limit: usize) -> Pool {
         Pool {
             limit: limit.clamp(1, MAX_VCPUS),
             stock: Mutex::default(),
             returned: Condvar::new(),
+            waiting: AtomicUsize::new(0),
         }
     }
 
@@ -46,10 +59,15 @@ impl Pool {
     pub(crate) fn take(
         &self,
         machine: &Machine,
-        holder: &Arc<Mutex<Held>>,
+        holder: &Arc<Holder>,
         thread: Pid,
+        turn: Turn,
     ) -> Result<Vcpu, PlatformError> {
         let mut stock = self.stock.lock();
+        if turn == Turn::AfterOthers && self.is_wanted() {
+            self.returned.wait_for(&mut stock, SLICE);
+        }
+        let mut waited = 0;
         loop {
             let same = stock.idle.iter().position(|vcpu| vcpu.thread == thread);
             let idle = match same {
@@ -72,10 +90,20 @@ impl Pool {
                 stock.idle.push(vcpu);
                 continue;
             }
-            // All run: one of them will stop, and is asked again then.
-            self.returned
-                .wait_for(&mut stock, std::time::Duration::from_millis(1));
+            // All run.
+            if waited > 0 {
+                kick_one(&mut stock);
+            }
+            waited += 1;
+            self.waiting.fetch_add(1, Ordering::SeqCst);
+            self.returned.wait_for(&mut stock, SLICE);
+            self.waiting.fetch_sub(1, Ordering::SeqCst);
         }
+    }
+
+    /// Whether somebody waits for a vCPU.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::SeqCst) > 0
     }
 
     /// Takes a vCPU back.
@@ -85,7 +113,7 @@ impl Pool {
     }
 }
 
-fn remember(stock: &mut Stock, holder: &Arc<Mutex<Held>>) {
+fn remember(stock: &mut Stock, holder: &Arc<Holder>) {
     let known = stock
         .holders
         .iter()
@@ -98,8 +126,19 @@ fn remember(stock: &mut Stock, holder: &Arc<Mutex<Held>>) {
     }
 }
 
+/// Asks one that runs to give its vCPU up, another one each time.
+fn kick_one(stock: &mut Stock) {
+    for _ in 0..stock.holders.len() {
+        stock.holders.rotate_left(1);
+        let holder = stock.holders.last().and_then(Weak::upgrade);
+        if holder.is_some_and(|holder| holder.seat.kick()) {
+            return;
+        }
+    }
+}
+
 /// Takes the vCPU of a context that does not run, leaving its state there.
-fn steal(stock: &mut Stock, own: &Arc<Mutex<Held>>) -> Result<Option<Vcpu>, PlatformError> {
+fn steal(stock: &mut Stock, own: &Arc<Holder>) -> Result<Option<Vcpu>, PlatformError> {
     for holder in &stock.holders {
         let Some(holder) = holder.upgrade() else {
             continue;
@@ -107,7 +146,7 @@ fn steal(stock: &mut Stock, own: &Arc<Mutex<Held>>) -> Result<Option<Vcpu>, Plat
         if Arc::ptr_eq(&holder, own) {
             continue;
         }
-        if let Some(mut held) = holder.try_lock()
+        if let Some(mut held) = holder.held.try_lock()
             && let Some(vcpu) = held.give_up()?
         {
             return Ok(Some(vcpu));

@@ -108,13 +108,14 @@ impl Seat {
         self.interrupted.swap(false, Ordering::SeqCst)
     }
 
-    /// Makes a context that runs look around.
-    pub(crate) fn kick(&self) {
+    /// Makes a context look around; whether it was running.
+    pub(crate) fn kick(&self) -> bool {
         let thread = self.running.load(Ordering::SeqCst);
         if thread != 0 {
             // The thread may have ended; then nothing runs.
             let _ = host_sys::signal::send_to_thread(thread, signal());
         }
+        thread != 0
     }
 }
 

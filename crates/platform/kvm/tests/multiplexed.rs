@@ -1,0 +1,54 @@
+//! More guest threads than vCPUs: they take turns, with their whole state.
+
+use platform_conformance::guest::{DATA, Guest};
+use platform_conformance::{code, interrupts, registers, spaces, threads};
+use platform_kvm::KvmPlatform;
+
+fn machine(vcpus: usize) -> Option<KvmPlatform> {
+    if !std::path::Path::new("/dev/kvm").exists() {
+        eprintln!("skipped: this host has no /dev/kvm");
+        return None;
+    }
+    Some(KvmPlatform::with_vcpus(vcpus).expect("this host makes virtual machines"))
+}
+
+#[test]
+fn threads_share_two_vcpus() {
+    let Some(platform) = machine(2) else { return };
+    threads::many(&platform);
+    threads::add_atomically(&platform);
+    threads::end_while_others_run(&platform);
+    interrupts::faults_of_many_threads_arrive(&platform);
+    spaces::fork_copies(&platform);
+}
+
+/// Two that wait for each other in busy loops get on although only one can run.
+#[test]
+fn threads_share_one_vcpu() {
+    let Some(platform) = machine(1) else { return };
+    threads::run_in_parallel(&platform);
+    registers::extended_state_is_preserved(&platform);
+    registers::vectors_go_in_and_out(&platform);
+    spaces::space_goes_and_context_is_gone(&platform);
+}
+
+/// What a context had in its vectors and its thread pointer is there after others had the vCPU.
+#[test]
+fn state_survives_the_loss_of_the_vcpu() {
+    let Some(platform) = machine(1) else { return };
+    let guest = Guest::new(&platform);
+    let pattern: Vec<u8> = (0..32).collect();
+    assert_eq!(guest.space.write(DATA, &pattern), 32);
+    let mut first = guest.context(code::vectors_through(), |r| {
+        (r.rdi, r.fs_base) = (DATA, DATA + 8)
+    });
+    platform_conformance::guest::syscall(&mut *first);
+    // Takes the only vCPU, and clobbers vectors in it.
+    let other = Guest::new(&platform);
+    assert_eq!(other.space.write(DATA, &[9; 32]), 32);
+    let mut second = other.context(code::vectors_through(), |r| r.rdi = DATA);
+    platform_conformance::guest::syscall(&mut *second);
+    platform_conformance::guest::report(&mut *first);
+    assert_eq!(guest.bytes(DATA + 64, 32), pattern);
+    assert_eq!(first.state().expect("it lives").regs.fs_base, DATA + 8);
+}
