@@ -1,6 +1,7 @@
 //! The one binary: reads arguments, composes the parts, runs them.
 #![forbid(unsafe_code)]
 
+mod platform;
 mod sandbox;
 mod serve;
 
@@ -20,7 +21,10 @@ fn main() -> std::process::ExitCode {
 fn dispatch(command: Command) -> Result<u8, Failure> {
     match command {
         // These two start as single threads and must stay so until they say otherwise.
-        Command::Run(args) => return run::run(&args),
+        Command::Run(mut args) => {
+            args.platform = platform::resolve(args.platform);
+            return run::run(&args);
+        }
         Command::Sandbox(args) => return sandbox::sandbox(&args),
         Command::Doctor(args) => doctor::doctor(&args)?,
         Command::Init(args) => init::init(&args)?,

@@ -58,6 +58,7 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
         TemplateUse::On => node_agent::TemplateUse::On,
         TemplateUse::Off => node_agent::TemplateUse::Off,
     };
+    config.platform = crate::platform::choice(args.platform);
     config.pool.limits.instances = args.instances as usize;
     config.pool.limits.memory_mb = args.memory.0 >> 20;
     let agent = Agent::start(config).map_err(|error| failed(&error))?;

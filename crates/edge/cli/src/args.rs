@@ -70,6 +70,9 @@ pub struct ServeArgs {
     /// Whether new functions in Python and Node.js begin in a snapshot of their runtime.
     #[arg(long, value_enum, default_value_t, env = "REKINDLE_TEMPLATES")]
     pub templates: TemplateUse,
+    /// How functions' instructions are run.
+    #[arg(long, value_enum, default_value_t, env = "REKINDLE_PLATFORM")]
+    pub platform: crate::PlatformArg,
     /// Most bytes of snapshots on disk; those unused for longest go first.
     #[arg(long, default_value = "16G")]
     pub snapshots: crate::Bytes,

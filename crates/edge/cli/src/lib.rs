@@ -26,4 +26,4 @@ pub use client::{Client, ClientError};
 pub use failure::{ExitCode, Failure};
 pub use measure::{Bytes, Span};
 pub use output::{Format, Table};
-pub use values::{EnvVar, MountArg, RootFsArg};
+pub use values::{EnvVar, MountArg, PlatformArg, RootFsArg};

@@ -75,7 +75,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub strace: bool,
     /// How guest instructions are run.
-    #[arg(long, value_enum, default_value_t = PlatformArg::Process)]
+    #[arg(long, value_enum, default_value_t, env = "REKINDLE_PLATFORM")]
     pub platform: PlatformArg,
     /// Say which layers of the jail are in force.
     #[arg(long, short)]

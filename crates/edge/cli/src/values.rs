@@ -67,9 +67,12 @@ impl FromStr for MountArg {
 }
 
 /// What runs the guest's instructions.
-#[derive(clap::ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(clap::ValueEnum, Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum PlatformArg {
+    /// A virtual machine where leaving one is cheap on this host, else processes.
+    Auto,
     /// Processes of the host that are traced; everywhere.
+    #[default]
     Process,
     /// Ring 3 of a virtual machine; where the host has KVM.
     Kvm,
@@ -78,7 +81,8 @@ pub enum PlatformArg {
 impl From<PlatformArg> for PlatformChoice {
     fn from(given: PlatformArg) -> PlatformChoice {
         match given {
-            PlatformArg::Process => PlatformChoice::Process,
+            // What was not measured is taken for dear.
+            PlatformArg::Auto | PlatformArg::Process => PlatformChoice::Process,
             PlatformArg::Kvm => PlatformChoice::Kvm,
         }
     }

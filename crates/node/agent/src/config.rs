@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use node_pool::PoolConfig;
 use node_pool::log::LogStoreConfig;
-use proto_sandbox::Layer;
+use proto_sandbox::{Layer, PlatformChoice};
 
 /// What an agent needs to know.
 #[derive(Debug, Clone)]
@@ -24,6 +24,8 @@ pub struct AgentConfig {
     pub snapshots: Option<node_snapshots::Config>,
     /// Whether new functions begin in a snapshot of their runtime.
     pub templates: TemplateUse,
+    /// What runs functions' instructions.
+    pub platform: PlatformChoice,
     /// How much may run and wait.
     pub pool: PoolConfig,
 }
@@ -52,6 +54,7 @@ impl AgentConfig {
             layers: vec![Layer::Host],
             snapshots: Some(node_snapshots::Config::new(directory.join("snapshots"))),
             templates: TemplateUse::default(),
+            platform: PlatformChoice::default(),
             directory,
             logs: Some(logs),
             pool: PoolConfig::default(),

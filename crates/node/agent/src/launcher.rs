@@ -10,7 +10,7 @@ use node_pool::{
     Capture, FunctionEnvironment, LaunchError, Launcher, Link, Moment, late_environment,
 };
 use proto_node::{BoxFuture, FunctionSpec, Revision};
-use proto_sandbox::{Layer, StartSpec, ToSandbox};
+use proto_sandbox::{Layer, PlatformChoice, StartSpec, ToSandbox};
 use sandbox_confine::cgroup;
 
 use crate::agent::AgentError;
@@ -36,6 +36,7 @@ pub(crate) struct ProcessLauncher {
     shells: Arc<Shells>,
     snapshots: Option<Arc<Snapshots>>,
     templates: Option<Arc<Templates>>,
+    platform: PlatformChoice,
 }
 
 impl ProcessLauncher {
@@ -69,6 +70,7 @@ impl ProcessLauncher {
         };
         Ok(Self {
             templates,
+            platform: config.platform,
             layers,
             runtimes: runtimes.map_err(AgentError::Runtimes)?,
             shells: Shells::new(Arc::clone(&sandboxes)),
@@ -90,7 +92,7 @@ impl ProcessLauncher {
     ) -> Result<Box<dyn Link>, LaunchError> {
         let runtime = self.runtimes.find(function)?;
         let kind = runtime.environment;
-        let spec = start_spec(function, runtime, stream, &self.layers);
+        let spec = start_spec(function, runtime, stream, &self.layers, self.platform);
         if let Some(snapshots) = &self.snapshots
             && let Some(link) = self
                 .restored(snapshots, function, kind, &spec, stream)
@@ -180,7 +182,10 @@ impl ProcessLauncher {
     fn plan(&self, function: &FunctionSpec) -> Option<(FunctionEnvironment, StartSpec)> {
         let runtime = self.runtimes.find(function).ok()?;
         let kind = runtime.environment;
-        Some((kind, start_spec(function, runtime, "", &self.layers)))
+        Some((
+            kind,
+            start_spec(function, runtime, "", &self.layers, self.platform),
+        ))
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) fn start_spec(
     runtime: Runtime,
     stream: &str,
     layers: &[Layer],
+    platform: PlatformChoice,
 ) -> StartSpec {
     let read_only = |source, target: &str| Mount {
         source,
@@ -84,6 +85,6 @@ pub(crate) fn start_spec(
             },
         }),
         strace: false,
-        platform: PlatformChoice::default(),
+        platform,
     }
 }

@@ -469,3 +469,30 @@ pub fn resident_grows(platform: &dyn Platform) {
     assert_eq!(guest.space.write(FREE, &vec![1; 4 << 20]), 4 << 20);
     assert!(guest.space.resident_bytes() >= before + (3 << 20));
 }
+
+/// Pages that the guest or the kernel wrote are named, also those next to one that faulted; a fork has them.
+pub fn written_pages_are_named(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    guest.apply(&[anonymous(FREE, 32 * PAGE, RW)]);
+    for page in [0, 1, 2, 7] {
+        guest.run(code::store(), |r| {
+            (r.rdi, r.rsi) = (FREE + page * PAGE, page + 1)
+        });
+    }
+    guest.set_word(FREE + 20 * PAGE, 21);
+    let written = guest
+        .space
+        .written_pages(FREE..FREE + 32 * PAGE)
+        .expect("the host says");
+    let child = guest.space.fork().expect("a fork");
+    for page in [0, 1, 2, 7, 20] {
+        let at = FREE + page * PAGE;
+        assert!(
+            written.iter().any(|run| run.contains(&at)),
+            "{page}: {written:x?}"
+        );
+        let mut word = [0; 8];
+        assert_eq!(child.read(at, &mut word), 8);
+        assert_eq!(u64::from_le_bytes(word), page + 1);
+    }
+}

@@ -182,11 +182,12 @@ fn touch(
     assert_eq!(space.write(code, &TOUCH), TOUCH.len());
     let run = |context: &mut dyn platform_api::Context, pages: u32| {
         if let Ok(state) = context.state_mut() {
-            (state.regs.rip, state.regs.rdi) = (code, AREA);
+            (state.regs.rip, state.regs.rdi, state.regs.rax) = (code, AREA, 39);
             (state.regs.rsi, state.regs.rdx) = (u64::from(pages), APART);
         }
         let start = Instant::now();
-        assert!(matches!(context.run(), Event::Syscall(_)));
+        let event = context.run();
+        assert!(matches!(event, Event::Syscall(_)), "{event:x?}");
         start.elapsed()
     };
     let one = run(context, 1);

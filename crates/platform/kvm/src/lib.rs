@@ -32,6 +32,7 @@
 
 mod areas;
 mod context;
+mod cost;
 mod cpuid;
 mod entry;
 mod faults;
@@ -51,4 +52,5 @@ mod tables;
 mod vcpu;
 mod window;
 
+pub use cost::exit_cost;
 pub use platform::{KvmPlatform, open};
