@@ -275,10 +275,12 @@ fn killed_in_hooks(server: &Server, place: &Place, kills: usize) {
         while server.printed("one", "restoring") < nth {
             std::thread::yield_now();
         }
+        let next = shell(server);
+        // What it sees from here on it does not act on.
+        stop(clone);
         if nth == kills {
             fs::write(place.deployed("app.py").with_file_name("go"), "").unwrap();
         }
-        let next = shell(server);
         kill(std::mem::replace(&mut clone, next));
     }
     let answered = event.wait_with_output().unwrap();
