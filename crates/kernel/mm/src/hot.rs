@@ -21,11 +21,17 @@ impl Mm {
         let Ok(written) = self.space.written_pages(first..last) else {
             return Vec::new();
         };
-        let parts = written.into_iter().flat_map(|range| {
-            let within = state.image.within(range.start, range.end);
-            within.map(|(start, end)| start..end).collect::<Vec<_>>()
-        });
-        parts.collect()
+        let mut parts: Vec<Range<u64>> = Vec::new();
+        for range in written {
+            for (start, end) in state.image.within(range.start, range.end) {
+                match parts.last_mut() {
+                    // Two runs of the image, one of what was written.
+                    Some(last) if last.end == start => last.end = end,
+                    _ => parts.push(start..end),
+                }
+            }
+        }
+        parts
     }
 
     /// Copies pages of the image ahead. A hint that may be wrong: what is not of the image, or not
@@ -45,8 +51,12 @@ impl Mm {
                 };
                 let len = (end.min(vma.end) - start).min(left);
                 left -= len;
-                if len > 0 {
-                    ops.push(MapOp::Touch { addr: start, len });
+                match ops.last_mut() {
+                    Some(MapOp::Touch { addr, len: last }) if *addr + *last == start => {
+                        *last += len;
+                    }
+                    _ if len > 0 => ops.push(MapOp::Touch { addr: start, len }),
+                    _ => {}
                 }
             }
         }
