@@ -140,11 +140,13 @@ impl Freezer {
         }
     }
 
-    /// A task has said where it stands.
-    pub fn answered(&self) {
+    /// A task has said where it stands. Whoever answers an older question counts for nothing: it will be asked again.
+    pub fn answered(&self, number: u64) {
         let _guard = self.lock.lock();
-        self.answers.fetch_add(1, Ordering::SeqCst);
-        self.stopped.notify_all();
+        if self.asked.load(Ordering::SeqCst) == number {
+            self.answers.fetch_add(1, Ordering::SeqCst);
+            self.stopped.notify_all();
+        }
     }
 
     /// Waits until nothing is frozen.
@@ -168,6 +170,17 @@ mod tests {
     use super::*;
     use std::sync::Arc;
     use std::sync::atomic::AtomicU64;
+
+    #[test]
+    fn an_answer_to_an_older_question_is_none() {
+        let freezer = Freezer::default();
+        let first = freezer.ask(0, Duration::ZERO, || {}).unwrap();
+        let late = freezer.ask(1, Duration::ZERO, || freezer.answered(first));
+        assert_eq!(late, Err(NotFrozen { running: 1 }));
+        let asked = |number| freezer.answered(number);
+        let next = freezer.ask(1, Duration::ZERO, || asked(first + 2));
+        assert_eq!(next, Ok(first + 2));
+    }
 
     #[test]
     fn nothing_moves_while_frozen_and_all_moves_after() {

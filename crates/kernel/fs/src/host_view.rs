@@ -7,7 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use base_abi::general::O_WRONLY;
-use kernel_vfs::{Credentials, Errno, FileSystem, Inode, NewNode, Result};
+use base_abi::structs::Timespec;
+use kernel_vfs::{Credentials, Errno, FileSystem, Inode, NewNode, Result, SetAttr, SetTime};
 
 use crate::image::{Exposure, ImageError};
 use crate::{Budget, BudgetLimits, Filter, ImageFs, Ownership, RootAttr, TmpFs};
@@ -157,18 +158,22 @@ pub fn link(root: &Arc<dyn Inode>, path: &str, target: &[u8]) -> Result<()> {
     make(root, path, NewNode::Symlink(target), 0o777).map(|_| ())
 }
 
-/// Makes a file of a tree being built, mode 0644.
+/// Makes a file of a tree being built, mode 0644. It was last changed at the epoch: such a file is not the same in
+/// every sandbox (its name is in it), and whoever restores a guest that has it open must not take it for another one.
 ///
 /// # Errors
 /// `ENOENT`, `EEXIST`, `ENOSPC`.
 pub fn text(root: &Arc<dyn Inode>, path: &str, text: &str) -> Result<()> {
-    let file = make(root, path, NewNode::Regular, 0o644)?.open(O_WRONLY)?;
+    let inode = make(root, path, NewNode::Regular, 0o644)?;
+    let file = Arc::clone(&inode).open(O_WRONLY)?;
     let written = file.write_at(0, text.as_bytes())?;
-    if written == text.len() {
-        Ok(())
-    } else {
-        Err(Errno::ENOSPC)
+    if written < text.len() {
+        return Err(Errno::ENOSPC);
     }
+    inode.set_attr(&SetAttr {
+        mtime: Some(SetTime::At(Timespec::default())),
+        ..SetAttr::default()
+    })
 }
 
 fn make(root: &Arc<dyn Inode>, path: &str, node: NewNode<'_>, mode: u32) -> Result<Arc<dyn Inode>> {

@@ -119,7 +119,7 @@ impl Runner {
         };
         let call = self.call.as_ref().map(saved);
         *self.task.standstill.lock() = Some((number, Standstill { cpu, call }));
-        self.system.kernel.freezer.answered();
+        self.system.kernel.freezer.answered(number);
     }
 
     fn step(&mut self) -> Flow {

@@ -1,112 +1,25 @@
 //! Programs that are captured in the middle and go on in another kernel.
 
 mod guest;
+#[path = "guest/moving.rs"]
+mod moving;
 
-use std::fs::File;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use guest::{Machine, boot};
 use kernel_files::console::Stream;
-use kernel_mm::{ImageWriter, MemorySaver, Mm, SaveError, SavedMemory};
+use kernel_mm::{ImageWriter, MemorySaver, SaveError};
 use kernel_net::endpoint::Listener;
-use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture, load_space};
-use kernel_vfs::save::{LoadError, Saver, Unsavable};
+use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture};
+use kernel_vfs::save::{LoadError, Unsavable};
+use moving::{
+    LIMIT, Memory, Snapshot, enter, move_house, python, snapshot, wait_for, wait_until_asleep,
+};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
 
 const PAGE: u64 = 4096;
-const LIMIT: Duration = Duration::from_secs(20);
-
-/// What lies in a snapshot besides the kernel's state.
-struct Memory {
-    image: Arc<File>,
-    state: Vec<u8>,
-}
-
-fn save_memory(mms: &[Arc<Mm>], saver: &mut Saver) -> Memory {
-    let image = Arc::new(tempfile::tempfile().expect("an image"));
-    let mut writer = ImageWriter::new(&image, 0, 1 << 30);
-    let mut memory = MemorySaver::new(&mut writer);
-    for mm in mms {
-        memory.add(mm, saver).expect("memory");
-    }
-    let state = memory.finish().expect("memory");
-    writer.finish().expect("an image");
-    Memory { image, state }
-}
-
-/// Captures the machine, ends it, and gives another one that goes on.
-fn move_house(machine: Machine) -> Machine {
-    let mut memory = None;
-    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
-        memory = Some(save_memory(mms, saver));
-        Ok(())
-    });
-    let state = captured.map(|c| c.state).expect("capture");
-    machine.system.kernel.kill_all();
-    drop(machine);
-    let next = enter(&state, &memory.expect("memory")).expect("load");
-    next.system.kernel.thaw();
-    next
-}
-
-/// A fresh machine with what was captured in it, still frozen.
-fn enter(state: &[u8], memory: &Memory) -> Result<Machine, LoadError> {
-    let saved = SavedKernel::parse(state)?;
-    let mut spaces = SavedMemory::parse(&memory.state)?;
-    let next = boot(saved.monotonic());
-    saved.load(&next.system, &next.standard, &mut |id, loader| {
-        let images = std::slice::from_ref(&memory.image);
-        load_space(&next.system, &mut spaces, images, id, loader)
-    })?;
-    Ok(next)
-}
-
-impl Machine {
-    fn address_spaces(&self) -> Vec<Arc<Mm>> {
-        let tree = self.system.kernel.tree.lock();
-        tree.tasks().map(|task| task.mm()).collect()
-    }
-}
-
-fn wait_for(machine: &Machine, text: &str) -> String {
-    let deadline = Instant::now() + LIMIT;
-    let mut seen = String::new();
-    while !seen.contains(text) {
-        assert!(Instant::now() < deadline, "{seen}");
-        let more = machine.console.take_output(Stream::Output, 1 << 16);
-        seen.push_str(&String::from_utf8_lossy(&more));
-        std::thread::yield_now();
-    }
-    seen
-}
-
-/// Waits until every task sleeps in a call: what the program does next it does after the capture.
-fn wait_until_asleep(machine: &Machine) {
-    let deadline = Instant::now() + LIMIT;
-    let awake = || {
-        let tree = machine.system.kernel.tree.lock();
-        tree.tasks().any(|t| t.blocked_call.lock().is_none())
-    };
-    while awake() {
-        assert!(Instant::now() < deadline, "the program does not rest");
-        std::thread::yield_now();
-    }
-}
-
-/// Runs a Python program that prints `ready`, captures it when it sleeps, and gives what it prints afterwards
-/// with `input` as its standard input.
-fn python(program: &str, input: &str) -> String {
-    let machine = boot(Duration::ZERO);
-    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
-    wait_for(&machine, "ready\n");
-    wait_until_asleep(&machine);
-    let next = move_house(machine);
-    next.console.push_input(input.as_bytes());
-    next.console.set_closed(Stream::Input);
-    next.finish().expect_success()
-}
 
 #[test]
 fn a_program_waiting_for_input_goes_on() {
@@ -476,18 +389,10 @@ print(total, sum(range(10)))
     let machine = boot(Duration::ZERO);
     machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
     wait_for(&machine, "ready\n");
-    let mut copies = Vec::new();
-    for _ in 0..3 {
-        let mut memory = None;
-        let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
-            memory = Some(save_memory(mms, saver));
-            Ok(())
-        });
-        copies.push((captured.expect("capture").state, memory.expect("memory")));
-    }
+    let copies: Vec<_> = (0..3).map(|_| snapshot(&machine)).collect();
     let original = machine.finish().expect_success();
-    for (state, memory) in copies {
-        let next = enter(&state, &memory).expect("load");
+    for copy in copies {
+        let next = enter(&copy.state, &copy.memory).expect("load");
         next.system.kernel.thaw();
         assert_eq!(next.finish().expect_success(), original);
     }
@@ -514,13 +419,7 @@ sys.stdin.read()
     machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
     wait_for(&machine, "ready\n");
     wait_until_asleep(&machine);
-    let mut memory = None;
-    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
-        memory = Some(save_memory(mms, saver));
-        Ok(())
-    });
-    let state = captured.expect("capture").state;
-    let memory = memory.expect("memory");
+    let Snapshot { state, memory } = snapshot(&machine);
     machine.system.kernel.kill_all();
     for len in (0..state.len()).step_by(state.len() / 40 + 1) {
         assert!(SavedKernel::parse(&state[..len]).is_err(), "{len} bytes");
@@ -860,13 +759,8 @@ print(state(), ask(), state(), flush=True)
 print(ask(), state())
 ";
     let (machine, asked) = start_asking(program);
-    let mut memory = None;
     machine.system.kernel.freeze(LIMIT).unwrap();
-    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
-        memory = Some(save_memory(mms, saver));
-        Ok(())
-    });
-    let state = captured.map(|c| c.state).expect("capture");
+    let Snapshot { state, memory } = snapshot(&machine);
     let requests = &machine.system.snapshot_requests;
     assert!(requests.waiting());
     requests.captured();
@@ -880,7 +774,7 @@ print(ask(), state())
         "none 3 captured\nOperation not supported captured\n"
     );
 
-    let clone = enter(&state, &memory.expect("memory")).expect("load");
+    let clone = enter(&state, &memory).expect("load");
     let asked = take_requests(&clone);
     clone.system.kernel.thaw();
     asked.recv_timeout(LIMIT).unwrap();
@@ -1007,7 +901,9 @@ fn memory_from_an_image_is_what_it_was() {
             wait_until_asleep(&machine);
             machine = move_house(machine);
             // Pages copied ahead are what they were; places that are none of the image are left alone.
-            let mms = machine.address_spaces();
+            let tree = machine.system.kernel.tree.lock();
+            let mms: Vec<_> = tree.tasks().map(|task| task.mm()).collect();
+            drop(tree);
             for mm in &mms {
                 let all: Vec<_> = mm.vmas().iter().map(|vma| vma.start..vma.end).collect();
                 mm.touch(&all);

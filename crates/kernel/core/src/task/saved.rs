@@ -33,7 +33,7 @@ pub struct SavedCall {
     note: u64,
     /// A futex wait that was over.
     woken: bool,
-    /// Waits for the child of vfork(2) whose number `note` is.
+    /// Waits for the child of vfork(2) whose number `note` is, and which has not given the memory back.
     pub vfork: bool,
 }
 
@@ -50,7 +50,10 @@ impl SavedCall {
             remaining_at: restart.remaining_at,
             note: restart.note,
             woken: restart.futex.as_ref().is_some_and(|f| f.woken()),
-            vfork: restart.vfork.is_some(),
+            vfork: restart
+                .vfork
+                .as_ref()
+                .is_some_and(|v| !v.done.load(Ordering::SeqCst)),
         }
     }
 
@@ -308,4 +311,24 @@ impl ProcessState {
 #[must_use]
 pub fn save_actions(actions: &Actions) -> Vec<SigAction> {
     actions.all().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::task::VforkDone;
+
+    #[test]
+    fn a_vfork_whose_child_gave_the_memory_back_does_not_wait_again() {
+        let done = Arc::new(VforkDone::default());
+        let restart = Restart {
+            note: 5,
+            vfork: Some(Arc::clone(&done)),
+            ..Restart::default()
+        };
+        let child = || SavedCall::new(58, [0; 6], 0, &restart).vfork_child();
+        assert_eq!(child(), Some(5));
+        done.done.store(true, Ordering::SeqCst);
+        assert_eq!(child(), None);
+    }
 }

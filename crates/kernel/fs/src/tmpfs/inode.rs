@@ -32,7 +32,7 @@ impl Inode for Node {
 
     fn id(&self) -> Result<InodeId> {
         Ok(InodeId {
-            dev: self.shared.dev,
+            dev: self.shared.dev(),
             ino: self.ino(),
         })
     }
@@ -49,7 +49,7 @@ impl Inode for Node {
             Body::Special(_, rdev) => (0, 0, *rdev),
         };
         Ok(Attr {
-            dev: self.shared.dev,
+            dev: self.shared.dev(),
             ino: self.ino(),
             mode: self.file_type().mode_bits() | meta.mode,
             nlink: meta.nlink,

@@ -66,7 +66,8 @@ enum Held {
 struct Shared {
     name: &'static str,
     magic: u64,
-    dev: u64,
+    /// A tree from a snapshot has the number that it had: programs know their files by it.
+    dev: AtomicU64,
     budget: Budget,
     next_ino: AtomicU64,
     renaming: Mutex<()>,
@@ -117,7 +118,7 @@ impl TmpFs {
                 } else {
                     OVERLAY_MAGIC
                 },
-                dev: crate::next_dev(),
+                dev: AtomicU64::new(crate::next_dev()),
                 budget,
                 next_ino: AtomicU64::new(2),
                 renaming: Mutex::default(),
@@ -173,7 +174,7 @@ impl FileSystem for TmpFs {
     }
 
     fn dev(&self) -> u64 {
-        self.shared.dev
+        self.shared.dev()
     }
 
     fn save(&self) -> std::result::Result<Option<Vec<u8>>, kernel_vfs::save::Unsavable> {
@@ -200,6 +201,10 @@ impl FileSystem for TmpFs {
 }
 
 impl Shared {
+    fn dev(&self) -> u64 {
+        self.dev.load(Ordering::Relaxed)
+    }
+
     fn new_ino(&self) -> u64 {
         self.next_ino.fetch_add(1, Ordering::Relaxed)
     }

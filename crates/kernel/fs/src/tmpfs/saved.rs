@@ -23,6 +23,7 @@ type Index = u32;
 
 #[derive(Serialize, Deserialize)]
 struct TreeState {
+    dev: u64,
     next_ino: u64,
     /// The first is the root.
     nodes: Vec<NodeState>,
@@ -76,6 +77,7 @@ pub(super) fn save(fs: &TmpFs) -> Result<Vec<u8>, Unsavable> {
         }
     }
     encode(&TreeState {
+        dev: fs.shared.dev(),
         next_ino: fs.shared.next_ino.load(Ordering::Relaxed),
         nodes: states,
     })
@@ -166,6 +168,7 @@ pub(super) fn load(fs: &TmpFs, bytes: &[u8]) -> Result<(), LoadError> {
         nodes,
     };
     load.all()?;
+    fs.shared.dev.store(state.dev, Ordering::Relaxed);
     let next = &fs.shared.next_ino;
     next.fetch_max(state.next_ino, Ordering::Relaxed);
     Ok(())

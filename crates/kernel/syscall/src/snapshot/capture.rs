@@ -174,7 +174,7 @@ impl Walk {
         all
     }
 
-    fn view(&self, view: &RwLock<FsContext>) -> Result<ViewState, Unsavable> {
+    fn view(&mut self, view: &RwLock<FsContext>) -> Result<ViewState, Unsavable> {
         let view = view.read();
         Ok(ViewState {
             root: self.saver.place(view.root())?,

@@ -10,7 +10,7 @@ use kernel_core::task::saved::{ProcessState, TaskState};
 use kernel_core::task::{Restart, Task, TaskParts, VforkDone};
 use kernel_files::console::StandardFiles;
 use kernel_mm::Mm;
-use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, ObjectsState, decode};
+use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, decode};
 use kernel_vfs::{FdFlags, FdTable, FsContext};
 use parking_lot::{Mutex, RwLock};
 use platform_api::{Context, Syscall};
@@ -106,14 +106,8 @@ impl SavedKernel {
         mounts(system, &state.mounts)?;
         system.objects.inodes.restore(state.last_inode);
         processes(system, state.processes, state.actions, state.last_pid)?;
-        let loader = objects(system, state.objects, standard)?;
-        let tables = state.tables.iter().map(|table| fd_table(table, &loader));
-        let tables = tables.collect::<Result<Vec<_>, _>>()?;
-        let views = state
-            .views
-            .iter()
-            .map(|view| view_of(system, view, &loader));
-        let views = views.collect::<Result<Vec<_>, _>>()?;
+        let maker = Maker { system, standard };
+        let mut loader = Loader::load(&system.mounts, state.objects, &maker)?;
         let mut mms = Vec::new();
         for id in 0..state.mms {
             if mms.len() > state.tasks.len() {
@@ -121,11 +115,17 @@ impl SavedKernel {
             }
             mms.push(memory(id, &loader)?);
         }
-        let locks = &system.mounts.vfs().locks;
-        locks.load(&state.locks, &tables, &loader)?;
-        drop(loader);
-        let parts = Shared { tables, views, mms };
+        let parts = Shared::empty(system, state.tables.len(), state.views.len(), mms);
         let ready = tasks(system, &state.tasks, &parts)?;
+        // What tells of tasks, and of their descriptors, is opened when these are there.
+        parts.fill_tables(&state.tables, &loader)?;
+        loader.finish(&maker)?;
+        if parts.fill_tables(&state.tables, &loader)? > 0 {
+            return malformed("number of an open file");
+        }
+        let locks = &system.mounts.vfs().locks;
+        locks.load(&state.locks, &parts.tables, &loader)?;
+        parts.fill_views(system, &state.views, &mut loader)?;
         system.objects.jobs.bind(system);
         system.process_timers.load(system, state.timers);
         system.snapshot_requests.load(state.requests);
@@ -144,6 +144,49 @@ struct Shared {
     tables: Vec<Arc<FdTable>>,
     views: Vec<Arc<RwLock<FsContext>>>,
     mms: Vec<Arc<Mm>>,
+}
+
+impl Shared {
+    /// Descriptor tables and directories that tasks refer to; what is in them comes later.
+    fn empty(system: &System, tables: usize, views: usize, mms: Vec<Arc<Mm>>) -> Shared {
+        let view = || Arc::new(RwLock::new(FsContext::new(Arc::clone(&system.mounts))));
+        Shared {
+            tables: (0..tables).map(|_| Arc::new(FdTable::new())).collect(),
+            views: (0..views).map(|_| view()).collect(),
+            mms,
+        }
+    }
+
+    /// Puts in what is open already; says how many descriptors are left.
+    fn fill_tables(&self, saved: &[Vec<FdState>], loader: &Loader) -> Result<usize, LoadError> {
+        let mut left = 0;
+        for (table, saved) in self.tables.iter().zip(saved) {
+            for one in saved.iter().filter(|one| table.get(one.fd).is_err()) {
+                let Ok(description) = loader.description(one.description) else {
+                    left += 1;
+                    continue;
+                };
+                let flags = FdFlags::from_bits_truncate(one.flags);
+                let put = table.insert_at(one.fd, description, flags, u64::MAX);
+                put.map_err(LoadError::failed("descriptor"))?;
+            }
+        }
+        Ok(left)
+    }
+
+    fn fill_views(
+        &self,
+        system: &System,
+        saved: &[ViewState],
+        loader: &mut Loader,
+    ) -> Result<(), LoadError> {
+        for (view, saved) in self.views.iter().zip(saved) {
+            let (root, cwd) = (loader.place(&saved.root)?, loader.place(&saved.cwd)?);
+            let built = FsContext::restored(Arc::clone(&system.mounts), root, cwd, saved.umask);
+            *view.write() = built.map_err(LoadError::failed("working directory"))?;
+        }
+        Ok(())
+    }
 }
 
 fn nth<T>(all: &[Arc<T>], number: u32) -> Result<Arc<T>, LoadError> {
@@ -198,36 +241,6 @@ fn processes(
         }
     }
     Ok(())
-}
-
-fn objects(
-    system: &Arc<System>,
-    saved: ObjectsState,
-    standard: &StandardFiles,
-) -> Result<Loader, LoadError> {
-    Loader::load(&system.mounts, saved, &Maker { system, standard })
-}
-
-fn fd_table(saved: &[FdState], loader: &Loader) -> Result<Arc<FdTable>, LoadError> {
-    let table = FdTable::new();
-    for one in saved {
-        let description = loader.description(one.description)?;
-        let flags = FdFlags::from_bits_truncate(one.flags);
-        let put = table.insert_at(one.fd, description, flags, u64::MAX);
-        put.map_err(LoadError::failed("descriptor"))?;
-    }
-    Ok(Arc::new(table))
-}
-
-fn view_of(
-    system: &System,
-    saved: &ViewState,
-    loader: &Loader,
-) -> Result<Arc<RwLock<FsContext>>, LoadError> {
-    let (root, cwd) = (loader.place(&saved.root)?, loader.place(&saved.cwd)?);
-    let view = FsContext::restored(Arc::clone(&system.mounts), root, cwd, saved.umask);
-    let view = view.map_err(LoadError::failed("working directory"))?;
-    Ok(Arc::new(RwLock::new(view)))
 }
 
 /// Makes all tasks, enters them into the tree and gives each a processor with its registers.

@@ -1,5 +1,7 @@
 //! A whole sandbox without its jail: the machine's own programs on one of the platforms.
 
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
@@ -7,7 +9,7 @@ use kernel_core::task::{ExitStatus, Rlimits};
 use kernel_core::{Config, Kernel};
 use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_fs::host_view::{self, Identity};
-use kernel_fs::{Budget, BudgetLimits, TmpFs, dev};
+use kernel_fs::{Budget, BudgetLimits, ImageFs, TmpFs, dev};
 use kernel_syscall::{Init, System, start_init};
 use kernel_vfs::{
     AccessMode, At, Credentials, Description, FdFlags, FdTable, FileSystem, FsContext, LastLink,
@@ -47,7 +49,7 @@ pub(crate) struct Machine {
 }
 
 /// The platform that `GUEST_PLATFORM` names: `process`, which is the default, or `kvm`.
-fn platform() -> Arc<dyn Platform> {
+pub(crate) fn platform() -> Arc<dyn Platform> {
     match std::env::var("GUEST_PLATFORM").as_deref() {
         Ok("kvm") => Arc::new(KvmPlatform::new().expect("a virtual machine")),
         _ => Arc::new(ProcessPlatform::new().expect("platform")),
@@ -55,7 +57,17 @@ fn platform() -> Arc<dyn Platform> {
 }
 
 /// A fresh machine whose monotonic clock has come so far.
+#[allow(dead_code, reason = "not every test file needs a clock of its own")]
 pub(crate) fn boot(monotonic: Duration) -> Machine {
+    boot_on(platform(), monotonic, &[])
+}
+
+/// The same on a platform of the caller's, with directories of the host laid over the root.
+pub(crate) fn boot_on(
+    platform: Arc<dyn Platform>,
+    monotonic: Duration,
+    layers: &[PathBuf],
+) -> Machine {
     let identity = Identity {
         hostname: String::from("guest"),
         uid: 0,
@@ -63,7 +75,10 @@ pub(crate) fn boot(monotonic: Duration) -> Machine {
     };
     let host = host_view::host_layer().expect("host layer");
     let own = host_view::host_essentials(&identity).expect("essentials");
-    let root = TmpFs::over(&[host.root(), own.root()], Budget::new(BUDGET)).expect("root");
+    let whole = |path: &PathBuf| ImageFs::whole(path).expect("layer").root();
+    let mut below: Vec<_> = layers.iter().map(whole).collect();
+    below.extend([host.root(), own.root()]);
+    let root = TmpFs::over(&below, Budget::new(BUDGET)).expect("root");
     let vfs = Arc::new(Vfs::default());
     let mounts = MountTable::new(Arc::clone(&vfs), root, "rootfs", MountFlags::empty()).unwrap();
     let kernel: Arc<OnceLock<Weak<System>>> = Arc::default();
@@ -91,7 +106,7 @@ pub(crate) fn boot(monotonic: Duration) -> Machine {
     };
     let tracer: Option<kernel_syscall::Tracer> = std::env::var_os("GUEST_STRACE")
         .map(|_| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
-    let core = Kernel::new(config, platform(), [7; 32]);
+    let core = Kernel::new(config, platform, seed());
     let system = Arc::new(System::at(core, Arc::clone(&mounts), tracer, monotonic));
     let _ = kernel.set(Arc::downgrade(&system));
     system.mount_own().expect("own file systems");
@@ -101,6 +116,15 @@ pub(crate) fn boot(monotonic: Duration) -> Machine {
         console,
         standard,
     }
+}
+
+/// Random numbers of no two machines are the same.
+fn seed() -> [u8; 32] {
+    static NEXT: AtomicU64 = AtomicU64::new(7);
+    let mut seed = [7; 32];
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    seed
 }
 
 impl Machine {

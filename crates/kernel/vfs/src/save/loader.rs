@@ -26,7 +26,9 @@ type Later = Box<dyn FnOnce(&mut Loader) -> Result<(), LoadError>>;
 /// Holds what was built so far.
 pub struct Loader {
     mounts: Arc<MountTable>,
-    descriptions: Vec<Arc<Description>>,
+    descriptions: Vec<Option<Arc<Description>>>,
+    /// Files that tell of tasks: opened when there are tasks.
+    of_tasks: Vec<(usize, DescriptionState)>,
     shared: Vec<Vec<u8>>,
     built: HashMap<ObjectId, Arc<dyn Any + Send + Sync>>,
     later: Vec<Later>,
@@ -35,7 +37,7 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Builds all descriptions; afterwards every one is found by its number.
+    /// Builds all descriptions but those of files that tell of tasks.
     ///
     /// # Errors
     /// The first thing that does not fit.
@@ -50,19 +52,46 @@ impl Loader {
         let mut loader = Loader {
             mounts: Arc::clone(mounts),
             descriptions: Vec::with_capacity(state.descriptions.len()),
+            of_tasks: Vec::new(),
             shared: state.shared,
             built: HashMap::new(),
             later: Vec::new(),
             bound: ObjectId::MAX,
         };
-        for description in &state.descriptions {
-            let built = loader.open(description, maker)?;
+        for (index, description) in state.descriptions.into_iter().enumerate() {
+            let built = if loader.tells_of_tasks(&description) {
+                loader.of_tasks.push((index, description));
+                None
+            } else {
+                Some(loader.open(&description, maker)?)
+            };
             loader.descriptions.push(built);
         }
-        for link in std::mem::take(&mut loader.later) {
-            link(&mut loader)?;
-        }
         Ok(loader)
+    }
+
+    /// Opens the rest, when all tasks exist; afterwards every description is found by its number.
+    ///
+    /// # Errors
+    /// The first thing that does not fit.
+    pub fn finish(&mut self, maker: &dyn FileMaker) -> Result<(), LoadError> {
+        for (index, description) in std::mem::take(&mut self.of_tasks) {
+            let built = self.open(&description, maker)?;
+            if let Some(place) = self.descriptions.get_mut(index) {
+                *place = Some(built);
+            }
+        }
+        for link in std::mem::take(&mut self.later) {
+            link(self)?;
+        }
+        Ok(())
+    }
+
+    /// Whether it is a file of proc(5), which has none of a process before that has tasks.
+    fn tells_of_tasks(&self, description: &DescriptionState) -> bool {
+        let place = description.place.as_ref();
+        let mount = place.and_then(|place| place::mount(&self.mounts, place));
+        description.file.is_none() && mount.is_some_and(|mount| mount.fs().name() == "proc")
     }
 
     /// A description by number.
@@ -73,7 +102,7 @@ impl Loader {
         let index = usize::try_from(id).ok();
         let found = index.and_then(|i| self.descriptions.get(i));
         found
-            .cloned()
+            .and_then(Option::clone)
             .ok_or(LoadError::Malformed("number of an open file"))
     }
 
@@ -113,8 +142,12 @@ impl Loader {
     ///
     /// # Errors
     /// When it is not there.
-    pub fn place(&self, state: &super::PlaceState) -> Result<Path, LoadError> {
-        place::load(&self.mounts, state)
+    pub fn place(&mut self, state: &super::PlaceState) -> Result<Path, LoadError> {
+        place::load(self, state)
+    }
+
+    pub(super) fn mounts(&self) -> &MountTable {
+        &self.mounts
     }
 
     fn open(
@@ -126,7 +159,7 @@ impl Loader {
             .ok_or(LoadError::Malformed("access mode of an open file"))?;
         let flags = StatusFlags::from_bits_truncate(state.flags);
         let place = match &state.place {
-            Some(place) => Some(place::load(&self.mounts, place)?),
+            Some(place) => Some(self.place(place)?),
             None => None,
         };
         let file = match (&state.file, &place) {

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use base_abi::structs::Timespec;
 use serde::{Deserialize, Serialize};
 
-use super::{LoadError, Unsavable};
-use crate::{Credentials, Dentry, FileType, MountTable, PATH_MAX, Path, SetAttr, SetTime};
+use super::{LoadError, Loader, ObjectId, Saver, Unsavable, decode, encode};
+use crate::{
+    Credentials, Dentry, FileType, Inode, Mount, MountTable, PATH_MAX, Path, SetAttr, SetTime,
+};
 
 /// Bytes of removed but open files that a state may hold.
 const UNLINKED_MAX: u64 = 64 << 20;
@@ -26,19 +29,27 @@ enum NodeState {
     Named {
         kind: u8,
         /// Size and time of change of a regular file of an image or of the guest: another file under the name is noticed.
-        version: Option<(u64, base_abi::structs::Timespec)>,
+        version: Option<(u64, Timespec)>,
     },
-    /// A regular file without a name: it is made anew.
-    Nameless {
-        mode: u32,
-        uid: u32,
-        gid: u32,
-        mtime: base_abi::structs::Timespec,
-        content: Vec<u8>,
-    },
+    /// A regular file without a name, a shared object: it is made anew, once for all that have it open.
+    Nameless { file: ObjectId },
 }
 
-pub(super) fn save(mounts: &MountTable, path: &Path) -> Result<PlaceState, Unsavable> {
+/// A regular file without a name.
+#[derive(Debug, Serialize, Deserialize)]
+struct NamelessState {
+    mode: u32,
+    uid: u32,
+    gid: u32,
+    mtime: Timespec,
+    content: Vec<u8>,
+}
+
+/// A file without a name that was made anew.
+struct Nameless(Arc<dyn Inode>);
+
+pub(super) fn save(saver: &mut Saver, path: &Path) -> Result<PlaceState, Unsavable> {
+    let mounts = Arc::clone(saver.mounts());
     let lossy = |path: &Path| {
         let text = path.text(mounts.root());
         Unsavable::new(String::from_utf8_lossy(&text).into_owned())
@@ -60,7 +71,11 @@ pub(super) fn save(mounts: &MountTable, path: &Path) -> Result<PlaceState, Unsav
         text.extend_from_slice(name);
     }
     let node = if dentry.is_deleted() {
-        nameless(dentry).ok_or_else(|| lossy(path))?
+        let inode = dentry.inode();
+        let file = saver.nameless(inode.id().map_err(|_| lossy(path))?, || {
+            nameless(dentry).ok_or_else(|| lossy(path))
+        })?;
+        NodeState::Nameless { file }
     } else {
         NodeState::Named {
             kind: dentry.kind() as u8,
@@ -75,18 +90,20 @@ pub(super) fn save(mounts: &MountTable, path: &Path) -> Result<PlaceState, Unsav
 }
 
 /// Only file systems that keep their files have versions of them.
-fn version(path: &Path) -> Option<(u64, base_abi::structs::Timespec)> {
+fn version(path: &Path) -> Option<(u64, Timespec)> {
     let kept = matches!(path.mount().fs().name(), "overlay" | "tmpfs");
     if !kept || path.dentry().kind() != FileType::Regular {
         return None;
     }
     let attr = path.inode().attr().ok()?;
-    Some((attr.size, attr.mtime))
+    // Files that the kernel makes for each sandbox are of the epoch.
+    (attr.mtime != Timespec::default()).then_some((attr.size, attr.mtime))
 }
 
-fn nameless(dentry: &Dentry) -> Option<NodeState> {
+/// Its state; none for what is no file, too large, or has another name still, under which it will be another file.
+fn nameless(dentry: &Dentry) -> Option<Vec<u8>> {
     let attr = dentry.inode().attr().ok()?;
-    if dentry.kind() != FileType::Regular || attr.size > UNLINKED_MAX {
+    if dentry.kind() != FileType::Regular || attr.size > UNLINKED_MAX || attr.nlink > 0 {
         return None;
     }
     let file = Arc::clone(dentry.inode()).open(0).ok()?;
@@ -99,72 +116,90 @@ fn nameless(dentry: &Dentry) -> Option<NodeState> {
         }
     }
     content.truncate(done);
-    Some(NodeState::Nameless {
+    let state = NamelessState {
         mode: attr.mode & 0o7777,
         uid: attr.uid,
         gid: attr.gid,
         mtime: attr.mtime,
         content,
-    })
+    };
+    encode(&state).ok()
+}
+
+/// The mount of a saved place.
+pub(super) fn mount(mounts: &MountTable, state: &PlaceState) -> Option<Arc<Mount>> {
+    let index = usize::try_from(state.mount).ok()?;
+    mounts.list().get(index).cloned()
 }
 
 /// Walks to a saved place.
-pub(super) fn load(mounts: &MountTable, state: &PlaceState) -> Result<Path, LoadError> {
-    let list = mounts.list();
-    let mount = usize::try_from(state.mount).ok().and_then(|i| list.get(i));
-    let mount = mount.ok_or(LoadError::Malformed("number of a mount"))?;
+pub(super) fn load(loader: &mut Loader, state: &PlaceState) -> Result<Path, LoadError> {
+    let mount = mount(loader.mounts(), state).ok_or(LoadError::Malformed("number of a mount"))?;
     if state.path.len() > 16 * PATH_MAX {
         return Err(LoadError::Malformed("path of an open file"));
     }
     let lost = || LoadError::failed(String::from_utf8_lossy(&state.path).into_owned());
     let mut at = Arc::clone(mount.root());
-    let names = state.path.split(|b| *b == b'/').filter(|n| !n.is_empty());
+    let mut names = state.path.split(|b| *b == b'/').filter(|n| !n.is_empty());
     match &state.node {
         NodeState::Named { kind, version: was } => {
             for name in names {
                 at = at.lookup(name).map_err(lost())?;
             }
-            let now = version(&Path::new(Arc::clone(mount), Arc::clone(&at)));
+            let now = version(&Path::new(Arc::clone(&mount), Arc::clone(&at)));
             if at.kind() as u8 != *kind || now != *was {
                 return Err(LoadError::Differs(
                     String::from_utf8_lossy(&state.path).into_owned(),
                 ));
             }
         }
-        NodeState::Nameless {
-            mode,
-            uid,
-            gid,
-            mtime,
-            content,
-        } => {
-            let mut names = names;
-            let name = names.next_back().unwrap_or(b"#");
-            let who = Credentials {
-                uid: *uid,
-                gid: *gid,
-                privileged: true,
-                ..Credentials::default()
-            };
-            let inode = at.inode().temporary(*mode, &who).map_err(lost())?;
-            let file = Arc::clone(&inode)
-                .open(base_abi::general::O_RDWR)
-                .map_err(lost())?;
-            let mut done = 0;
-            while let Some(rest) = content.get(done..).filter(|rest| !rest.is_empty()) {
-                let n = file.write_at(done as u64, rest).map_err(lost())?;
-                if n == 0 {
-                    return Err(LoadError::Malformed("content of a removed file"));
+        NodeState::Nameless { file } => {
+            let last = names.next_back().unwrap_or(b"#");
+            for name in names {
+                // Directories that are gone too are left out of what the file says it was called.
+                match at.lookup(name) {
+                    Ok(next) if next.is_dir() => at = next,
+                    _ => break,
                 }
-                done += n;
             }
-            let change = SetAttr {
-                mtime: Some(SetTime::At(*mtime)),
-                ..SetAttr::default()
-            };
-            inode.set_attr(&change).map_err(lost())?;
-            at = at.unnamed(name, inode).map_err(lost())?;
+            let root = mount.root();
+            let inode = loader.shared(*file, |bytes, _| {
+                let made = temporary(root, bytes, &state.path)?;
+                Ok(Arc::new(Nameless(made)))
+            })?;
+            let inode = Arc::clone(&inode.0);
+            at = at.unnamed(last, inode).map_err(lost())?;
         }
     }
-    Ok(Path::new(Arc::clone(mount), at))
+    Ok(Path::new(mount, at))
+}
+
+/// Makes a file without a name; its last descriptor takes it away.
+fn temporary(root: &Dentry, bytes: &[u8], path: &[u8]) -> Result<Arc<dyn Inode>, LoadError> {
+    let lost = || LoadError::failed(String::from_utf8_lossy(path).into_owned());
+    let state: NamelessState = decode(bytes, "a removed file")?;
+    let who = Credentials {
+        uid: state.uid,
+        gid: state.gid,
+        privileged: true,
+        ..Credentials::default()
+    };
+    let inode = root.inode().temporary(state.mode, &who).map_err(lost())?;
+    let file = Arc::clone(&inode)
+        .open(base_abi::general::O_RDWR)
+        .map_err(lost())?;
+    let mut done = 0;
+    while let Some(rest) = state.content.get(done..).filter(|rest| !rest.is_empty()) {
+        let n = file.write_at(done as u64, rest).map_err(lost())?;
+        if n == 0 {
+            return Err(LoadError::Malformed("content of a removed file"));
+        }
+        done += n;
+    }
+    let change = SetAttr {
+        mtime: Some(SetTime::At(state.mtime)),
+        ..SetAttr::default()
+    };
+    inode.set_attr(&change).map_err(lost())?;
+    Ok(inode)
 }

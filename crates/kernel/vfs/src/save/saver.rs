@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{DescriptionState, MAX_OBJECTS, ObjectId, ObjectsState, Saved, Unsavable, place};
-use crate::{AccessMode, Description, MountTable};
+use crate::{AccessMode, Description, InodeId, MountTable};
 
 /// Collects everything that open files refer to.
 pub struct Saver {
@@ -14,6 +14,8 @@ pub struct Saver {
     descriptions: Vec<Arc<Description>>,
     saved: Vec<DescriptionState>,
     shared_numbers: HashMap<usize, ObjectId>,
+    /// Files without a name, by what makes them the same.
+    nameless: HashMap<InodeId, ObjectId>,
     /// Holds what was numbered, so that no address comes twice.
     kept: Vec<Arc<dyn Any + Send + Sync>>,
     shared: Vec<Vec<u8>>,
@@ -29,6 +31,7 @@ impl Saver {
             descriptions: Vec::new(),
             saved: Vec::new(),
             shared_numbers: HashMap::new(),
+            nameless: HashMap::new(),
             kept: Vec::new(),
             shared: Vec::new(),
         }
@@ -60,23 +63,46 @@ impl Saver {
             return Ok(*id);
         }
         let bytes = state(self)?;
-        if self.shared.len() >= MAX_OBJECTS {
-            return Err(Unsavable::new("too many objects"));
-        }
-        let id = u32::try_from(self.shared.len()).unwrap_or(u32::MAX);
-        self.shared.push(bytes);
+        let id = self.push(bytes)?;
         self.kept
             .push(Arc::clone(object) as Arc<dyn Any + Send + Sync>);
         self.shared_numbers.insert(address, id);
         Ok(id)
     }
 
+    fn push(&mut self, bytes: Vec<u8>) -> Result<ObjectId, Unsavable> {
+        if self.shared.len() >= MAX_OBJECTS {
+            return Err(Unsavable::new("too many objects"));
+        }
+        let id = u32::try_from(self.shared.len()).unwrap_or(u32::MAX);
+        self.shared.push(bytes);
+        Ok(id)
+    }
+
+    /// The number of a file that has no name any more; `state` is asked the first time.
+    pub(super) fn nameless(
+        &mut self,
+        inode: InodeId,
+        state: impl FnOnce() -> Result<Vec<u8>, Unsavable>,
+    ) -> Result<ObjectId, Unsavable> {
+        if let Some(id) = self.nameless.get(&inode) {
+            return Ok(*id);
+        }
+        let id = self.push(state()?)?;
+        self.nameless.insert(inode, id);
+        Ok(id)
+    }
+
+    pub(super) fn mounts(&self) -> &Arc<MountTable> {
+        &self.mounts
+    }
+
     /// Where a path is, in words of the mounts.
     ///
     /// # Errors
     /// A place that no walk leads to.
-    pub fn place(&self, path: &crate::Path) -> Result<super::PlaceState, Unsavable> {
-        place::save(&self.mounts, path)
+    pub fn place(&mut self, path: &crate::Path) -> Result<super::PlaceState, Unsavable> {
+        place::save(self, path)
     }
 
     /// Every description that was mentioned, and its number.
@@ -121,7 +147,7 @@ impl Saver {
             },
         };
         let place = match description.location() {
-            Some(path) => Some(place::save(&self.mounts, path)?),
+            Some(path) => Some(self.place(path)?),
             None => None,
         };
         if file.is_none() && place.is_none() {
