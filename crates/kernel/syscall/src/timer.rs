@@ -1,6 +1,6 @@
 //! POSIX timers and interval timers: what they are, and what happens when they expire.
 //!
-//! Lock order: the table of timers, one timer, the tree of tasks. Signals are sent without any of them.
+//! Lock order: expiring, the table of timers, one timer, the tree of tasks. Signals are sent without the last three.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -10,7 +10,7 @@ use kernel_core::signal::{Signal, siginfo};
 use kernel_core::task::Pid;
 use kernel_time::{GuestClock, TimerHandle};
 use kernel_vfs::{Events, Notify};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::System;
 use crate::time::ClockKind;
@@ -220,6 +220,7 @@ impl Notify for Timer {
         let Some(timer) = system.process_timers.get(self.pid, self.id) else {
             return;
         };
+        let _expiring = system.process_timers.expiring.lock();
         let now = self.clock.now(&system);
         if timer.expire(&system, now) {
             timer.tell(&system);
@@ -245,12 +246,22 @@ pub(crate) struct SavedTimer {
 
 /// All timers of all processes.
 #[derive(Default)]
-pub(crate) struct ProcessTimers(Mutex<BTreeMap<(Pid, TimerId), Arc<Timer>>>);
+pub(crate) struct ProcessTimers {
+    all: Mutex<BTreeMap<(Pid, TimerId), Arc<Timer>>>,
+    /// Held from the moment a timer is due until its signal is queued.
+    expiring: Mutex<()>,
+}
 
 impl ProcessTimers {
+    /// Nothing expires until this is dropped. Timers and pending signals are one state: an expiry that is saved in neither
+    /// is lost, and one in both comes twice.
+    pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.expiring.lock()
+    }
+
     /// All of them as plain data.
     pub(crate) fn save(&self) -> Vec<SavedTimer> {
-        let timers = self.0.lock();
+        let timers = self.all.lock();
         let one = |timer: &Arc<Timer>| {
             let state = timer.state.lock();
             SavedTimer {
@@ -270,7 +281,7 @@ impl ProcessTimers {
     pub(crate) fn load(&self, system: &Arc<System>, saved: Vec<SavedTimer>) {
         for state in saved.into_iter().take(MAX_TIMERS) {
             let timer = new_timer(system, state.pid, state.id, state.clock, state.target);
-            self.0
+            self.all
                 .lock()
                 .insert((state.pid, state.id), Arc::clone(&timer));
             timer.set(state.deadline, state.interval);
@@ -280,7 +291,7 @@ impl ProcessTimers {
 
     /// A timer that exists.
     pub(crate) fn get(&self, pid: Pid, id: TimerId) -> Option<Arc<Timer>> {
-        self.0.lock().get(&(pid, id)).cloned()
+        self.all.lock().get(&(pid, id)).cloned()
     }
 
     /// The interval timer of a process, made when it is first asked for.
@@ -291,7 +302,7 @@ impl ProcessTimers {
             _ => (ClockKind::Process(pid), Signal::PROF),
         };
         let id = TimerId::Interval(which);
-        let mut timers = self.0.lock();
+        let mut timers = self.all.lock();
         let make = || new_timer(system, pid, id, clock, Target::Process(signal, 0));
         Arc::clone(timers.entry((pid, id)).or_insert_with(make))
     }
@@ -308,7 +319,7 @@ impl ProcessTimers {
         limit: u64,
         target: impl FnOnce(i32) -> Target,
     ) -> Result<i32, Errno> {
-        let mut timers = self.0.lock();
+        let mut timers = self.all.lock();
         let own = timers.range((pid, TimerId::Posix(0))..=(pid, TimerId::Posix(i32::MAX)));
         let (mut free, mut count) = (0, 0);
         for (&(_, id), _) in own {
@@ -328,7 +339,7 @@ impl ProcessTimers {
 
     /// Takes a POSIX timer away; false when there is none.
     pub(crate) fn delete(&self, pid: Pid, id: i32) -> bool {
-        let gone = self.0.lock().remove(&(pid, TimerId::Posix(id)));
+        let gone = self.all.lock().remove(&(pid, TimerId::Posix(id)));
         gone.is_some()
     }
 
@@ -343,7 +354,7 @@ impl ProcessTimers {
     }
 
     fn forget(&self, which: impl Fn(&(Pid, TimerId)) -> bool) {
-        let mut timers = self.0.lock();
+        let mut timers = self.all.lock();
         let gone: Vec<_> = timers.extract_if(.., |key, _| which(key)).collect();
         drop(timers);
         drop(gone);

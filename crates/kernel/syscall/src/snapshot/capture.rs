@@ -66,6 +66,7 @@ fn frozen(
         views: Numbered::default(),
         actions: Numbered::default(),
     };
+    let expiring = system.process_timers.hold();
     let mut states = Vec::with_capacity(tasks.len());
     for task in &tasks {
         let missing = CaptureError::Registers { tid: task.tid() };
@@ -80,6 +81,8 @@ fn frozen(
         let all = tree.processes().map(|(_, links)| walk.process(links));
         (all.collect(), tree.last_pid())
     };
+    let timers = system.process_timers.save();
+    drop(expiring);
     memory(&walk.mms.objects, &mut walk.saver)?;
     let tables = walk.tables.objects.clone();
     let tables = tables.iter().map(|table| walk.table(table)).collect();
@@ -98,7 +101,7 @@ fn frozen(
         tables,
         processes,
         tasks: states,
-        timers: system.process_timers.save(),
+        timers,
         requests: system.snapshot_requests.save(),
         locks: locks.save(&walk.tables.objects, &walk.saver)?,
         mms: u32::try_from(walk.mms.objects.len()).unwrap_or(u32::MAX),

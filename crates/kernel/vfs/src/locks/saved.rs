@@ -11,14 +11,14 @@ use crate::save::{LoadError, Loader, ObjectId, Saver, Unsavable};
 use crate::{AccessMode, Description, FdTable, InodeId};
 
 /// A lock that is held.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct SavedLock {
     description: ObjectId,
     exclusive: bool,
     what: SavedWhat,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 enum SavedWhat {
     /// flock(2).
     Whole,
@@ -98,6 +98,8 @@ impl FileLocks {
                 });
             }
         }
+        // The same state is written in the same way each time.
+        saved.sort_unstable();
         Ok(saved)
     }
 
