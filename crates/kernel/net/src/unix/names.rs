@@ -58,7 +58,7 @@ pub(crate) enum SavedLease {
 }
 
 impl NameLease {
-    pub(super) fn save(&self, saver: &Saver) -> std::result::Result<SavedLease, Unsavable> {
+    pub(super) fn save(&self, saver: &mut Saver) -> std::result::Result<SavedLease, Unsavable> {
         Ok(match &self.place {
             Some(place) if place.dentry().is_deleted() => SavedLease::Removed,
             Some(place) => SavedLease::Place(saver.place(place)?),

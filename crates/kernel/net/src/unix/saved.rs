@@ -119,7 +119,7 @@ impl NameState {
         base: &SocketBase,
         name: &NameCell,
         target: Target,
-        loader: &Loader,
+        loader: &mut Loader,
     ) -> Result<Option<NameLease>, LoadError> {
         let names = &base.stack.unix_names;
         let failed = || LoadError::failed("name of a socket");
