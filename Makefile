@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: demo test bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
+.PHONY: test-snapshot-everywhere demo test bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -59,6 +59,14 @@ test-cpython:
 	cargo build --release -p rekindle
 	tests/cpython.sh
 	python3 guests/cpython/compare.py --rekindle target/release/rekindle
+
+# Programs that are captured at every system call and go on in a fresh kernel each time, and ten modules of CPython's tests
+# at random ones. Prints the moves, and why captures were refused.
+test-snapshot-everywhere:
+	cargo test -q -p kernel-syscall --test every_call -- --ignored --nocapture
+	cargo build -q -p kernel-syscall --example moving
+	tests/cpython.sh
+	python3 guests/cpython/moved.py --moving target/debug/examples/moving
 
 # The list of bad input, from code and from clients, against real servers and sandboxes.
 test-bad-input:

@@ -43,10 +43,24 @@ pub struct FutexWaiter {
     key: Mutex<FutexKey>,
     bitset: u32,
     woken: AtomicBool,
+    /// It was moved to another word than the one it began with.
+    moved: AtomicBool,
     parker: Arc<Parker>,
 }
 
 impl FutexWaiter {
+    /// The address of the word that it waits for, having begun at `first`; `None` when it is over, or when its word can
+    /// no longer be told by an address of its own.
+    #[must_use]
+    pub fn waits_at(&self, first: u64) -> Option<u64> {
+        match *self.key.lock() {
+            _ if self.woken() => None,
+            FutexKey::Private { addr, .. } => Some(addr),
+            FutexKey::Shared { .. } if self.moved.load(Ordering::Acquire) => None,
+            FutexKey::Shared { .. } => Some(first),
+        }
+    }
+
     /// Whether a wake-up reached it.
     #[must_use]
     pub fn woken(&self) -> bool {
@@ -60,6 +74,7 @@ impl FutexWaiter {
             key: Mutex::new(FutexKey::Private { mm: 0, addr: 0 }),
             bitset: 0,
             woken: AtomicBool::new(true),
+            moved: AtomicBool::new(false),
             parker: Arc::clone(parker),
         })
     }
@@ -114,6 +129,7 @@ impl FutexTable {
             key: Mutex::new(key),
             bitset,
             woken: AtomicBool::new(false),
+            moved: AtomicBool::new(false),
             parker: Arc::clone(parker),
         });
         bucket.push_back(Arc::clone(&waiter));
@@ -164,6 +180,7 @@ impl FutexTable {
         while let Some(waiter) = source.pop_front() {
             if moved < limit && *waiter.key.lock() == from {
                 *waiter.key.lock() = to;
+                waiter.moved.store(true, Ordering::Release);
                 taken.push_back(waiter);
                 moved += 1;
             } else {

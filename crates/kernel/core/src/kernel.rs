@@ -72,6 +72,9 @@ pub struct Kernel {
     pub rng: Rng,
     /// The freeze switch.
     pub freezer: Freezer,
+    /// Held while a process becomes a zombie and its parent is told, and by whoever looks for zombies: no wait is over
+    /// before the signal of what it waited for was sent.
+    pub ending: Mutex<()>,
     ended: Mutex<Ended>,
     end: Condvar,
 }
@@ -87,6 +90,7 @@ impl Kernel {
             futexes: FutexTable::default(),
             rng: Rng::new(seed),
             freezer: Freezer::default(),
+            ending: Mutex::new(()),
             ended: Mutex::default(),
             end: Condvar::new(),
         }

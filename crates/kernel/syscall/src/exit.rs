@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kernel_core::signal::{Signal, si_code};
-use kernel_core::task::{ExitStatus, Task};
+use kernel_core::signal::{Signal, si_code, siginfo};
+use kernel_core::task::{ExitStatus, Pid, Process, Task, Tree};
 use kernel_vfs::{Events, UserMemory};
 
 use crate::System;
@@ -95,8 +95,10 @@ fn end_process(
     let kernel = &system.kernel;
     let pid = process.pid();
     system.forget_process(pid);
-    let (parent, exit_signal, reaper, zombies, empty) = {
+    let ending = kernel.ending.lock();
+    let (parent, exit_signal, reaper, zombies, bereaved, empty) = {
         let mut tree = kernel.tree.lock();
+        let bereaved = bereaved(&tree, pid);
         let (reaper, zombies) = tree.reparent_children(pid);
         let reaper = tree.links(reaper).map(|l| Arc::clone(&l.process));
         let Some(links) = tree.links_mut(pid) else {
@@ -105,8 +107,12 @@ fn end_process(
         links.ended = Some(status);
         let (parent, exit_signal) = (links.parent, links.exit_signal);
         let parent = tree.links(parent).map(|l| Arc::clone(&l.process));
-        (parent, exit_signal, reaper, zombies, tree.task_count() == 0)
+        let empty = tree.task_count() == 0;
+        (parent, exit_signal, reaper, zombies, bereaved, empty)
     };
+    for (child, signal) in bereaved {
+        let _ = kernel.send_to_process(&child, signal, siginfo::kernel());
+    }
     process.exit_queue.wake(Events::READABLE);
     if let (Some(reaper), false) = (reaper, zombies.is_empty()) {
         reaper.child_queue.wake(Events::READABLE);
@@ -119,9 +125,24 @@ fn end_process(
         }
         Some(parent) => tell_parent(system, &parent, process, exit_signal, status),
     }
+    drop(ending);
     if kernel.tree.lock().task_count() == 0 || empty {
         kernel.set_ended();
     }
+}
+
+/// Children that asked to be told when their parent ends (`PR_SET_PDEATHSIG`), and how.
+fn bereaved(tree: &Tree, pid: Pid) -> Vec<(Arc<Process>, Signal)> {
+    let children = tree.links(pid).map(|links| &links.children);
+    let threads = children
+        .into_iter()
+        .flatten()
+        .flat_map(|child| tree.threads_of(*child));
+    let asked = |task: Arc<Task>| {
+        let signal = task.fields.lock().parent_death_signal?;
+        Some((Arc::clone(task.process()), signal))
+    };
+    threads.filter_map(asked).collect()
 }
 
 fn tell_parent(

@@ -1,7 +1,9 @@
 //! futex(2), robust lists and thread-exit words.
 
+use std::sync::Arc;
+
 use base_abi::Errno;
-use kernel_core::futex::FutexKey;
+use kernel_core::futex::{FutexKey, FutexWaiter};
 use kernel_core::task::{OnSignal, Task};
 use kernel_mm::{Mm, WordIdentity};
 use kernel_vfs::UserMemory;
@@ -95,12 +97,8 @@ fn futex(sys: &mut Sys<'_>, args: Args) -> SysResult {
                 kernel
                     .futexes
                     .requeue(key(addr)?, key(args.u64(4))?, count(2), limit, check)?;
-            let total = if compare.is_some() {
-                woken + moved
-            } else {
-                woken
-            };
-            Ok(u64::from(total))
+            // Both count those that were moved, whatever futex(2) says of FUTEX_REQUEUE.
+            Ok(u64::from(woken + moved))
         }
         5 => {
             let second = args.u64(4);
@@ -173,6 +171,24 @@ fn wait(sys: &mut Sys<'_>, args: Args, bitset: u32, kind: Timeout) -> SysResult 
         .wait(key, bitset, &sys.task.parker, check)?;
     sys.restart.futex = Some(waiter);
     Err(sys.block(kernel_vfs::PollTable::look(), on_signal(sys)))
+}
+
+/// Puts a waiter back into the queue in which it stood when it was saved, whatever the word says by now. Before anything
+/// runs: a wake-up must find it.
+pub(crate) fn queue_again(
+    system: &System,
+    task: &Task,
+    args: &[u64; 6],
+    addr: u64,
+) -> Option<Arc<FutexWaiter>> {
+    let args = Args(*args);
+    let bitset = match args.u32(1) & OP_MASK {
+        9 => args.u32(5),
+        _ => u32::MAX,
+    };
+    let key = key_of(&task.mm(), addr, args.u32(1) & PRIVATE != 0).ok()?;
+    let futexes = &system.kernel.futexes;
+    futexes.wait(key, bitset, &task.parker, || Ok(())).ok()
 }
 
 fn on_signal(sys: &Sys<'_>) -> OnSignal {

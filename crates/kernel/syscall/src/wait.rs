@@ -111,10 +111,12 @@ fn own_group(sys: &Sys<'_>) -> Pid {
 fn wait(sys: &mut Sys<'_>, which: Which, options: u32) -> Result<Option<Found>, crate::Stop> {
     let process = sys.process().clone();
     sys.wait_for(&process.child_queue, OnSignal::Restart, |sys| {
+        let ending = sys.kernel().ending.lock();
         let mut tree = sys.kernel().tree.lock();
         match look(&mut tree, sys.task.pid(), which, options) {
             Look::Found(found) => {
                 drop(tree);
+                drop(ending);
                 if options & WNOWAIT == 0 && is_end(found.code) {
                     let mut times = sys.process().children_times.lock();
                     times.user += found.times.user;

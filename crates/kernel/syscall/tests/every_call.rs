@@ -1,5 +1,10 @@
 //! Programs that are captured at every system call, and go on in another kernel each time.
 
+#![allow(
+    clippy::print_stdout,
+    reason = "what was done is told with --nocapture"
+)]
+
 #[path = "guest/chain.rs"]
 mod chain;
 mod guest;
@@ -16,7 +21,7 @@ use chain::{Chain, Check, Report};
 use kernel_core::task::ExitStatus;
 use watched::each;
 
-const LIMIT: Duration = Duration::from_secs(280);
+const LIMIT: Duration = Duration::from_secs(200);
 
 /// The programs of the project's tests: `/programs` in the machine.
 fn guests() -> PathBuf {
@@ -42,13 +47,19 @@ fn native(argv: &[&str]) -> (String, Option<i32>) {
     (text.into_owned(), output.status.code())
 }
 
+fn told(argv: &[&str], began: Instant, report: &Report) -> String {
+    let name = argv.iter().rev().find(|part| part.len() < 60);
+    let name = name.copied().unwrap_or_default();
+    format!("{name}: {:.1?}, {report}\n", began.elapsed())
+}
+
 /// The program prints and ends as it does natively when it is moved at every `step`-th of its calls from the `from`-th on.
 fn moved(argv: &[&str], step: u64, from: u64) -> Report {
     let (output, code) = native(argv);
     let began = Instant::now();
     let chain = Chain::new(each(step, from), vec![guests()], Check::State);
     let (outcome, report) = chain.live(argv, b"", LIMIT, &mut |_, _| {});
-    println!("{argv:?}\n    {:.1?}, {report}", began.elapsed());
+    print!("{}", told(argv, began, &report));
     assert_eq!(outcome.output, output, "{}\n{report}", outcome.errors);
     let ended = match outcome.status {
         Some(ExitStatus::Code(code)) => Some(i32::from(code)),
@@ -56,10 +67,6 @@ fn moved(argv: &[&str], step: u64, from: u64) -> Report {
     };
     assert_eq!(ended, code, "{}\n{report}", outcome.errors);
     report
-}
-
-fn script(text: &str, step: u64) -> Report {
-    moved(&["/usr/bin/python3", "-I", "-S", "-c", text], step, 3)
 }
 
 #[test]
@@ -74,17 +81,79 @@ fn a_pipeline() {
     moved(&["/bin/sh", "-c", script], 1, 1);
 }
 
-#[test]
-fn event_files() {
-    script(include_str!("scripts/event_files.py"), 5);
+const SCRIPTS: [(&str, &str); 7] = [
+    ("event_files", include_str!("scripts/event_files.py")),
+    ("files", include_str!("scripts/files.py")),
+    ("memory", include_str!("scripts/memory.py")),
+    ("processes", include_str!("scripts/processes.py")),
+    ("signals", include_str!("scripts/signals.py")),
+    ("sockets", include_str!("scripts/sockets.py")),
+    ("threads", include_str!("scripts/threads.py")),
+];
+
+fn script(name: &str, step: u64) -> Report {
+    let found = SCRIPTS.iter().find(|(known, _)| *known == name);
+    let (_, text) = found.expect("a script");
+    moved(&["/usr/bin/python3", "-I", "-S", "-c", text], step, 3)
 }
 
 #[test]
-fn sockets() {
-    script(include_str!("scripts/sockets.py"), 5);
+fn event_files() {
+    script("event_files", 11);
+}
+
+#[test]
+fn files() {
+    script("files", 11);
 }
 
 #[test]
 fn memory() {
-    script(include_str!("scripts/memory.py"), 5);
+    script("memory", 7);
+}
+
+#[test]
+fn processes() {
+    script("processes", 11);
+}
+
+#[test]
+fn signals() {
+    script("signals", 7);
+}
+
+#[test]
+fn sockets() {
+    script("sockets", 11);
+}
+
+#[test]
+fn threads() {
+    script("threads", 7);
+}
+
+/// `make test-snapshot-everywhere`: each name with what it runs, from the third call on (before that there is no program).
+#[test]
+#[ignore = "takes minutes"]
+fn every_program_at_every_call() {
+    for (name, text) in SCRIPTS {
+        println!("{name}");
+        moved(&["/usr/bin/python3", "-I", "-S", "-c", text], 1, 3);
+    }
+    for (program, step) in [
+        ("event_loop", 3),
+        ("servers", 3),
+        ("sqlite", 3),
+        ("ssl_pair", 5),
+        ("threads", 5),
+        ("processes", 11),
+        ("commands", 11),
+    ] {
+        let path = format!("/programs/python/{program}.py");
+        moved(&["/usr/bin/python3", &path], step, 3);
+    }
+    for program in ["http", "workers", "children"] {
+        let path = format!("/programs/node/{program}.mjs");
+        moved(&["/usr/bin/node", &path], 11, 3);
+    }
 }

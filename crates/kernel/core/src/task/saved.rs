@@ -33,6 +33,8 @@ pub struct SavedCall {
     note: u64,
     /// A futex wait that was over.
     woken: bool,
+    /// Address of the word in whose queue a futex wait that was not over stood.
+    pub queued_at: Option<u64>,
     /// Waits for the child of vfork(2) whose number `note` is, and which has not given the memory back.
     pub vfork: bool,
 }
@@ -49,6 +51,7 @@ impl SavedCall {
             progress: restart.progress,
             remaining_at: restart.remaining_at,
             note: restart.note,
+            queued_at: restart.futex.as_ref().and_then(|f| f.waits_at(args[0])),
             woken: restart.futex.as_ref().is_some_and(|f| f.woken()),
             vfork: restart
                 .vfork

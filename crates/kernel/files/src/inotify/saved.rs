@@ -31,7 +31,7 @@ impl Inotify {
     /// Short name of the kind in saved state.
     pub const KIND: &'static str = "inotify";
 
-    pub(super) fn to_state(&self, saver: &Saver) -> Result<Saved, Unsavable> {
+    pub(super) fn to_state(&self, saver: &mut Saver) -> Result<Saved, Unsavable> {
         let state = self.shared.state.lock();
         let mut watches = BTreeMap::new();
         for (wd, watch) in &state.watches {

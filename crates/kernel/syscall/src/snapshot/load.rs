@@ -282,6 +282,9 @@ fn tasks(system: &System, saved: &[TaskState], shared: &Shared) -> Result<Vec<Re
             if let Some(child) = saved.vfork_child() {
                 restart.vfork = Some(vfork_of(made.get(&child)));
             }
+            if let Some(addr) = saved.queued_at {
+                restart.futex = crate::futex::queue_again(system, &task, &saved.args, addr);
+            }
             let call = Syscall {
                 nr: saved.nr,
                 args: saved.args,

@@ -226,6 +226,10 @@ fn compare(number: u64, before: &[u8], after: &[u8]) {
         let text = format!("{:#?}", SavedKernel::parse(bytes).expect("state"));
         // A removed file that is made anew takes the next inode number of its file system.
         let anew = text.contains("Nameless {");
+        // A timer may expire at any time.
+        if !text.contains(" timers: [],") {
+            return Vec::new();
+        }
         let from = text.find(" objects: ").filter(|_| anew).unwrap_or_default();
         text[from..].lines().map(str::to_owned).collect()
     };

@@ -20,7 +20,6 @@ use platform_api::{
     AddressSpace, ApplyError, Context, CpuState, Event, Features, Interrupt, MapOp, Platform,
     PlatformError,
 };
-use platform_process::ProcessPlatform;
 
 /// Says of the n-th system call whether to stop there.
 pub(crate) type Chosen = Box<dyn FnMut(u64) -> bool + Send>;
@@ -122,9 +121,9 @@ impl Shared {
     }
 }
 
-/// The process platform, watched.
+/// A platform, watched.
 pub(crate) struct Watched {
-    inner: ProcessPlatform,
+    inner: Arc<dyn Platform>,
     shared: Arc<Shared>,
     living: Arc<Mutex<usize>>,
 }
@@ -138,7 +137,7 @@ impl Watched {
             living: Arc::clone(&living),
         });
         Watched {
-            inner: ProcessPlatform::new().expect("platform"),
+            inner: crate::guest::platform(),
             shared,
             living,
         }
