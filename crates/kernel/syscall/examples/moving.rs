@@ -117,9 +117,7 @@ fn main() -> ExitCode {
     }
     ExitCode::from(match outcome.status {
         Some(ExitStatus::Code(code)) => code,
-        Some(ExitStatus::Signal { number, .. }) => {
-            u8::try_from(number).unwrap_or_default().saturating_add(128)
-        }
+        Some(ExitStatus::Signal { number, .. }) => number.saturating_add(128),
         None => 124,
     })
 }
