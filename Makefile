@@ -11,6 +11,14 @@ else
 	cargo test --workspace
 endif
 
+# The kernel's guest tests on the KVM platform; `make test` has the platform's own.
+test-kvm:
+ifeq ($(NEXTEST),yes)
+	GUEST_PLATFORM=kvm cargo nextest run -p kernel-syscall --status-level fail --final-status-level fail
+else
+	GUEST_PLATFORM=kvm cargo test -p kernel-syscall
+endif
+
 lint:
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings

@@ -7,7 +7,7 @@ use crate::calls::ALLOWED;
 use crate::rule::{Check, Rule};
 
 /// `PAGEMAP_SCAN`, `FIONREAD`, `FIONBIO`, and of KVM (`linux/kvm.h`): `RUN CREATE_VCPU SET_USER_MEMORY_REGION
-/// SET_CPUID2 SET_MSRS GET_SREGS SET_SREGS SET_XCRS GET_XSAVE SET_XSAVE CHECK_EXTENSION`. No machine can be made, no device, no interrupt
+/// SET_CPUID2 SET_MSRS GET_SREGS SET_SREGS SET_XCRS GET_XSAVE SET_XSAVE CHECK_EXTENSION SET_DEVICE_ATTR` (of vCPUs: there are no other devices). No machine can be made, no device, no interrupt
 /// controller, and no device of the host be handed in.
 const IOCTLS: &[u32] = &[
     0xae80,
@@ -21,6 +21,7 @@ const IOCTLS: &[u32] = &[
     0x9000_aea4,
     0x5000_aea5,
     0xae03,
+    0x4018_aee1,
     0xc060_6610,
     0x541b,
     0x5421,
