@@ -1,12 +1,15 @@
 """A stand-in for the sandbox process that can be captured and restored, as far as the node sees.
 
-`sandbox.py DIRECTORY --fd 0 …`: what it does is in files of DIRECTORY (`capture`, `restore`, `offer`:
+`sandbox.py DIRECTORY --zygote --fd 0`: it divides when it is told to, and each part is a sandbox. What that does is in files of DIRECTORY (`capture`, `restore`, `offer`:
 whether it speaks of snapshots), what it did is appended to `log`. A function's state is the number of events it has answered.
 """
 
 import array
+import ctypes
 import json
+import os
 import pathlib
+import signal
 import socket
 import struct
 import sys
@@ -84,6 +87,31 @@ def check_late(environment):
     assert late == {"KEY": "s3cr3t-value"}, late
 
 
+def divide():
+    """Returns in each sandbox, which is a child of the node's (clone(2), CLONE_PARENT)."""
+    global link
+    clone, clone_parent = 56, 0x8000
+    libc = ctypes.CDLL(None, use_errno=True)
+    while True:
+        head, _ = hear()
+        assert head["type"] == "bear"
+        channel, errors = waiting
+        waiting.clear()
+        pid = libc.syscall(clone, clone_parent | signal.SIGCHLD, 0, 0, 0, 0)
+        if pid == 0:
+            link.detach()
+            os.dup2(channel, 0)
+            os.dup2(errors, 2)
+        os.close(channel)
+        os.close(errors)
+        if pid == 0:
+            link = socket.socket(fileno=0)
+            return
+        say(type="born", pid=pid)
+
+
+assert sys.argv[2:] == ["--zygote", "--fd", "0"]
+divide()
 first, _ = hear()
 if first["type"] == "start":
     note("start")
