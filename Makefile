@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: test-snapshot-everywhere demo test bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
+.PHONY: test-snapshot-everywhere demo test test-kvm bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)

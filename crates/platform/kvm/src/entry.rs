@@ -114,6 +114,16 @@ impl Entry {
         self.0 & (OWNED | DIRTY) == OWNED | DIRTY
     }
 
+    /// The same page before anybody touched it: the processor notes when somebody does.
+    pub(crate) fn untouched(self) -> Entry {
+        Entry(self.0 & !ACCESSED)
+    }
+
+    /// Whether it is a frame that takes memory: one that was read or written.
+    pub(crate) fn is_resident(self) -> bool {
+        self.is_owned() && self.0 & (ACCESSED | DIRTY) != 0
+    }
+
     pub(crate) fn written(self) -> Entry {
         Entry(self.0 | DIRTY)
     }

@@ -469,7 +469,7 @@ impl AddressSpace for GuestSpace {
         let state = self.0.state.lock();
         let mut pages = 0;
         state.tree.visit(0..GUEST_END, |_, word| {
-            pages += u64::from(Entry(word.load(Ordering::Relaxed)).is_written());
+            pages += u64::from(Entry(word.load(Ordering::Relaxed)).is_resident());
         });
         pages * PAGE
     }

@@ -253,7 +253,7 @@ impl State {
                     let Ok(entry) = fresh(machine, area.prot) else {
                         return;
                     };
-                    if !neighbour(at, entry) {
+                    if !neighbour(at, entry.untouched()) {
                         machine.frames.release(&[entry.page()]);
                         machine.frames.reuse(&[entry.page()]);
                         return;
