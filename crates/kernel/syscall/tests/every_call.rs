@@ -21,7 +21,7 @@ use chain::{Chain, Check, Report};
 use kernel_core::task::ExitStatus;
 use watched::each;
 
-const LIMIT: Duration = Duration::from_secs(200);
+const LIMIT: Duration = Duration::from_secs(1500);
 
 /// The programs of the project's tests: `/programs` in the machine.
 fn guests() -> PathBuf {
