@@ -27,6 +27,9 @@ use crate::stub::{self, Place};
 use crate::vcpu::{Exit, Vcpu};
 
 const ENOSYS: i64 = -38;
+/// Bytes of the longest instruction.
+const LONGEST: u64 = 15;
+
 /// `__X32_SYSCALL_BIT`: numbers from here on are no calls of the 64-bit table.
 const X32: u32 = 0x4000_0000;
 /// Interruptions in vain after which the guest is given a moment.
@@ -103,6 +106,8 @@ pub(crate) struct GuestThread {
     thread: Pid,
     /// Interruptions in a row before the guest got anywhere.
     in_vain: u32,
+    /// The way to ring 3 was refused, and the guest got nowhere since.
+    refused: bool,
 }
 
 /// Whether a run goes on.
@@ -137,6 +142,7 @@ impl GuestThread {
             changed: true,
             thread: 0,
             in_vain: 0,
+            refused: false,
         }
     }
 
@@ -280,6 +286,7 @@ impl GuestThread {
         let regs = vcpu.registers();
         match stub::place(regs.rip) {
             Place::Syscall => {
+                self.refused = false;
                 take_general(&mut self.state.regs, &regs);
                 self.state.regs.rsp = regs.rsp;
                 Ok(self.call())
@@ -325,7 +332,13 @@ impl GuestThread {
         };
         if frame.cs & 3 != 3 {
             if frame.rip == stub::return_entry() {
-                // The way out was refused; the registers are still those that were to be loaded.
+                // The registers are still those that were to be loaded. An exception that was on its way when the vCPU was
+                // taken from a thread reaches whoever has it next, here, before the first instruction; the one
+                // whose it was will meet it again. Only a second one in a row says that the way out was refused.
+                if !std::mem::replace(&mut self.refused, true) {
+                    return Ok(Next::Again);
+                }
+                self.refused = false;
                 self.mode = Mode::Stopped;
                 return Ok(Next::Return(Event::Fault(faults::bad_return())));
             }
@@ -337,6 +350,7 @@ impl GuestThread {
             );
             return Err(PlatformError::Gone);
         }
+        self.refused = false;
         take_general(&mut self.state.regs, &vcpu.registers());
         self.state.regs.rip = frame.rip;
         self.state.regs.rflags = frame.rflags;
@@ -351,6 +365,10 @@ impl GuestThread {
         let fault = match vector {
             faults::PAGE_FAULT => {
                 let (_, _, addr) = vcpu.bases_and_fault()?;
+                // Nobody fetches an instruction from elsewhere: it is a fault that another thread left in the vCPU.
+                if faults::is_fetch(frame.error_code) && addr.wrapping_sub(frame.rip) >= LONGEST {
+                    return Ok(Next::Again);
+                }
                 match self.page_fault(addr, frame.error_code) {
                     Some(fault) => fault,
                     None => return Ok(Next::Again),
@@ -403,6 +421,7 @@ impl GuestThread {
                 next => next,
             },
             Place::Outside => {
+                self.refused = false;
                 take_general(&mut self.state.regs, &regs);
                 self.state.regs.rip = regs.rip;
                 self.state.regs.rflags = regs.rflags;

@@ -45,6 +45,11 @@ pub(crate) fn want(error_code: u64) -> Want {
     }
 }
 
+/// Whether it was an instruction that was wanted.
+pub(crate) fn is_fetch(error_code: u64) -> bool {
+    error_code & ERROR_EXECUTE != 0
+}
+
 /// A page fault that cannot be resolved.
 pub(crate) fn page(refusal: Refusal, addr: u64, error_code: u64) -> Fault {
     let (kind, code) = match refusal {
