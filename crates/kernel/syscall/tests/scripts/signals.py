@@ -71,16 +71,18 @@ print("read", os.read(r, 9), take())
 os.waitpid(pid, 0)
 poll = select.poll()
 poll.register(r, select.POLLIN)
-for name, wait in (("poll", lambda: poll.poll(1000)), ("select", lambda: select.select([r], [], [], 1)[0]),
-                   ("sleep", lambda: time.sleep(1))):
+for name, wait in (("poll", lambda: poll.poll(100)), ("select", lambda: select.select([r], [], [], 0.1)[0]),
+                   ("sleep", lambda: time.sleep(0.1))):
     before = time.monotonic()
     pid = later(signal.SIGUSR2)
-    print(name, wait(), take(), time.monotonic() - before >= 1)
+    found, long_enough = wait(), time.monotonic() - before >= 0.1
+    # On a slow machine the signal comes after the wait.
     os.waitpid(pid, 0)
+    print(name, found, take(), long_enough)
 # What is left of a sleep is told.
 pid = later(signal.SIGUSR1)
 left = (ctypes.c_long * 2)()
-print("cut off", libc.syscall(35, (ctypes.c_long * 2)(5, 0), left), ctypes.get_errno(), left[0] == 4)
+print("cut off", libc.syscall(35, (ctypes.c_long * 2)(3600, 0), left), ctypes.get_errno(), 3000 < left[0] < 3600)
 os.waitpid(pid, 0)
 take()
 # ppoll waits with another mask, and puts the old one back.
