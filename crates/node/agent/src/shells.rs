@@ -1,4 +1,4 @@
-//! Empty sandboxes made ahead of the events that will need them.
+//! Sandboxes made ahead of the events that will need them: their guests are loaded, own no page yet and have not run.
 //!
 //! A shell knows which snapshot it is for: its jail lets it see that function's files and no others.
 //! Taking one has another made in the background, a moment later, so that it does not take the
@@ -18,7 +18,7 @@ use crate::process::SandboxProcess;
 use crate::restore;
 use crate::sandboxes::Sandboxes;
 
-/// Most shells of all functions; each is a process of a few megabytes.
+/// Most shells of all functions; each has about one megabyte to itself.
 const LIMIT: usize = 32;
 /// Most shells of one function.
 const EACH: usize = 8;
