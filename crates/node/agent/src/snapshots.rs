@@ -285,7 +285,7 @@ impl Snapshots {
                 ready,
             })),
             // Another instance of the function is ahead.
-            Ok(Err(StoreError::Pending)) | Err(_) => None,
+            Ok(Err(StoreError::Pending | StoreError::Ready)) | Err(_) => None,
             Ok(Err(error)) => {
                 let error = &error as &dyn std::error::Error;
                 tracing::warn!(function = function.name, error, "no snapshot can be made");

@@ -30,6 +30,9 @@ pub enum StoreError {
     /// Somebody else makes the same snapshot at this moment.
     #[error("this snapshot is being made already")]
     Pending,
+    /// It was made already.
+    #[error("this snapshot is there already")]
+    Ready,
     /// The snapshot is larger than what may ever be kept.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),

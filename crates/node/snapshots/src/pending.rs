@@ -105,7 +105,7 @@ impl Pending {
     }
 
     /// Puts the snapshot in place: synced and authenticated, whole or not at all. What must go for
-    /// it goes; one of the same name is replaced.
+    /// it goes.
     pub fn commit(mut self, about: About) -> Result<SnapshotKey, StoreError> {
         let files = std::mem::take(&mut self.files);
         let mut records = Vec::with_capacity(files.len());
@@ -138,7 +138,7 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // After a commit there is nothing here, or the snapshot that was replaced.
+        // After a commit there is nothing here, or what was in its place and no snapshot.
         match fs::remove_dir_all(&self.directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(path = %self.directory.display(), %error, "could not be removed");

@@ -143,12 +143,18 @@ impl Store {
         }
     }
 
-    /// Starts a snapshot; only one of a name at a time.
+    /// Starts a snapshot; only one of a name at a time, and none in the place of one that is good: clones of the
+    /// first are at work.
     pub fn begin(self: &Arc<Self>, parts: KeyParts) -> Result<Pending, StoreError> {
         let key = parts.key();
-        if !self.index.lock().pending.insert(key.clone()) {
+        let mut index = self.index.lock();
+        if index.ready.contains_key(&key) {
+            return Err(StoreError::Ready);
+        }
+        if !index.pending.insert(key.clone()) {
             return Err(StoreError::Pending);
         }
+        drop(index);
         Pending::start(Arc::clone(self), key, parts)
     }
 
@@ -325,7 +331,7 @@ impl Store {
             }
         }
         let place = self.layout.ready_one(&key);
-        // With something in place, the two change places: at no moment is there none.
+        // Something in its place is none of ours, as the index has none: it goes with the staged directory.
         let flags = if place.exists() {
             RenameFlags::EXCHANGE
         } else {

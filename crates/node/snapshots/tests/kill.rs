@@ -27,6 +27,7 @@ fn work(directory: &str) {
     let mut told = std::io::stdout();
     for round in 0.. {
         let number = round % 7;
+        store.remove(&parts(number).key());
         let mut pending = store.begin(parts(number)).unwrap();
         let memory = vec![round as u8; 300_000 + number];
         pending

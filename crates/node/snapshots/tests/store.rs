@@ -138,11 +138,15 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn a_snapshot_of_the_same_name_is_replaced_under_those_who_restore() {
+fn a_snapshot_that_is_there_is_not_made_again_and_may_go_under_those_who_restore() {
     let directory = tempfile::tempdir().unwrap();
     let store = open(directory.path());
     let key = make(&store, "a", b"first");
     let old = store.open_snapshot(&key).unwrap();
+    // One who looked before the first was there comes too late.
+    assert!(matches!(store.begin(parts("a")), Err(StoreError::Ready)));
+    assert_eq!(store.state(&key), State::Ready);
+    store.remove(&key);
     assert_eq!(make(&store, "a", b"second"), key);
     assert_eq!(memory(&old), b"first");
     assert_eq!(memory(&store.open_snapshot(&key).unwrap()), b"second");
@@ -477,7 +481,10 @@ fn without_what_it_lies_over_a_snapshot_goes_to_quarantine() {
         ("is no more", &|_, directory, base| {
             fs::remove_dir_all(directory.join(format!("ready/{base}"))).unwrap();
         }),
-        ("was made anew", &|store, _, _| {
+        ("was made anew", &|store, directory, base| {
+            // By somebody else, so that what lies over it is not told.
+            fs::remove_dir_all(directory.join(format!("ready/{base}"))).unwrap();
+            assert!(matches!(store.open_snapshot(base), Err(Unusable::Absent)));
             make(store, "template", b"another interpreter");
         }),
     ];
