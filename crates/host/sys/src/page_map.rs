@@ -1,4 +1,4 @@
-//! Which pages of a process are its own (`/proc/<pid>/pagemap`, proc_pid_pagemap(5)).
+//! Which pages of a process are its own, and which it shares with files (`/proc/<pid>/pagemap`, proc_pid_pagemap(5)).
 
 use std::fs::File;
 use std::io;
@@ -54,6 +54,29 @@ struct Region {
     categories: u64,
 }
 
+/// What a page is to be: by the bits of `PAGEMAP_SCAN`, and by those of its entry.
+struct Wanted {
+    inverted: u64,
+    all_of: u64,
+    any_of: u64,
+    entry: fn(u64) -> bool,
+}
+
+/// Neither a file nor the zero page is behind it.
+const PRIVATE: Wanted = Wanted {
+    inverted: IS_FILE | IS_ZERO,
+    all_of: IS_FILE | IS_ZERO,
+    any_of: IS_PRESENT | IS_SWAPPED,
+    entry: |entry| entry & (ENTRY_PRESENT | ENTRY_SWAPPED) != 0 && entry & ENTRY_FILE == 0,
+};
+/// A page of a file.
+const SHARED: Wanted = Wanted {
+    inverted: 0,
+    all_of: IS_FILE | IS_PRESENT,
+    any_of: 0,
+    entry: |entry| entry & ENTRY_PRESENT != 0 && entry & ENTRY_FILE != 0,
+};
+
 /// An open page map.
 #[derive(Debug)]
 pub struct PageMap(File);
@@ -70,13 +93,25 @@ impl PageMap {
     /// # Errors
     /// What ioctl(2) or read(2) says.
     pub fn private(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
-        match self.scan(&range) {
-            Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => self.read(&range),
+        self.find(&range, &PRIVATE)
+    }
+
+    /// The pages in a range that are in place and those of a file: read since they were mapped, and not written.
+    ///
+    /// # Errors
+    /// As [`PageMap::private`].
+    pub fn shared(&self, range: Range<u64>) -> io::Result<Vec<Range<u64>>> {
+        self.find(&range, &SHARED)
+    }
+
+    fn find(&self, range: &Range<u64>, wanted: &Wanted) -> io::Result<Vec<Range<u64>>> {
+        match self.scan(range, wanted) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOTTY) => self.read(range, wanted),
             outcome => outcome,
         }
     }
 
-    fn scan(&self, range: &Range<u64>) -> io::Result<Vec<Range<u64>>> {
+    fn scan(&self, range: &Range<u64>, wanted: &Wanted) -> io::Result<Vec<Range<u64>>> {
         let mut found = Vec::new();
         let mut regions = [Region::default(); REGIONS];
         let mut at = range.start;
@@ -87,9 +122,9 @@ impl PageMap {
                 end: range.end,
                 vec: regions.as_mut_ptr() as u64,
                 vec_len: REGIONS as u64,
-                category_inverted: IS_FILE | IS_ZERO,
-                category_mask: IS_FILE | IS_ZERO,
-                category_anyof_mask: IS_PRESENT | IS_SWAPPED,
+                category_inverted: wanted.inverted,
+                category_mask: wanted.all_of,
+                category_anyof_mask: wanted.any_of,
                 return_mask: IS_PRESENT | IS_SWAPPED,
                 ..ScanArgs::default()
             };
@@ -116,7 +151,7 @@ impl PageMap {
         Ok(found)
     }
 
-    fn read(&self, range: &Range<u64>) -> io::Result<Vec<Range<u64>>> {
+    fn read(&self, range: &Range<u64>, wanted: &Wanted) -> io::Result<Vec<Range<u64>>> {
         let mut found = Vec::new();
         let mut buffer = vec![0u8; ENTRIES * 8];
         let mut at = range.start;
@@ -129,7 +164,7 @@ impl PageMap {
             self.0.read_exact_at(bytes, at / PAGE * 8)?;
             for entry in bytes.chunks_exact(8) {
                 let entry = entry.try_into().map_or(0, u64::from_le_bytes);
-                if entry & (ENTRY_PRESENT | ENTRY_SWAPPED) != 0 && entry & ENTRY_FILE == 0 {
+                if (wanted.entry)(entry) {
                     push(&mut found, at..at + PAGE);
                 }
                 at += PAGE;
@@ -183,11 +218,27 @@ mod tests {
         ];
         assert_eq!(map.private(range.clone()).unwrap(), expected);
         // The older way cannot tell the page of zeros from others.
-        let read = map.read(&range).unwrap();
+        let read = map.read(&range, &PRIVATE).unwrap();
         let covers = |wanted: &Range<u64>| {
             read.iter()
                 .any(|r| r.start <= wanted.start && wanted.end <= r.end)
         };
         assert!(expected.iter().all(covers), "{read:x?}");
+        // Nothing of it is a file's.
+        for shared in [map.shared(range.clone()), map.read(&range, &SHARED)] {
+            assert_eq!(shared.unwrap(), []);
+        }
+    }
+
+    /// Our own program: what of it runs is in place, and a file's.
+    #[test]
+    fn pages_of_files_that_run_are_found() {
+        let map = PageMap::new(File::open("/proc/self/pagemap").unwrap());
+        let here = push as *const () as u64 / PAGE * PAGE;
+        let page = here..here + PAGE;
+        for shared in [map.shared(page.clone()), map.read(&page, &SHARED)] {
+            assert_eq!(shared.unwrap(), std::slice::from_ref(&page));
+        }
+        assert_eq!(map.private(page).unwrap(), []);
     }
 }

@@ -169,7 +169,7 @@ impl ImageRanges {
     fn concerns(&self, op: &MapOp) -> bool {
         let touches = |start: u64, len: u64| self.within(start, start + len).next().is_some();
         match op {
-            MapOp::Protect { .. } | MapOp::Touch { .. } => false,
+            MapOp::Protect { .. } | MapOp::Touch { .. } | MapOp::Prefault { .. } => false,
             MapOp::Map { addr, len, .. }
             | MapOp::Unmap { addr, len }
             | MapOp::Discard { addr, len } => touches(*addr, *len),
@@ -186,7 +186,9 @@ impl ImageRanges {
 impl Plan {
     fn add(&mut self, tree: &VmaTree, op: &MapOp) {
         match op {
-            MapOp::Protect { .. } | MapOp::Touch { .. } => self.ops.push(op.clone()),
+            MapOp::Protect { .. } | MapOp::Touch { .. } | MapOp::Prefault { .. } => {
+                self.ops.push(op.clone());
+            }
             MapOp::Map { addr, len, .. } | MapOp::Unmap { addr, len } => {
                 self.ranges.remove(*addr, addr + len);
                 self.ops.push(op.clone());

@@ -909,6 +909,10 @@ fn memory_from_an_image_is_what_it_was() {
                 mm.touch(&all);
                 mm.touch(&[0..PAGE, 1..PAGE, 0..u64::MAX - u64::MAX % PAGE]);
                 assert!(!mm.written_of_image().is_empty());
+                let read = mm.read_of_files();
+                mm.read_ahead(&read);
+                mm.read_ahead(&all);
+                mm.read_ahead(&[0..PAGE, 1..PAGE, 0..u64::MAX - u64::MAX % PAGE]);
             }
         }
         machine.console.push_input(b"\n");

@@ -135,16 +135,16 @@ impl ProcessLauncher {
     ) -> Option<Box<dyn Link>> {
         let (key, opened) = snapshots.find(function, kind, spec).await?;
         let late = late_environment(function, stream);
-        let (shell, hot) = self.shells.take(&key, spec, &opened);
+        let shell = self.shells.take(&key, spec, &opened);
         if let Some(shell) = shell {
-            match restore::into(shell, late.clone(), &hot).await {
+            match restore::into(shell, late.clone()).await {
                 Ok(process) => return Some(Box::new(process)),
                 // The shell may have been ended by somebody; a new one tells who is to blame.
                 Err(refusal) => tracing::warn!(%refusal, "a shell was of no use"),
             }
         }
-        let restored = match restore::shell(&self.sandboxes, spec, &opened).await {
-            Ok(shell) => restore::into(shell, late, &hot).await,
+        let restored = match restore::shell(&self.sandboxes, spec, &opened, &opened.hot).await {
+            Ok(shell) => restore::into(shell, late).await,
             Err(refusal) => Err(refusal),
         };
         match restored {
@@ -255,7 +255,9 @@ impl Launcher for ProcessLauncher {
     }
 
     fn touched(&self, function: &FunctionSpec, hot: Bytes) {
-        self.shells.touched(&function.revision, &hot);
+        if let (Some(snapshots), Some((_, spec))) = (&self.snapshots, self.plan(function)) {
+            snapshots.touched(function, &spec, hot);
+        }
     }
 
     fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {

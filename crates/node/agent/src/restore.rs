@@ -41,14 +41,15 @@ pub(crate) enum Refusal {
     Io(#[from] io::Error),
 }
 
-/// A sandbox that waits for its guest.
+/// A sandbox that waits for its guest, with pages in place that clones use at once.
 pub(crate) async fn shell(
     sandboxes: &Sandboxes,
     spec: &StartSpec,
     snapshot: &Opened,
+    hot: &[u8],
 ) -> Result<SandboxProcess, Refusal> {
     let mut process = sandboxes.spawn(spec).await?;
-    let ready = timeout(LIMIT, prepare(&mut process, spec, snapshot)).await;
+    let ready = timeout(LIMIT, prepare(&mut process, spec, snapshot, hot)).await;
     match ready.unwrap_or(Err(Refusal::TooLong)) {
         Ok(()) => Ok(process),
         Err(refusal) => Err(ended(process, refusal).await),
@@ -59,6 +60,7 @@ async fn prepare(
     process: &mut SandboxProcess,
     spec: &StartSpec,
     snapshot: &Opened,
+    hot: &[u8],
 ) -> Result<(), Refusal> {
     let start = StartSpec {
         // As another instance of the function, not as the one whose start made it.
@@ -74,7 +76,7 @@ async fn prepare(
         start,
         images: u32::try_from(files.len()).unwrap_or(u32::MAX),
     }));
-    process.send_all(&shell, &[], &files).await?;
+    process.send_all(&shell, hot, &files).await?;
     match process.receive_message().await? {
         Some(message) if message.head == FromSandbox::ShellReady => Ok(()),
         other => Err(unexpected(other)),
@@ -85,9 +87,8 @@ async fn prepare(
 pub(crate) async fn into(
     mut process: SandboxProcess,
     environment: Vec<(String, String)>,
-    hot: &[u8],
 ) -> Result<SandboxProcess, Refusal> {
-    let restored = timeout(LIMIT, ask(&mut process, environment, hot)).await;
+    let restored = timeout(LIMIT, ask(&mut process, environment)).await;
     match restored.unwrap_or(Err(Refusal::TooLong)) {
         Ok(message) => {
             process.restored_with(message);
@@ -100,11 +101,9 @@ pub(crate) async fn into(
 async fn ask(
     process: &mut SandboxProcess,
     environment: Vec<(String, String)>,
-    hot: &[u8],
 ) -> Result<Message<FromSandbox>, Refusal> {
     let mut seed = vec![0; SEED_BYTES];
     random(&mut seed)?;
-    seed.extend_from_slice(hot);
     let restore = ToSandbox::Restore(RestoreSpec { environment });
     process.send_all(&restore, &seed, &[]).await?;
     match process.receive_message().await? {

@@ -1,4 +1,5 @@
-//! Sandboxes made ahead of the events that will need them: their guests are loaded, own no page yet and have not run.
+//! Sandboxes made ahead of the events that will need them: their guests are loaded, have the pages that clones use at
+//! once, and have not run.
 //!
 //! A shell knows which snapshot it is for: its jail lets it see that function's files and no others.
 //! Taking one has another made in the background, a moment later, so that it does not take the
@@ -11,17 +12,19 @@ use std::time::Duration;
 use node_snapshots::{Opened, SnapshotKey};
 use parking_lot::Mutex;
 use proto_node::Revision;
-use proto_sandbox::{HotPages, StartSpec};
+use proto_sandbox::StartSpec;
 use tokio::sync::Semaphore;
 
 use crate::process::SandboxProcess;
 use crate::restore;
 use crate::sandboxes::Sandboxes;
 
-/// Most shells of all functions; each has about one megabyte to itself.
+/// Most shells of all functions; each has about two megabytes to itself.
 const LIMIT: usize = 32;
 /// Most shells of one function.
 const EACH: usize = 8;
+/// One in so many shells has no pages in place ahead: what clones use at once may have changed.
+const LEARN_EVERY: u64 = 256;
 /// How long the event that took a shell has the processor to itself.
 const LATER: Duration = Duration::from_millis(5);
 /// Starts closer together than this want a shell more, those farther apart than [`FAR`] one less.
@@ -69,8 +72,8 @@ struct Shelf {
     demand: Demand,
     /// Being made.
     coming: usize,
-    /// What clones write at once, as the first of them told.
-    hot: Arc<[u8]>,
+    /// That were made, of this snapshot.
+    made: u64,
 }
 
 #[derive(Default)]
@@ -104,13 +107,13 @@ impl Shells {
         key: &SnapshotKey,
         spec: &StartSpec,
         snapshot: &Opened,
-    ) -> (Option<SandboxProcess>, Arc<[u8]>) {
+    ) -> Option<SandboxProcess> {
         let (taken, outdated) = {
             let mut state = self.state.lock();
             let now = self.began.elapsed();
             let (shelf, outdated) = state.shelf(key, snapshot, now);
             shelf.demand = shelf.demand.another(now);
-            ((shelf.ready.pop_front(), Arc::clone(&shelf.hot)), outdated)
+            (shelf.ready.pop_front(), outdated)
         };
         drop(outdated);
         self.refill(key, spec, snapshot);
@@ -149,7 +152,8 @@ impl Shells {
         let Ok(_turn) = self.making.acquire().await else {
             return;
         };
-        let made = restore::shell(&self.sandboxes, spec, snapshot).await;
+        let hot = self.hot_pages(key, snapshot);
+        let made = restore::shell(&self.sandboxes, spec, snapshot, &hot).await;
         // Dropped without the lock: ending a process takes a while.
         let mut dropped = Vec::new();
         let mut state = self.state.lock();
@@ -177,22 +181,23 @@ impl Shells {
         drop(state);
     }
 
+    /// What the next shell has in place: once in a while nothing, so that its clone tells anew.
+    fn hot_pages(&self, key: &SnapshotKey, snapshot: &Opened) -> Arc<[u8]> {
+        let mut state = self.state.lock();
+        let anew = state.shelves.get_mut(key).is_some_and(|shelf| {
+            shelf.made += 1;
+            shelf.made.is_multiple_of(LEARN_EVERY)
+        });
+        match anew {
+            true => Arc::default(),
+            false => Arc::clone(&snapshot.hot),
+        }
+    }
+
     /// The snapshot is no more.
     pub(crate) fn forget(&self, key: &SnapshotKey) {
         let gone = self.state.lock().shelves.remove(key);
         drop(gone);
-    }
-
-    /// Remembers what the first clone wrote. The sandbox that says so may lie: only its own function suffers.
-    pub(crate) fn touched(&self, revision: &Revision, hot: &[u8]) {
-        let mut state = self.state.lock();
-        let mine = |shelf: &&mut Shelf| shelf.snapshot.manifest.parts.subject == revision.0;
-        let fits = hot.len() <= HotPages::MAX_BYTES;
-        if let Some(shelf) = state.shelves.values_mut().find(mine)
-            && fits
-        {
-            shelf.hot = Arc::from(hot);
-        }
     }
 
     /// No instance of this revision will be made any more.
@@ -238,13 +243,13 @@ impl State {
             ready: VecDeque::new(),
             demand: Demand::first(now),
             coming: 0,
-            hot: Arc::default(),
+            made: 0,
         });
         let mut outdated = VecDeque::new();
         if !same(&shelf.snapshot, snapshot) {
             shelf.snapshot = snapshot.clone();
             shelf.coming = 0;
-            shelf.hot = Arc::default();
+            shelf.made = 0;
             outdated = std::mem::take(&mut shelf.ready);
         }
         (shelf, outdated)

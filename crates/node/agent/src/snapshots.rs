@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
 use node_pool::{Capture, FunctionEnvironment};
 use node_snapshots::{
     About, Config, CpuFeatures, KeyParts, Opened, Pending, Scanner, SnapshotKey, State, Store,
@@ -169,6 +170,12 @@ impl Snapshots {
                 None
             }
         }
+    }
+
+    /// A clone told what it used at once: the next shells have it in place. It may lie: only its own function suffers.
+    pub(crate) fn touched(&self, function: &FunctionSpec, spec: &StartSpec, hot: Bytes) {
+        let (store, key) = (Arc::clone(&self.store), self.parts(function, spec).key());
+        tokio::task::spawn_blocking(move || store.learn(&key, &hot));
     }
 
     /// A restored instance of this revision is ready for its first event.

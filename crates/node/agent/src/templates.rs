@@ -159,8 +159,8 @@ impl Templates {
         let opening = tokio::task::spawn_blocking(move || store.open_snapshot(&wanted));
         let opened: Opened = opening.await.ok()?.ok()?;
         let variables = function_environment(function, kind, stream, RUNTIME_API_ADDRESS);
-        let begun = match restore::shell(&self.sandboxes, start, &opened).await {
-            Ok(shell) => restore::into(shell, variables, &[]).await,
+        let begun = match restore::shell(&self.sandboxes, start, &opened, &[]).await {
+            Ok(shell) => restore::into(shell, variables).await,
             Err(refusal) => Err(refusal),
         };
         match begun {

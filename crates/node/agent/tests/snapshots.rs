@@ -143,7 +143,10 @@ async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     assert!(agent.has_snapshot(&function));
     let (start, answered, outcome) = invoke(&agent, &function).await;
     assert_eq!((start, answered), (StartKind::Restored, 42));
-    assert_eq!(outcome.timings.of(Stage::Memory), Duration::from_millis(2));
+    assert_eq!(
+        outcome.timings.of(Stage::Identity),
+        Duration::from_millis(2)
+    );
     assert!(String::from_utf8_lossy(&outcome.log_tail).contains("\tRestore Duration: "));
     let (start, answered, _) = invoke(&agent, &function).await;
     assert_eq!((start, answered), (StartKind::Warm, 43));

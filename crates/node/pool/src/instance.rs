@@ -448,7 +448,6 @@ impl Instance {
 fn restore_stage(name: RestoreStage) -> Stage {
     match name {
         RestoreStage::Identity => Stage::Identity,
-        RestoreStage::Memory => Stage::Memory,
     }
 }
 

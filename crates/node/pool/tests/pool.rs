@@ -366,7 +366,7 @@ async fn a_restored_instance_says_so_in_its_lines_and_in_its_outcome() {
     let mut live = pool.logs().subscribe();
     let first = invoke(&pool, "1").await.unwrap();
     assert_eq!(first.start, StartKind::Restored);
-    assert_eq!(first.timings.of(Stage::Memory), Duration::from_millis(3));
+    assert_eq!(first.timings.of(Stage::Identity), Duration::from_millis(3));
     assert!(first.restore.is_some() && invoke(&pool, "2").await.unwrap().restore.is_none());
     let tail = String::from_utf8(first.log_tail.to_vec()).unwrap();
     assert!(tail.contains("\tMax Memory Used: 30 MB\tRestore Duration: "));

@@ -15,6 +15,8 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const REASON: &str = "reason.json";
 /// Its time of change says when a snapshot was last used.
 pub(crate) const USED: &str = ".used";
+/// What clones use at once. Beside the snapshot, not of it: it is learnt later, and may be wrong.
+pub(crate) const HOT: &str = ".hot";
 
 /// The directories of a store.
 #[derive(Clone, Debug)]
@@ -140,6 +142,19 @@ pub(crate) fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = create(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+/// Writes a file whole or not at all, over what was there. Not synced.
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let staged = path.with_extension("new");
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&staged)?;
+    file.write_all(bytes)?;
+    fs::rename(staged, path)
 }
 
 /// Makes the names in a directory survive a loss of power.

@@ -28,10 +28,14 @@ pub struct Opened {
     pub bases: Vec<Arc<Manifest>>,
     /// By which those that lie over it know it.
     pub digest: String,
+    /// What clones use at once, as [`Store::learn`](crate::Store::learn) was told last; empty before that.
+    pub hot: Arc<[u8]>,
 }
 
 /// Most snapshots whose files one restore needs.
 pub const MAX_LAYERS: usize = 4;
+/// Most that is remembered of what clones use at once.
+pub(crate) const MAX_HOT_BYTES: usize = 64 << 10;
 
 impl Opened {
     /// How many snapshots its files belong to.
@@ -105,17 +109,30 @@ pub(crate) struct Ready {
     used_ms: AtomicU64,
     noted_ms: AtomicU64,
     checked: Mutex<Option<Vec<Checked>>>,
+    hot: Mutex<Arc<[u8]>>,
 }
 
 impl Ready {
-    pub(crate) fn new(manifest: Manifest, digest: String, used_ms: u64) -> Self {
+    pub(crate) fn new(manifest: Manifest, digest: String, used_ms: u64, hot: &[u8]) -> Self {
         Self {
             digest,
             manifest: Arc::new(manifest),
             used_ms: AtomicU64::new(used_ms),
             noted_ms: AtomicU64::new(used_ms),
             checked: Mutex::new(None),
+            hot: Mutex::new(Arc::from(hot)),
         }
+    }
+
+    pub(crate) fn hot(&self) -> Arc<[u8]> {
+        Arc::clone(&self.hot.lock())
+    }
+
+    /// Remembers it for those to come, and for after a restart.
+    pub(crate) fn learn(&self, directory: &Path, hot: &[u8]) -> io::Result<()> {
+        let mut known = self.hot.lock();
+        *known = Arc::from(hot);
+        directory::replace(&directory.join(directory::HOT), hot)
     }
 
     pub(crate) fn used_ms(&self) -> u64 {

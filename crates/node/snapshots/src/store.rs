@@ -21,7 +21,7 @@ use crate::evict::{Entry, Incoming, decide_evictions};
 use crate::key::{KeyParts, SnapshotKey};
 use crate::manifest::Manifest;
 use crate::pending::Pending;
-use crate::ready::{Damage, MAX_LAYERS, Opened, Ready, Unusable};
+use crate::ready::{Damage, MAX_HOT_BYTES, MAX_LAYERS, Opened, Ready, Unusable};
 
 /// What the store knows of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -194,6 +194,7 @@ impl Store {
             files,
             bases,
             digest: top.digest.clone(),
+            hot: top.hot(),
         })
     }
 
@@ -240,9 +241,22 @@ impl Store {
         Some(Opened {
             manifest: Arc::clone(&top.manifest),
             digest: top.digest.clone(),
+            hot: top.hot(),
             files,
             bases,
         })
+    }
+
+    /// Remembers what clones of a snapshot use at once, at most 64 KiB. It comes from a clone, which may
+    /// lie: whoever reads it must not believe it.
+    pub fn learn(&self, key: &SnapshotKey, hot: &[u8]) {
+        let ready = self.index.lock().ready.get(key).map(Arc::clone);
+        let (Some(ready), true) = (ready, hot.len() <= MAX_HOT_BYTES) else {
+            return;
+        };
+        if let Err(error) = ready.learn(&self.layout.ready_one(key), hot) {
+            tracing::debug!(%key, %error, "what clones use at once is known until the next start only");
+        }
     }
 
     /// Takes a snapshot out of use and keeps it for a look.
@@ -344,7 +358,7 @@ impl Store {
         tracing::info!(%key, bytes = manifest.bytes(), function = manifest.about.function, "snapshot ready");
         index
             .ready
-            .insert(key, Arc::new(Ready::new(manifest, digest, now_ms())));
+            .insert(key, Arc::new(Ready::new(manifest, digest, now_ms(), &[])));
         Ok(())
     }
 
@@ -426,9 +440,11 @@ impl Store {
             match (reason, manifest) {
                 (None, Ok((manifest, digest))) => {
                     let used = used_ms(&path).unwrap_or(manifest.about.created_ms);
-                    index
-                        .ready
-                        .insert(key, Arc::new(Ready::new(manifest, digest, used)));
+                    // Clones of one without it start without it.
+                    let hot = directory::read_small(&path.join(directory::HOT));
+                    let hot = hot.unwrap_or_default();
+                    let ready = Ready::new(manifest, digest, used, &hot);
+                    index.ready.insert(key, Arc::new(ready));
                 }
                 (Some(reason), _) | (None, Err(reason)) => {
                     tracing::warn!(%key, reason, "a snapshot goes to quarantine");

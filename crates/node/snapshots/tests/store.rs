@@ -561,3 +561,27 @@ fn the_budget_takes_nothing_that_others_lie_over() {
     assert_eq!(store.state(&one), State::Absent);
     assert_eq!(store.state(&two), State::Ready);
 }
+
+#[test]
+fn what_clones_use_at_once_is_known_after_a_restart_and_goes_with_the_snapshot() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = open(directory.path());
+    let key = make(&store, "a", b"memory");
+    assert!(store.open_snapshot(&key).unwrap().hot.is_empty());
+    store.learn(&key, &[1; 17]);
+    store.learn(&key, &[2; 34]);
+    // Too much of it, and of a snapshot that is none.
+    store.learn(&key, &vec![3; (64 << 10) + 1]);
+    store.learn(&parts("b").key(), &[4; 17]);
+    assert_eq!(store.open_snapshot(&key).unwrap().hot[..], [2; 34]);
+    assert_eq!(store.open_known(&key).unwrap().hot[..], [2; 34]);
+    drop(store);
+    let store = open(directory.path());
+    let opened = store.open_snapshot(&key).unwrap();
+    assert_eq!(opened.hot[..], [2; 34]);
+    assert_eq!(memory(&opened), b"memory");
+    store.remove(&key);
+    assert_eq!(files(directory.path()), ["key", "lock"]);
+    make(&store, "a", b"memory");
+    assert!(store.open_snapshot(&key).unwrap().hot.is_empty());
+}

@@ -97,6 +97,14 @@ pub enum MapOp {
         /// Bytes.
         len: u64,
     },
+    /// Has readable pages of files in place now (`MADV_POPULATE_READ`), so that reading or running them does not
+    /// fault. They stay shared. A platform may leave it out.
+    Prefault {
+        /// First byte.
+        addr: u64,
+        /// Bytes.
+        len: u64,
+    },
     /// Drops private pages (`MADV_DONTNEED`): anonymous memory reads as zero again, private file
     /// pages read as the file.
     Discard {
@@ -153,6 +161,15 @@ pub trait AddressSpace: Send + Sync {
     /// When the host refuses.
     fn written_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
         Ok(vec![range])
+    }
+
+    /// The pages of a range that are in place and shared with a file: those that were read or run. In order. A
+    /// platform that does not know names none.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn shared_pages(&self, _range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
+        Ok(Vec::new())
     }
 
     /// Bytes of host memory private to this address space (resident, not shared with files),

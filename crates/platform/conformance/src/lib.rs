@@ -43,7 +43,7 @@ macro_rules! suite {
             private_file_is_copied_on_write, shared_file_is_coherent, protection_changes, unmapping, discard_zeroes,
             discard_rereads_the_file, moving, growing_and_shrinking, replacing, large_reservation, long_batches,
             many_files_in_a_batch, failed_change_is_named, own_pages_are_refused, compare_exchange, compare_exchange_faults,
-            resident_grows, written_pages_are_named);
+            resident_grows, written_pages_are_named, prefault_shares);
         $crate::suite!(@module $make $how, spaces:
             are_separate, fork_copies, fork_shares_shared_files, fork_of_fork, fork_keeps_files, many_come_and_go,
             context_goes_and_space_stays, space_goes_and_context_is_gone);

@@ -470,6 +470,24 @@ pub fn resident_grows(platform: &dyn Platform) {
     assert!(guest.space.resident_bytes() >= before + (3 << 20));
 }
 
+/// Pages of a file that were put in place ahead are what the file holds, and nobody wrote them; writing one copies it.
+pub fn prefault_shares(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    let (addr, len) = (FREE, 4 * PAGE);
+    let file = file(&[7; 4 * PAGE as usize]);
+    let map = mapping(addr, len, RW, &file, Sharing::Private);
+    guest.apply(&[map, MapOp::Prefault { addr, len }]);
+    assert_eq!(guest.bytes(addr, len as usize), [7; 4 * PAGE as usize]);
+    let shared = guest.space.shared_pages(FREE..FREE + 4 * PAGE);
+    let shared = shared.expect("the host says");
+    let all = addr..addr + len;
+    assert!(shared.is_empty() || shared == std::slice::from_ref(&all));
+    guest.run(code::store(), |r| (r.rdi, r.rsi) = (FREE + PAGE, 9));
+    assert_eq!(guest.word(FREE + PAGE), 9);
+    let shared = guest.space.shared_pages(FREE + PAGE..FREE + 2 * PAGE);
+    assert_eq!(shared.expect("the host says"), []);
+}
+
 /// Pages that the guest or the kernel wrote are named, also those next to one that faulted; a fork has them.
 pub fn written_pages_are_named(platform: &dyn Platform) {
     let guest = Guest::new(platform);

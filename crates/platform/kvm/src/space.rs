@@ -196,6 +196,9 @@ impl GuestSpace {
                         })?;
                 }
             }
+            MapOp::Prefault { addr, len } => {
+                check(*addr, *len)?;
+            }
             MapOp::Discard { addr, len } => {
                 let range = check(*addr, *len)?;
                 state.discard(&range).forget(machine);

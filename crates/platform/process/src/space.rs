@@ -95,18 +95,31 @@ impl AddressSpace for StubSpace {
     }
 
     fn written_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
-        let refused = |source| PlatformError::Host {
-            what: "read which pages of a stub were written",
-            source,
-        };
-        let map = self.shared.proc.page_map(self.stub.pid).map_err(refused)?;
-        map.private(range.start.max(GUEST_START)..range.end.min(GUEST_END))
-            .map_err(refused)
+        let map = self.shared.proc.page_map(self.stub.pid);
+        map.and_then(|map| map.private(guest_part(range)))
+            .map_err(|source| PlatformError::Host {
+                what: "read which pages of a stub were written",
+                source,
+            })
+    }
+
+    fn shared_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
+        let map = self.shared.proc.page_map(self.stub.pid);
+        map.and_then(|map| map.shared(guest_part(range)))
+            .map_err(|source| PlatformError::Host {
+                what: "read which pages of a stub are shared with files",
+                source,
+            })
     }
 
     fn resident_bytes(&self) -> u64 {
         self.shared.proc.private_bytes(self.stub.pid).unwrap_or(0)
     }
+}
+
+/// What of a range lies in the guest's part.
+fn guest_part(range: Range<u64>) -> Range<u64> {
+    range.start.max(GUEST_START)..range.end.min(GUEST_END)
 }
 
 /// How much of a range lies in the guest's part; never our own pages.
@@ -252,6 +265,13 @@ impl Batch<'_> {
                 Ok(call(
                     libc::SYS_madvise,
                     [*addr, *len, libc::MADV_POPULATE_WRITE as u64, 0, 0, 0],
+                ))
+            }
+            MapOp::Prefault { addr, len } => {
+                check(*addr, *len).map_err(bad)?;
+                Ok(call(
+                    libc::SYS_madvise,
+                    [*addr, *len, libc::MADV_POPULATE_READ as u64, 0, 0, 0],
                 ))
             }
             MapOp::Discard { addr, len } => {

@@ -88,7 +88,7 @@ impl Memory {
                 check(*to, *new_len)?;
                 self.shift(*from, *old_len, *to, *new_len)?;
             }
-            MapOp::Touch { .. } => {}
+            MapOp::Touch { .. } | MapOp::Prefault { .. } => {}
             MapOp::Discard { addr, len } => {
                 check(*addr, *len)?;
                 self.isolate(*addr, *len)?;

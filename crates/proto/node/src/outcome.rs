@@ -48,8 +48,6 @@ pub enum Stage {
     Shell,
     /// Making anew what no two clones share: random pool, ids, clocks.
     Identity,
-    /// Copying the pages that the guest writes at once.
-    Memory,
     /// The runtime's own hooks, from the end of the restore until it asks for its first event.
     AfterRestore,
     /// From handing the event over until the answer.
@@ -68,7 +66,6 @@ impl Stage {
             Self::FunctionInit => "function_init",
             Self::Shell => "shell",
             Self::Identity => "identity",
-            Self::Memory => "memory",
             Self::AfterRestore => "after_restore",
             Self::Invoke => "invoke",
         }

@@ -64,7 +64,7 @@ pub struct RestoreSpec {
     pub environment: Vec<(String, String)>,
 }
 
-/// Runs of pages that a clone writes at once, by address space.
+/// Runs of pages that a clone uses at once, by address space.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HotPages(pub Vec<HotRun>);
 
@@ -77,12 +77,23 @@ pub struct HotRun {
     pub addr: u64,
     /// Bytes.
     pub len: u32,
+    /// What clones do with it.
+    pub usage: HotUse,
+}
+
+/// What clones do with a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HotUse {
+    /// They write it: each has its own.
+    Write,
+    /// They read or run it: it stays shared.
+    Read,
 }
 
 impl HotPages {
     /// Bytes of all that is ever kept or believed.
     pub const MAX_BYTES: usize = 64 << 10;
-    const RUN: usize = 16;
+    const RUN: usize = 17;
 
     /// As a payload; what is beyond [`HotPages::MAX_BYTES`] is left out.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -91,6 +102,10 @@ impl HotPages {
             bytes.extend(run.space.to_le_bytes());
             bytes.extend(run.len.to_le_bytes());
             bytes.extend(run.addr.to_le_bytes());
+            bytes.push(match run.usage {
+                HotUse::Write => 0,
+                HotUse::Read => 1,
+            });
         }
         bytes
     }
@@ -101,10 +116,16 @@ impl HotPages {
         let run = |run: &[u8]| {
             let (space, rest) = run.split_first_chunk()?;
             let (len, rest) = rest.split_first_chunk()?;
+            let (addr, rest) = rest.split_first_chunk()?;
             Some(HotRun {
                 space: u32::from_le_bytes(*space),
                 len: u32::from_le_bytes(*len),
-                addr: u64::from_le_bytes(*rest.first_chunk()?),
+                addr: u64::from_le_bytes(*addr),
+                usage: match rest {
+                    [0] => HotUse::Write,
+                    [1] => HotUse::Read,
+                    _ => return None,
+                },
             })
         };
         Self(bytes.chunks_exact(Self::RUN).filter_map(run).collect())
@@ -117,15 +138,12 @@ impl HotPages {
 pub enum RestoreStage {
     /// What no two clones may share is made anew: random pool, ids, clocks.
     Identity,
-    /// The guest has hot pages of its own.
-    Memory,
 }
 
 impl fmt::Display for RestoreStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Identity => "identity",
-            Self::Memory => "memory",
         })
     }
 }

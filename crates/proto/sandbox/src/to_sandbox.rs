@@ -12,10 +12,11 @@ pub enum ToSandbox {
     /// Build the sandbox and run its program. First and once.
     Start(Box<StartSpec>),
     /// Become a shell: everything that can be done before it is needed. First and once, in place of
-    /// `Start`. Descriptors: the snapshot, then those that it lies over, for reading. Answered by `ShellReady`, `Refused` or `Failed`.
+    /// `Start`. Descriptors: the snapshot, then those that it lies over, for reading. Payload:
+    /// [`crate::snapshot::HotPages`] if they are known, to be in place ahead. Answered by `ShellReady`, `Refused`
+    /// or `Failed`.
     Shell(Box<ShellSpec>),
-    /// Bring the snapshot back in this shell. Once. Payload: 32 random bytes, then
-    /// [`crate::snapshot::HotPages`] if they are known. Answered by `Restored` or
+    /// Bring the snapshot back in this shell. Once. Payload: 32 random bytes. Answered by `Restored` or
     /// `Refused`; after `Restored` the guest runs until `Ready`.
     Restore(RestoreSpec),
     /// Write the frozen guest to a file. Descriptors: the file, empty, for writing. Only after

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use kernel_core::task::ExitStatus as GuestExit;
 use proto_sandbox::{
-    AfterCapture, ExitReason, ExitStatus, FailureKind, FromSandbox, MAX_IMAGES, RefusalKind,
-    RightsReader, ToSandbox, VERSION, read_message,
+    AfterCapture, ExitReason, ExitStatus, FailureKind, FromSandbox, HotPages, MAX_IMAGES,
+    RefusalKind, RightsReader, ToSandbox, VERSION, read_message,
 };
 use sandbox_confine::jail::Open;
 
@@ -42,18 +42,19 @@ pub(crate) fn run_in(jail: Open, socket: OwnedFd, report: Report) -> io::Result<
     let outbox = Arc::new(Outbox::new(socket.try_clone()?));
     let mut reader = RightsReader::new(&socket);
     let first = match read_message::<ToSandbox>(&mut reader) {
-        Ok(Some(message)) => message.head,
+        Ok(Some(message)) => message,
         Ok(None) => return Ok(()),
         Err(error) => return Err(io::Error::other(error)),
     };
-    let started = match first {
+    let started = match first.head {
         ToSandbox::Start(spec) if spec.version == VERSION => {
             boot::start(&spec, jail, report, &outbox, began).map(Some)
         }
         ToSandbox::Shell(shell) if shell.start.version == VERSION => {
             let images = shell.images.clamp(1, MAX_IMAGES);
             let snapshot = reader.claim(images as usize)?;
-            restore::shell(&shell.start, jail, &snapshot, &mut reader, &outbox)
+            let hot = HotPages::from_bytes(&first.payload);
+            restore::shell(&shell.start, jail, &snapshot, &hot, &mut reader, &outbox)
         }
         _ => Err(Failure {
             kind: FailureKind::Spec,

@@ -36,7 +36,7 @@ enum Turn {
     Resumed(Instant),
     Ready(Instant),
     Idle,
-    /// A clone goes on, with the pages it shall have on its own, or to find out which these are.
+    /// A clone goes on, with the pages in place that it will use, or to find out which these are.
     Restored(Learn),
 }
 
@@ -44,8 +44,8 @@ enum Turn {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Learn {
     Nothing,
-    /// Which pages of the snapshot it wrote.
-    WhatIsWritten,
+    /// Which pages it wrote and read.
+    WhatIsUsed,
 }
 
 /// The Runtime API of this sandbox.

@@ -1,14 +1,15 @@
 //! A sandbox that waits for its moment, and the guest from a snapshot.
 //!
 //! ```text
-//!   Shell ─▶ jail, files ─▶ snapshot parsed ─▶ kernel objects, mappings, threads; time stands still ─▶ ShellReady
-//!   Restore ─▶ identity, clocks ─▶ the guest's own pages ─▶ Restored ─▶ the guest runs
+//!   Shell ─▶ jail, files ─▶ snapshot parsed ─▶ kernel objects, mappings, threads, hot pages; time stands still ─▶ ShellReady
+//!   Restore ─▶ identity, clocks ─▶ Restored ─▶ the guest runs
 //! ```
 //!
-//! What all clones have in common is made for the shell. No page is the guest's own before the
-//! moment: until then it has what the snapshot's file and the page cache share.
+//! What all clones have in common is made for the shell, the pages among it that clones before it used at once:
+//! copied where they wrote, shared and in place where they read. All others come when they are used.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -18,8 +19,8 @@ use kernel_syscall::snapshot::{SavedKernel, VERSION, load_space};
 use kernel_vfs::save::LoadError;
 use platform_api::Features;
 use proto_sandbox::{
-    FromSandbox, HotPages, HotRun, Message, RefusalKind, RestoreStage, RestoreTime, RightsReader,
-    StartSpec, ToSandbox, read_message,
+    FromSandbox, HotPages, HotRun, HotUse, Message, RefusalKind, RestoreStage, RestoreTime,
+    RightsReader, StartSpec, ToSandbox, read_message,
 };
 use sandbox_confine::jail::Open;
 use sandbox_snapshot::{Facts, FormatError, Moment, Sections};
@@ -39,6 +40,7 @@ pub(crate) fn shell(
     spec: &StartSpec,
     jail: Open,
     snapshot: &[OwnedFd],
+    hot: &HotPages,
     reader: &mut RightsReader<'_>,
     outbox: &Arc<Outbox>,
 ) -> Result<Option<(Instance, Option<Function>)>, Failure> {
@@ -88,6 +90,7 @@ pub(crate) fn shell(
     if let Err(error) = loaded {
         return refuse(of_load(&error));
     }
+    spaces.fill(hot);
     let spaces = Arc::new(spaces);
     let function = match &spec.function {
         Some(function) => Some(Function::load(
@@ -111,17 +114,14 @@ pub(crate) fn shell(
         // Stop, or a node that does not keep the rules.
         return Ok(None);
     };
-    let Some((seed, hot)) = payload.split_first_chunk::<SEED>() else {
+    let Some(seed) = payload.first_chunk::<SEED>() else {
         return refuse((RefusalKind::Host, "no random bytes came along".to_owned()));
     };
-    let hot = HotPages::from_bytes(hot);
     let mut clock = StageClock::start();
     let began = clock.last;
     system.kernel.rng.reseed(*seed);
     system.resume_time(monotonic);
     clock.done(RestoreStage::Identity);
-    spaces.touch(&hot);
-    clock.done(RestoreStage::Memory);
     outbox.send(&FromSandbox::Restored { times: clock.times }, &[]);
     if moment == Moment::Template {
         // The function begins here: it can be captured itself.
@@ -130,7 +130,7 @@ pub(crate) fn shell(
     match &function {
         Some(function) => {
             let learn = if hot.0.is_empty() && moment != Moment::Template {
-                Learn::WhatIsWritten
+                Learn::WhatIsUsed
             } else {
                 Learn::Nothing
             };
@@ -156,33 +156,37 @@ impl Spaces {
         self.0.push((number, Arc::downgrade(mm)));
     }
 
-    /// Copies pages that will be written at once.
-    fn touch(&self, hot: &HotPages) {
+    /// Has pages in place that will be used at once.
+    fn fill(&self, hot: &HotPages) {
         for (number, mm) in &self.0 {
-            let mine = hot.0.iter().filter(|run| run.space == *number);
-            let ranges: Vec<_> = mine
-                .map(|run| run.addr..run.addr.saturating_add(run.len.into()))
-                .collect();
-            if !ranges.is_empty()
-                && let Some(mm) = mm.upgrade()
-            {
-                mm.touch(&ranges);
-            }
+            let Some(mm) = mm.upgrade() else { continue };
+            let ranges = |usage| -> Vec<_> {
+                let runs = hot.0.iter();
+                let mine = runs.filter(|run| run.space == *number && run.usage == usage);
+                mine.map(|run| run.addr..run.addr.saturating_add(run.len.into()))
+                    .collect()
+            };
+            mm.read_ahead(&ranges(HotUse::Read));
+            mm.touch(&ranges(HotUse::Write));
         }
     }
 
-    /// What was written of the snapshot's pages by now, while nothing runs.
+    /// What was used of the snapshot's and other files' pages by now, while nothing runs.
     pub(crate) fn hot(&self) -> HotPages {
         let mut hot = HotPages::default();
         for (space, mm) in &self.0 {
             let Some(mm) = mm.upgrade() else { continue };
-            for range in mm.written_of_image() {
-                hot.0.push(HotRun {
+            let mut add = |ranges: Vec<Range<u64>>, usage| {
+                hot.0.extend(ranges.iter().map(|range| HotRun {
                     space: *space,
                     addr: range.start,
                     len: u32::try_from(range.end - range.start).unwrap_or(0),
-                });
-            }
+                    usage,
+                }));
+            };
+            // What is written saves most, if not all has room.
+            add(mm.written_of_image(), HotUse::Write);
+            add(mm.read_of_files(), HotUse::Read);
         }
         hot
     }

@@ -117,7 +117,7 @@ fn change(pages: &mut BTreeMap<u64, Page>, op: &MapOp) -> Result<(), Errno> {
                 pages.get_mut(&at).ok_or(Errno::ENOMEM)?.prot = *prot;
             }
         }
-        MapOp::Touch { .. } => {}
+        MapOp::Touch { .. } | MapOp::Prefault { .. } => {}
         MapOp::Discard { addr, len } => {
             for at in range(*addr, *len) {
                 pages.get_mut(&at).ok_or(Errno::ENOMEM)?.copy = None;

@@ -303,7 +303,7 @@ async fn play(
             return;
         }
         Script::Restored | Script::HookFails => {
-            let stage = RestoreStage::Memory;
+            let stage = RestoreStage::Identity;
             let times = [2_000_000, 1_000_000]
                 .map(|nanoseconds| RestoreTime { stage, nanoseconds })
                 .to_vec();
