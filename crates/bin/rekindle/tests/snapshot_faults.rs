@@ -234,6 +234,17 @@ fn a_snapshot_of_another_processor_is_removed_and_the_event_is_answered() {
     server.logged(&["WARN", "a restore was refused", reason]);
     server.logged(&["snapshot ready"]);
     assert_eq!(ask(&server, "one", 2), "restored");
+    // Its programs may have found an instruction that programs do not find here.
+    server.kill();
+    signed_anew(&place.data(), |_, facts| {
+        facts.processor.push("amx_next".to_owned())
+    });
+    let server = Server::start(&place.data());
+    assert_eq!(ask(&server, "one", 1), "cold");
+    let reason = "its programs may use amx_next, which guests do not have here";
+    server.logged(&["WARN", "a restore was refused", reason]);
+    server.logged(&["snapshot ready"]);
+    assert_eq!(ask(&server, "one", 2), "restored");
     // What it is made of says that it was taken on a processor that offers programs more, or less, or by another build.
     let lacks = |parts: &mut KeyParts| {
         let (_, rest) = parts.cpu.split_once(' ').unwrap();

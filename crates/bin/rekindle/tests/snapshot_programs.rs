@@ -11,26 +11,77 @@ use place::{set_up, target};
 use serde_json::{Value, json};
 use watched::Server;
 
-/// Calls a function that answers with how many calls it has had since its snapshot, and the event: a clone, the same
-/// clone again, and a clone made by a server that finds the snapshot on disk.
-fn counts(runtime: &str, handler: &str, code: &Path, more: &[&str], first: u32) {
+/// A function that answers with how many calls it has had, and the event. It called itself once before its snapshot.
+struct Program {
+    place: tempfile::TempDir,
+    runtime: &'static str,
+    handler: &'static str,
+    memory: &'static str,
+}
+
+impl Program {
+    fn new(
+        place: tempfile::TempDir,
+        runtime: &'static str,
+        handler: &'static str,
+        memory: &'static str,
+    ) -> Program {
+        Program {
+            place,
+            runtime,
+            handler,
+            memory,
+        }
+    }
+
+    fn deploy(&self, server: &Server) {
+        let more = ["--name", "f", "--memory", self.memory];
+        server.deploy_in(self.runtime, self.handler, self.place.path(), &more);
+    }
+}
+
+/// A clone, and the same clone again.
+fn calls(server: &Server) {
+    for (start, count) in [("restored", 2), ("warm", 3), ("warm", 4)] {
+        let event = json!({ "text": "grüße", "count": count });
+        let answer = server.invoke("f", &event);
+        assert_eq!(answer.body, json!([count, event]));
+        assert_eq!(answer.start, start);
+    }
+}
+
+/// Calls it in a clone, and in one made by a server that finds the snapshot on disk.
+fn counts(program: &Program) {
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::start(data.path());
-    server.deploy_in(runtime, handler, code, &[&["--name", "f"], more].concat());
+    program.deploy(&server);
     for _ in 0..2 {
-        for (start, count) in [
-            ("restored", first),
-            ("warm", first + 1),
-            ("warm", first + 2),
-        ] {
-            let event = json!({ "text": "grüße", "count": count });
-            let answer = server.invoke("f", &event);
-            assert_eq!(answer.body, json!([count, event]));
-            assert_eq!(answer.start, start);
-        }
+        calls(&server);
         server = server.again();
     }
     assert_eq!(server.quarantined(), Vec::<String>::new());
+}
+
+/// Captures it on each platform, and calls a clone on the other one and then on the first.
+fn changes_platform(program: &Program) {
+    if !Path::new("/dev/kvm").exists() {
+        eprintln!("skipped: this host has no /dev/kvm");
+        return;
+    }
+    for (first, other) in [("process", "kvm"), ("kvm", "process")] {
+        let data = tempfile::tempdir().unwrap();
+        let on = |platform| Server::start_with(data.path(), &["--platform", platform]);
+        let mut server = on(first);
+        program.deploy(&server);
+        let ready = server.ready();
+        for platform in [other, first] {
+            server.kill();
+            server = on(platform);
+            calls(&server);
+            assert_eq!(server.ready(), ready, "from {first} to {platform}");
+            assert_eq!(server.quarantined(), Vec::<String>::new());
+        }
+    }
 }
 
 fn written(directory: &Path, name: &str, text: &str) -> PathBuf {
@@ -65,23 +116,15 @@ fn built() -> PathBuf {
     out
 }
 
-#[test]
-fn a_go_http_server() {
+fn go_server() -> Program {
     let place = tempfile::tempdir().unwrap();
     let text = ADAPTER.replace("SERVER", "['/var/task/go-server']");
     written(place.path(), "bootstrap", &text);
     fs::copy(built().join("go-server"), place.path().join("go-server")).unwrap();
-    counts(
-        "provided.al2023",
-        "none",
-        place.path(),
-        &["--memory", "256"],
-        2,
-    );
+    Program::new(place, "provided.al2023", "none", "256")
 }
 
-#[test]
-fn a_jvm_http_server() {
+fn jvm_server() -> Program {
     let place = tempfile::tempdir().unwrap();
     let text = ADAPTER.replace(
         "SERVER",
@@ -92,17 +135,10 @@ fn a_jvm_http_server() {
         let path = entry.unwrap().path();
         fs::copy(&path, place.path().join(path.file_name().unwrap())).unwrap();
     }
-    counts(
-        "provided.al2023",
-        "none",
-        place.path(),
-        &["--memory", "1024"],
-        2,
-    );
+    Program::new(place, "provided.al2023", "none", "1024")
 }
 
-#[test]
-fn nodejs_with_workers() {
+fn node_workers() -> Program {
     let place = tempfile::tempdir().unwrap();
     let text = r#"
 import { Worker } from 'node:worker_threads';
@@ -121,17 +157,10 @@ await all('warm');
 export const handler = all;
 "#;
     written(place.path(), "index.mjs", text);
-    counts(
-        "nodejs20.x",
-        "index.handler",
-        place.path(),
-        &["--memory", "512"],
-        2,
-    );
+    Program::new(place, "nodejs20.x", "index.handler", "512")
 }
 
-#[test]
-fn python_with_children() {
+fn python_children() -> Program {
     let place = tempfile::tempdir().unwrap();
     let text = r#"
 import json, multiprocessing, subprocess, sys
@@ -154,13 +183,47 @@ def handler(event, context):
     return ask(json.loads(said.stdout))
 "#;
     written(place.path(), "app.py", text);
-    counts(
-        "python3.11",
-        "app.handler",
-        place.path(),
-        &["--memory", "256"],
-        2,
-    );
+    Program::new(place, "python3.11", "app.handler", "256")
+}
+
+#[test]
+fn a_go_http_server() {
+    counts(&go_server());
+}
+
+#[test]
+fn a_jvm_http_server() {
+    counts(&jvm_server());
+}
+
+#[test]
+fn nodejs_with_workers() {
+    counts(&node_workers());
+}
+
+#[test]
+fn python_with_children() {
+    counts(&python_children());
+}
+
+#[test]
+fn a_go_http_server_goes_from_platform_to_platform() {
+    changes_platform(&go_server());
+}
+
+#[test]
+fn a_jvm_http_server_goes_from_platform_to_platform() {
+    changes_platform(&jvm_server());
+}
+
+#[test]
+fn nodejs_with_workers_goes_from_platform_to_platform() {
+    changes_platform(&node_workers());
+}
+
+#[test]
+fn python_with_children_goes_from_platform_to_platform() {
+    changes_platform(&python_children());
 }
 
 #[test]

@@ -20,10 +20,12 @@
 mod context;
 mod cpu;
 mod memory;
+pub mod processor;
 
 pub use context::{Context, Event, Fault, FaultKind, Interrupt, Syscall};
 pub use cpu::{CpuState, Registers};
 pub use memory::{AddressSpace, ApplyError, Backing, MapOp, Protection, Sharing};
+pub use processor::ProcessorFeatures;
 
 use std::sync::Arc;
 
@@ -38,6 +40,8 @@ pub struct Features {
     pub xstate_size: usize,
     /// The XCR0 bits that area covers (Intel SDM vol. 1, chapter 13).
     pub xcr0: u64,
+    /// What guests find of the listed features.
+    pub processor: ProcessorFeatures,
 }
 
 /// A way to run guest instructions.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use host_sys::process::{Pid, thread_id};
 use parking_lot::Mutex;
-use platform_api::{Context, CpuState, Event, Fault, Interrupt, PlatformError, Syscall};
+use platform_api::{Context, CpuState, Event, Fault, Interrupt, PlatformError, Syscall, processor};
 
 use crate::faults;
 use crate::layout::{GUEST_END, LOWER_END, PAGE};
@@ -57,6 +57,7 @@ pub(crate) struct Held {
     /// Of the vCPU that was given up.
     rest: Option<Rest>,
     xstate_size: usize,
+    xcr0: u64,
 }
 
 impl Held {
@@ -67,6 +68,7 @@ impl Held {
         let (fs_base, gs_base, _) = vcpu.bases_and_fault()?;
         let mut xstate = vec![0; self.xstate_size];
         vcpu.read_xstate(&mut xstate)?;
+        processor::without_others(&mut xstate, self.xcr0);
         Ok(Some(Rest {
             fs_base,
             gs_base,
@@ -132,6 +134,7 @@ impl GuestThread {
                     vcpu: None,
                     rest: None,
                     xstate_size,
+                    xcr0: space.machine.model.xcr0,
                 }),
                 seat,
             }),

@@ -3,16 +3,13 @@
 //! Snapshots move between hosts, so guests see features from a fixed list, as far as the host has them; no
 //! hypervisor, no topology, no counters, nothing that needs ring 0.
 
-use kvm_bindings::{CpuId, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2};
+use kvm_bindings::{
+    CpuId, KVM_CPUID_FLAG_SIGNIFCANT_INDEX, KVM_MAX_CPUID_ENTRIES, kvm_cpuid_entry2,
+};
 use kvm_ioctls::Kvm;
-use platform_api::PlatformError;
+use platform_api::{PlatformError, ProcessorFeatures, processor};
 
 use crate::machine::refused;
-
-/// x87, SSE, AVX, and the three parts of AVX-512 (Intel SDM vol. 1, 13.1).
-const XCR0: u64 = 0xe7;
-const XCR0_LEGACY: u64 = 3;
-const XCR0_AVX512: u64 = 0xe0;
 
 /// Leaf 1: SSE3 PCLMULQDQ SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE OSXSAVE AVX F16C RDRAND.
 const LEAF1_ECX: u32 = 1
@@ -69,8 +66,10 @@ const LEAF7_EBX: u32 = 1
 /// Leaf 7: AVX512VBMI UMIP AVX512VBMI2 GFNI VAES VPCLMULQDQ AVX512VNNI AVX512BITALG AVX512VPOPCNTDQ.
 const LEAF7_ECX: u32 =
     1 << 1 | 1 << 2 | 1 << 6 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 14;
-/// Leaf 7: FSRM.
-const LEAF7_EDX: u32 = 1 << 4;
+/// Leaf 7: FSRM AVX512_FP16.
+const LEAF7_EDX: u32 = 1 << 4 | 1 << 23;
+/// Leaf 7, subleaf 1: AVX-VNNI AVX512_BF16, and the fast short string instructions.
+const LEAF7_1_EAX: u32 = 1 << 4 | 1 << 5 | 1 << 10 | 1 << 11 | 1 << 12;
 /// Leaf 0x80000001: LAHF ABM(LZCNT) PREFETCHW.
 const EXTENDED_ECX: u32 = 1 | 1 << 5 | 1 << 8;
 /// Leaf 0x80000001: SYSCALL NX RDTSCP LM.
@@ -78,7 +77,11 @@ const EXTENDED_EDX: u32 = 1 << 11 | 1 << 20 | 1 << 27 | 1 << 29;
 /// Leaf 0xd: XSAVEOPT XSAVEC XGETBV1.
 const XSAVE_WAYS: u32 = 7;
 
+const XCR0_AVX: u64 = 4;
+const XCR0_AVX512: u64 = 0xe0;
 const AVX_ECX: u32 = 1 << 28;
+/// Leaf 1: FMA F16C, which work on AVX's registers.
+const LEAF1_WITH_AVX: u32 = 1 << 12 | 1 << 29;
 
 /// What the rest of the platform needs to know of it.
 #[derive(Clone, Copy, Debug)]
@@ -90,6 +93,17 @@ pub(crate) struct CpuModel {
     pub(crate) smep: bool,
     pub(crate) smap: bool,
     pub(crate) umip: bool,
+}
+
+/// What guests find of the listed features, by what a vCPU answers.
+pub(crate) fn found(leaves: &CpuId) -> ProcessorFeatures {
+    ProcessorFeatures::found(|function, index| {
+        let entry = leaves.as_slice().iter().find(|entry| {
+            let indexed = entry.flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX != 0;
+            entry.function == function && (!indexed || entry.index == index)
+        });
+        entry.map_or([0; 4], |entry| [entry.eax, entry.ebx, entry.ecx, entry.edx])
+    })
 }
 
 /// The model for a host, and the leaves that say so to guests.
@@ -105,21 +119,12 @@ pub(crate) fn model(kvm: &Kvm) -> Result<(CpuId, CpuModel), PlatformError> {
         found.copied().unwrap_or_default()
     };
     let parts = leaf(0xd, 0);
-    let mut xcr0 = (u64::from(parts.eax) | u64::from(parts.edx) << 32) & XCR0;
-    if leaf(1, 0).ecx & AVX_ECX == 0 {
-        xcr0 &= XCR0_LEGACY;
-    }
-    if xcr0 & XCR0_AVX512 != XCR0_AVX512 {
-        xcr0 &= !XCR0_AVX512;
-    }
-    let end = |part: u32| {
-        let entry = leaf(0xd, part);
-        (entry.ebx + entry.eax) as usize
-    };
-    let xstate_size = (2..64u32)
-        .filter(|part| xcr0 & 1 << part != 0)
-        .map(end)
-        .fold(576, usize::max);
+    // What may be in XCR0 is this leaf's to say: some hosts list no AVX in leaf 1, and have it nevertheless.
+    let xcr0 = processor::state_components(u64::from(parts.eax) | u64::from(parts.edx) << 32);
+    let xstate_size = processor::state_size(xcr0, |function, index| {
+        let entry = leaf(function, index);
+        [entry.eax, entry.ebx, entry.ecx, entry.edx]
+    });
     let seven = leaf(7, 0);
     let model = CpuModel {
         xcr0,
@@ -130,12 +135,33 @@ pub(crate) fn model(kvm: &Kvm) -> Result<(CpuId, CpuModel), PlatformError> {
         umip: seven.ecx & 1 << 2 != 0,
     };
     for entry in cpuid.as_mut_slice() {
+        add_plain(entry);
         filter(entry, &model);
     }
     Ok((cpuid, model))
 }
 
+/// Adds what the processor has and no virtual machine can keep from a program, whatever the host lists: so guests find on this platform
+/// what they find as processes of the same host.
+fn add_plain(entry: &mut kvm_cpuid_entry2) {
+    let plain = processor::plain_bits(entry.function, entry.index);
+    if plain == [0; 4] {
+        return;
+    }
+    let native = processor::native(entry.function, entry.index);
+    let registers = [
+        &mut entry.eax,
+        &mut entry.ebx,
+        &mut entry.ecx,
+        &mut entry.edx,
+    ];
+    for ((register, native), plain) in registers.into_iter().zip(native).zip(plain) {
+        *register |= native & plain;
+    }
+}
+
 fn filter(entry: &mut kvm_cpuid_entry2, model: &CpuModel) {
+    let avx = model.xcr0 & XCR0_AVX != 0;
     let avx512 = model.xcr0 & XCR0_AVX512 != 0;
     match (entry.function, entry.index) {
         (0, _) => entry.eax = entry.eax.min(0x16),
@@ -144,6 +170,9 @@ fn filter(entry: &mut kvm_cpuid_entry2, model: &CpuModel) {
             entry.ebx = entry.ebx & 0xff00 | 1 << 16;
             entry.ecx &= LEAF1_ECX;
             entry.edx &= LEAF1_EDX;
+            if !avx {
+                entry.ecx &= !(AVX_ECX | LEAF1_WITH_AVX);
+            }
         }
         (2 | 4, _) => {
             // Caches: how many processors share them stays hidden.
@@ -152,14 +181,30 @@ fn filter(entry: &mut kvm_cpuid_entry2, model: &CpuModel) {
             }
         }
         (7, 0) => {
-            entry.eax = 0;
+            // There is one more subleaf.
+            entry.eax = entry.eax.min(1);
             entry.ebx &= LEAF7_EBX;
             entry.ecx &= LEAF7_ECX;
             entry.edx &= LEAF7_EDX;
+            if !avx {
+                entry.ebx &= !(1 << 5);
+                entry.ecx &= !(1 << 9 | 1 << 10);
+            }
             if !avx512 {
                 entry.ebx &= !(1 << 16 | 1 << 17 | 1 << 21 | 1 << 28 | 1 << 30 | 1 << 31);
                 entry.ecx &= !(1 << 1 | 1 << 6 | 1 << 11 | 1 << 12 | 1 << 14);
+                entry.edx &= !(1 << 23);
             }
+        }
+        (7, 1) => {
+            entry.eax &= LEAF7_1_EAX;
+            if !avx {
+                entry.eax &= !(1 << 4);
+            }
+            if !avx512 {
+                entry.eax &= !(1 << 5);
+            }
+            (entry.ebx, entry.ecx, entry.edx) = (0, 0, 0);
         }
         (0xd, 0) => {
             entry.eax &= model.xcr0 as u32;

@@ -4,8 +4,9 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
 use kvm_ioctls::Kvm;
-use platform_api::{AddressSpace, Features, Platform, PlatformError};
+use platform_api::{AddressSpace, Features, Platform, PlatformError, ProcessorFeatures};
 
+use crate::cpuid;
 use crate::layout::{GUEST_END, GUEST_START};
 use crate::machine::{Machine, refused};
 use crate::seat;
@@ -29,6 +30,7 @@ const MAX_VCPUS: usize = 64;
 /// Runs guest instructions in a virtual machine; see the crate's description.
 pub struct KvmPlatform {
     machine: Arc<Machine>,
+    processor: ProcessorFeatures,
 }
 
 impl KvmPlatform {
@@ -65,9 +67,11 @@ impl KvmPlatform {
             what: "install a signal handler",
             source,
         })?;
-        Ok(KvmPlatform {
-            machine: Arc::new(Machine::new(kvm, vcpus)?),
-        })
+        let machine = Arc::new(Machine::new(kvm, vcpus)?);
+        let processor = machine
+            .pool
+            .make_first(&machine, |vcpu| Ok(cpuid::found(&vcpu.leaves()?)))?;
+        Ok(KvmPlatform { machine, processor })
     }
 }
 
@@ -82,6 +86,7 @@ impl Platform for KvmPlatform {
             max_address: GUEST_END,
             xstate_size: self.machine.model.xstate_size,
             xcr0: self.machine.model.xcr0,
+            processor: self.processor,
         }
     }
 

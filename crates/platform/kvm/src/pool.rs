@@ -55,6 +55,20 @@ impl Pool {
         }
     }
 
+    /// Makes the first one, of which no context has need yet.
+    pub(crate) fn make_first<T>(
+        &self,
+        machine: &Machine,
+        look: impl FnOnce(&Vcpu) -> Result<T, PlatformError>,
+    ) -> Result<T, PlatformError> {
+        let mut stock = self.stock.lock();
+        let vcpu = Vcpu::new(machine, stock.made)?;
+        stock.made += 1;
+        let seen = look(&vcpu);
+        stock.idle.push(vcpu);
+        seen
+    }
+
     /// A vCPU for a context, which keeps it until it is dropped or until somebody else needs it.
     pub(crate) fn take(
         &self,

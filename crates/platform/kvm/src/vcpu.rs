@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 
 use kvm_bindings::{
-    Msrs, kvm_device_attr, kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_xsave,
+    CpuId, KVM_MAX_CPUID_ENTRIES, Msrs, kvm_device_attr, kvm_dtable, kvm_msr_entry, kvm_regs,
+    kvm_segment, kvm_xsave,
 };
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use platform_api::{PlatformError, Registers};
@@ -231,6 +232,13 @@ impl Vcpu {
     pub(crate) fn bases_and_fault(&self) -> Result<(u64, u64, u64), PlatformError> {
         let sregs = self.fd.get_sregs().map_err(refused("read registers"))?;
         Ok((sregs.fs.base, sregs.gs.base, sregs.cr2))
+    }
+
+    /// The leaves that guests get: some hosts add to what they were given.
+    pub(crate) fn leaves(&self) -> Result<CpuId, PlatformError> {
+        self.fd
+            .get_cpuid2(KVM_MAX_CPUID_ENTRIES)
+            .map_err(refused("read processor features"))
     }
 
     /// The extended state, as much as fits.

@@ -21,10 +21,11 @@ use platform_api::{Context, CpuState, Event, Interrupt, PlatformError, Syscall};
 use crate::bell;
 use crate::blob;
 use crate::fault;
-use crate::registers::{from_raw, initial_xstate, into_raw};
+use crate::registers::{from_raw, into_raw};
 use crate::seat::Seat;
 use crate::spawn::Parked;
 use crate::stub::Stub;
+use crate::xstate::Extended;
 
 /// `ERESTARTSYS`: what a cancelled suspended call leaves in `rax` until it is restarted.
 const RESTART: u64 = -512i64 as u64;
@@ -77,8 +78,7 @@ pub(crate) struct GuestThread {
     changed: bool,
     /// The extended state as the host has it, to see whether it was changed.
     host_xstate: Vec<u8>,
-    /// Length that `state.xstate` has whenever it is shown.
-    xstate_size: usize,
+    extended: Extended,
     /// It counts as its owner's: undone once.
     bound: bool,
     /// The host already reaped it.
@@ -90,10 +90,10 @@ impl GuestThread {
         stub: Arc<Stub>,
         parked: Parked,
         mut state: CpuState,
-        xstate_size: usize,
+        extended: Extended,
     ) -> GuestThread {
-        if state.xstate.len() != xstate_size {
-            state.xstate = initial_xstate(xstate_size);
+        if state.xstate.len() != extended.len {
+            state.xstate = extended.initial();
         }
         // SAFETY: needed to get a zeroed C structure of plain integers.
         let raw: RawRegisters = unsafe { std::mem::zeroed() };
@@ -111,7 +111,7 @@ impl GuestThread {
             loaded: true,
             changed: true,
             host_xstate: Vec::new(),
-            xstate_size,
+            extended,
             bound: false,
             reaped: false,
         }
@@ -183,8 +183,8 @@ impl GuestThread {
                 }
             }
         }
-        self.state.xstate.resize(self.xstate_size, 0);
-        ptrace::extended_state(self.tid, &mut self.state.xstate).map_err(|_| self.lost())?;
+        let read = self.extended.read(self.tid, &mut self.state.xstate);
+        read.map_err(|_| self.lost())?;
         self.host_xstate.clone_from(&self.state.xstate);
         self.loaded = true;
         Ok(())
@@ -201,25 +201,17 @@ impl GuestThread {
         if self.loaded && self.changed {
             into_raw(&self.state.regs, &mut self.raw);
             ptrace::set_registers(self.tid, &self.raw).map_err(|_| self.lost())?;
-            if self.state.xstate.len() != self.xstate_size {
-                self.state.xstate = initial_xstate(self.xstate_size);
+            if self.state.xstate.len() != self.extended.len {
+                self.state.xstate = self.extended.initial();
             }
             if self.state.xstate != self.host_xstate {
-                self.write_xstate()?;
+                let written = self.extended.write(self.tid, &self.state.xstate);
+                written.map_err(|_| self.lost())?;
             }
         }
         self.loaded = false;
         self.changed = false;
         ptrace::resume(self.tid).map_err(|_| self.lost())
-    }
-
-    /// A malformed area, which only a guest's own signal frame can bring here, becomes the initial state.
-    fn write_xstate(&mut self) -> Result<(), PlatformError> {
-        if ptrace::set_extended_state(self.tid, &self.state.xstate).is_err() {
-            let initial = initial_xstate(self.xstate_size);
-            ptrace::set_extended_state(self.tid, &initial).map_err(|_| self.lost())?;
-        }
-        Ok(())
     }
 
     /// Ends the suspended call or the stop, so that guest code runs.

@@ -35,5 +35,6 @@ mod space;
 mod spawn;
 mod stub;
 mod template;
+mod xstate;
 
 pub use platform::{Network, ProcessPlatform};

@@ -146,6 +146,7 @@ impl Platform for ProcessPlatform {
             max_address: GUEST_END,
             xstate_size: template.xstate_size,
             xcr0: template.xcr0,
+            processor: template.processor,
         }
     }
 

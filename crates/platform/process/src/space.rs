@@ -15,6 +15,7 @@ use crate::layout::{GUEST_END, GUEST_START};
 use crate::mapper::{Dead, Mapper};
 use crate::platform::Shared;
 use crate::stub::Stub;
+use crate::xstate::Extended;
 
 /// One stub; dropping this kills it, whatever contexts are left.
 pub(crate) struct StubSpace {
@@ -90,7 +91,7 @@ impl AddressSpace for StubSpace {
             self.stub.clone(),
             parked,
             state,
-            self.shared.template.xstate_size,
+            Extended::of(&self.shared.template),
         )))
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use host_sys::process::{Change, Patience, Pid, PidFd, wait};
 use host_sys::ptrace::{self, RawRegisters};
 use host_sys::seccomp::Listener;
+use platform_api::{ProcessorFeatures, processor};
 
 use crate::arena::Arena;
 use crate::bell::{self, KeeperNeeded};
@@ -37,8 +38,13 @@ pub(crate) struct Born {
 pub(crate) struct Template {
     pub(crate) pid: Pid,
     pub(crate) pidfd: PidFd,
-    pub(crate) xstate_size: usize,
+    /// Bytes of an XSAVE area as the host gives and takes it.
+    pub(crate) host_xstate_size: usize,
+    /// The components that are guests'.
     pub(crate) xcr0: u64,
+    /// Bytes of an XSAVE area with those alone.
+    pub(crate) xstate_size: usize,
+    pub(crate) processor: ProcessorFeatures,
 }
 
 const THREAD_FLAGS: i32 = libc::CLONE_VM
@@ -72,17 +78,21 @@ impl Spawner {
         host_sys::privilege::drop_capabilities()?;
         self.base = Some(ptrace::registers(pid)?);
         let mut area = vec![0u8; 64 * 1024];
-        let xstate_size = ptrace::extended_state(pid, &mut area)?;
+        let host_xstate_size = ptrace::extended_state(pid, &mut area)?;
         // The kernel notes XCR0 in the software-reserved bytes of the legacy area (`xstate_fx_sw_bytes`).
-        let xcr0 = area
+        let host_xcr0 = area
             .get(464..472)
             .and_then(|b| b.try_into().ok())
             .map_or(3, u64::from_le_bytes);
+        let xcr0 = processor::state_components(host_xcr0);
         Ok(Template {
             pid,
             pidfd,
-            xstate_size,
+            host_xstate_size,
             xcr0,
+            xstate_size: processor::state_size(xcr0, processor::native).min(host_xstate_size),
+            // A guest asks the processor itself.
+            processor: ProcessorFeatures::found(processor::native),
         })
     }
 

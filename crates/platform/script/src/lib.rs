@@ -84,6 +84,7 @@ impl Platform for ScriptPlatform {
             max_address: BOUNDS.1,
             xstate_size: XSTATE_SIZE,
             xcr0: 3,
+            processor: platform_api::ProcessorFeatures::default(),
         }
     }
 

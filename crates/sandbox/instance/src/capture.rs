@@ -116,6 +116,7 @@ fn write(
             kernel_state: snapshot::VERSION,
             xcr0: features.xcr0,
             xstate_size: features.xstate_size as u64,
+            processor: features.processor.names().map(str::to_owned).collect(),
             max_address: features.max_address,
             images,
             moment: function.map_or(Moment::Asked, Function::moment),

@@ -31,6 +31,8 @@ use crate::{Failure, Instance, boot, capture};
 
 /// Bytes of randomness for a clone.
 const SEED: usize = 32;
+/// Features that a refusal names.
+const MISSING: usize = 8;
 
 /// Why a snapshot is not restored.
 type Refusal = (RefusalKind, String);
@@ -242,8 +244,19 @@ fn fits(facts: &Facts, features: &Features) -> Result<(), Refusal> {
     }
     if facts.xcr0 != features.xcr0 || facts.xstate_size != features.xstate_size as u64 {
         return foreign(format!(
-            "it needs a processor with the state components {:#x}, and this one has {:#x}",
-            facts.xcr0, features.xcr0
+            "it needs a processor with the state components {:#x} in {} bytes, and guests have {:#x} in {} here",
+            facts.xcr0, facts.xstate_size, features.xcr0, features.xstate_size
+        ));
+    }
+    let found = facts.processor.iter().map(String::as_str);
+    let missing: Vec<_> = found
+        .filter(|name| !features.processor.has(name))
+        .take(MISSING)
+        .collect();
+    if !missing.is_empty() {
+        let missing = missing.join(" ");
+        return foreign(format!(
+            "its programs may use {missing}, which guests do not have here"
         ));
     }
     if facts.max_address != features.max_address {

@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt;
 use serde::{Deserialize, Serialize};
 
 /// Version of the layout described here.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Where pages begin.
 pub const PAGES: u64 = 4096;
 /// Bytes of a section that are read at all.
@@ -38,6 +38,8 @@ pub struct Facts {
     pub xcr0: u64,
     /// Bytes of a thread's XSAVE area.
     pub xstate_size: u64,
+    /// Listed features of the processor that the guest could find, by name.
+    pub processor: Vec<String>,
     /// One past the highest guest address.
     pub max_address: u64,
     /// Files with its pages: this one, and those that it lies over.

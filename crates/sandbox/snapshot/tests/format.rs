@@ -12,6 +12,7 @@ fn sections() -> Sections {
             kernel_state: 1,
             xcr0: 7,
             xstate_size: 832,
+            processor: vec!["avx".to_owned()],
             max_address: 1 << 47,
             images: 1,
             moment: Moment::RestorePoint,

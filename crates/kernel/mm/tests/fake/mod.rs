@@ -65,6 +65,7 @@ pub(crate) fn features(min: u64, max: u64) -> Features {
         max_address: max,
         xstate_size: 832,
         xcr0: 7,
+        processor: platform_api::ProcessorFeatures::default(),
     }
 }
 
