@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: test-snapshot-everywhere demo test test-kvm bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
+.PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-programs bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -18,6 +18,15 @@ ifeq ($(NEXTEST),yes)
 else
 	GUEST_PLATFORM=kvm cargo test -p kernel-syscall
 endif
+
+# The platform's tests and a Python program on AMD's virtualisation, which QEMU emulates: needs no /dev/kvm.
+test-kvm-hw:
+	tests/kvm-hw.sh
+
+# Real programs, natively against a sandbox: make test-programs PLATFORM=kvm
+PLATFORM ?= process
+test-programs:
+	GUEST_PLATFORM=$(PLATFORM) cargo test -p rekindle --test programs
 
 lint:
 	cargo fmt --all --check
@@ -62,11 +71,11 @@ SECONDS ?= 60
 fuzz:
 	FUZZ_SEED=$(SEED) FUZZ_SECONDS=$(SECONDS) cargo test -p rekindle --test system_calls -- --nocapture
 
-# CPython's own tests, natively against a sandbox, case by case.
+# CPython's own tests, natively against a sandbox, case by case: make test-cpython PLATFORM=kvm MODULES="test_os test_io"
 test-cpython:
 	cargo build --release -p rekindle
 	tests/cpython.sh
-	python3 guests/cpython/compare.py --rekindle target/release/rekindle
+	python3 guests/cpython/compare.py --rekindle target/release/rekindle --platform $(PLATFORM) $(MODULES)
 
 # Programs that are captured at every system call and go on in a fresh kernel each time, and ten modules of CPython's tests
 # at random ones. Prints the moves, and why captures were refused.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """CPython's own tests, on the machine itself against a sandbox, case by case.
 
-    compare.py --rekindle PROGRAM [--jobs N] [--verbose] [MODULE...]
+    compare.py --rekindle PROGRAM [--platform NAME] [--patience SECONDS] [--jobs N] [--verbose] [MODULE...]
 
 Prints a table of modules and every case that passes natively and not in the sandbox. Ends with 0 when each of those is in
 exceptions.toml with its reason, and at least 98 % pass; with 1 otherwise, and with 2 when it could not compare.
@@ -34,8 +34,6 @@ MODULES = """test_os test_posix test_subprocess test_signal test_threading test_
 MODULES += [f"test_asyncio.test_{part}" for part in ASYNCIO]
 SQLITE = "backup dbapi dump factory hooks regression transactions types userfunctions".split()
 MODULES += [f"test_sqlite3.test_{part}" for part in SQLITE]
-# Longest silence before the case at hand counts as hung, in seconds.
-PATIENCE = 120
 
 
 @dataclasses.dataclass
@@ -49,13 +47,15 @@ class Outcome:
 
 
 class Side:
-    def __init__(self, rekindle=None, extra=None):
-        self.rekindle, self.extra = rekindle, extra
+    def __init__(self, patience, extra, rekindle=None, platform="process"):
+        """`patience`: longest silence before the case at hand counts as hung, in seconds."""
+        self.patience, self.extra, self.rekindle, self.platform = patience, extra, rekindle, platform
 
     def command(self, module):
         if not self.rekindle:
             return [PYTHON, str(HERE / "cases.py"), module]
-        command = [self.rekindle, "run", "--memory", "2G", "--workdir", "/tmp", "--mount", f"{HERE}:/cases:ro"]
+        command = [self.rekindle, "run", "--platform", self.platform, "--memory", "2G", "--workdir", "/tmp"]
+        command += ["--mount", f"{HERE}:/cases:ro"]
         if self.extra:
             command += ["--mount", f"{self.extra}:/extra:ro", "--env", "EXTRA_TESTS=/extra"]
         return command + ["--", PYTHON, "/cases/cases.py", module]
@@ -85,7 +85,7 @@ class Side:
         process.stdin.close()
         current, why, done, buffer = None, "", False, b""
         while not done:
-            if not select.select([process.stdout], [], [], PATIENCE)[0]:
+            if not select.select([process.stdout], [], [], self.patience)[0]:
                 break
             part = os.read(process.stdout.fileno(), 65536)
             if not part:
@@ -154,6 +154,8 @@ def table(rows):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rekindle", required=True)
+    parser.add_argument("--platform", default="process")
+    parser.add_argument("--patience", type=float, default=120)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--verbose", action="store_true", help="print why each case failed in the sandbox")
     parser.add_argument("modules", nargs="*", default=MODULES)
@@ -164,7 +166,8 @@ def main():
     reasons = {entry["case"]: entry["reason"] for entry in tomllib.loads((HERE / "exceptions.toml").read_text())["exception"]}
     modules = args.modules or MODULES
     extra, began = extra_tests(), time.monotonic()
-    native, sandbox = Side(extra=extra), Side(os.path.abspath(args.rekindle), extra)
+    native = Side(args.patience, extra)
+    sandbox = Side(args.patience, extra, os.path.abspath(args.rekindle), args.platform)
     rows, exceptions, passed, total, broken = [("module", "native passes", "sandbox passes", "native s", "sandbox s")], [], 0, 0, []
     with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
         for future in concurrent.futures.as_completed(pool.submit(compare, m, native, sandbox) for m in modules):

@@ -1,7 +1,7 @@
 //! Real programs under `rekindle run`: the same output and the same exit code as on the machine itself.
 //!
 //! The programs are in `guests/programs`. Each prints only what does not depend on the machine or the moment, and ends
-//! with an exit code of its own.
+//! with an exit code of its own. `GUEST_PLATFORM` names the platform, `process` when it is not set.
 
 mod place;
 
@@ -83,7 +83,9 @@ impl Program<'_> {
 
     fn in_sandbox(&self) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle"));
-        command.args(["run", "--memory", "1G", "--workdir", "/tmp"]);
+        let platform = std::env::var("GUEST_PLATFORM");
+        command.args(["run", "--platform", platform.as_deref().unwrap_or("process")]);
+        command.args(["--memory", "1G", "--workdir", "/tmp"]);
         command.args(["--env", "HOME=/tmp", "--env", &format!("PATH={SEARCH}")]);
         for (source, inside) in &self.mounts {
             command.args(["--mount", &format!("{}:{inside}:ro", source.display())]);

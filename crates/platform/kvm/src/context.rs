@@ -398,6 +398,8 @@ impl GuestThread {
         let want = faults::want(error_code);
         let refusal = if addr >= GUEST_END {
             crate::state::Refusal::Unmapped
+        } else if faults::is_of_ring_0(error_code) {
+            crate::state::Refusal::Forbidden
         } else {
             let mut state = self.space.state.lock();
             match state.resolve(&self.space.machine, addr, want) {

@@ -30,7 +30,9 @@ pub(crate) const X87: u8 = 16;
 /// See [`X87`].
 pub(crate) const SIMD: u8 = 19;
 
+const ERROR_PRESENT: u64 = 1;
 const ERROR_WRITE: u64 = 1 << 1;
+const ERROR_RING_3: u64 = 1 << 2;
 const ERROR_EXECUTE: u64 = 1 << 4;
 const TRAP_FLAG: u64 = 1 << 8;
 
@@ -48,6 +50,12 @@ pub(crate) fn want(error_code: u64) -> Want {
 /// Whether it was an instruction that was wanted.
 pub(crate) fn is_fetch(error_code: u64) -> bool {
     error_code & ERROR_EXECUTE != 0
+}
+
+/// Whether the processor refused an access of ring 0 to a page that is there, as SMAP has it. Whoever caused that from ring 3
+/// would meet it again and again whatever our tables say.
+pub(crate) fn is_of_ring_0(error_code: u64) -> bool {
+    error_code & (ERROR_PRESENT | ERROR_RING_3) == ERROR_PRESENT
 }
 
 /// A page fault that cannot be resolved.

@@ -159,10 +159,15 @@ fn the_way_in_is_no_way_further() {
 fn forged_selectors_fault() {
     let Some(platform) = machine() else { return };
     let guest = Guest::new(&platform);
-    // push imm; push imm; retfq
+    // push selector; push address; retfq
     for selector in [0u8, 0x08, 0x10, 0x18, 0x23, 0x2b, 0x40, 0x48, 0x50, 0x78] {
-        let code = [0x6a, 0x00, 0x6a, selector, 0x48, 0xcb];
+        let code = [0x6a, selector, 0x6a, 0x00, 0x48, 0xcb];
         expect_fault(attack(&guest, &code), "a far return");
+        // push ss; push rsp; push flags; push selector; push address; iretq
+        let code = [
+            0x6a, 0x2b, 0x54, 0x6a, 0x02, 0x6a, selector, 0x6a, 0x00, 0x48, 0xcf,
+        ];
+        expect_fault(attack(&guest, &code), "a return from an interrupt");
         // mov ss, ax
         let event = context(&guest, &[0x8e, 0xd0, 0x0f, 0x0b], |s| {
             s.regs.rax = u64::from(selector)

@@ -1,0 +1,162 @@
+#!/usr/bin/env bash
+# Tests the KVM platform on AMD's virtualisation as QEMU emulates it: needs no /dev/kvm here. Boots Debian's cloud kernel with a
+# few files of this machine, loads kvm-amd, and runs the platform's tests and a Python program in guests of it.
+# Fails when a test fails, was skipped or did not run, and when the machine does not end in time.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+target=${CARGO_TARGET_DIR:-$root/target}
+work=$target/kvm-hw
+# Seconds for everything in the machine.
+limit=${KVM_HW_SECONDS:-420}
+
+. "$root/tests/need.sh"
+need "command -v qemu-system-x86_64" qemu-system-x86
+need "command -v cpio" cpio
+need "test -x /usr/bin/python3" python3
+
+# Packages that are only looked into. They stay until the archive has others.
+packages=$work/packages
+mkdir -p "$packages"
+unpack() {
+    local into=$packages/$1
+    [ -e "$into/.whole" ] && return
+    rm -rf "$into"
+    mkdir -p "$into/deb"
+    (cd "$into/deb" && { apt-get download -q "$1" || { apt-get update -q && apt-get download -q "$1"; }; }) >&2
+    dpkg -x "$into"/deb/*.deb "$into"
+    rm -r "$into/deb"
+    touch "$into/.whole"
+}
+kernel_package() {
+    apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -1
+}
+kernel=$(kernel_package)
+if [ -z "$kernel" ]; then
+    apt-get update -q >&2
+    kernel=$(kernel_package)
+fi
+unpack "$kernel"
+unpack busybox-static
+kernel=$packages/$kernel
+
+cd "$root"
+cargo build -q -p rekindle
+# Names and paths of the tests' programs.
+programs() {
+    cargo test -q --no-run --message-format=json "$@" | python3 -c '
+import json, sys
+for line in sys.stdin:
+    if line.startswith("{"):
+        message = json.loads(line)
+        if message.get("executable") and message["profile"]["test"]:
+            kind = "unit" if "lib" in message["target"]["kind"] else message["target"]["name"]
+            print(kind, message["executable"])
+'
+}
+
+# The file tree of the machine.
+tree=$work/tree
+rm -rf "$tree" "$work/boot"
+mkdir -p "$tree"/{proc,sys,dev,tmp,root,modules,tests,etc,usr/bin,usr/sbin,usr/lib,usr/lib64}
+for directory in bin sbin lib lib64; do
+    ln -s "usr/$directory" "$tree/$directory"
+done
+busybox=$packages/busybox-static/bin/busybox
+cp "$busybox" "$tree/bin/"
+for applet in $("$busybox" --list); do
+    [ "$applet" = busybox ] || ln -s busybox "$tree/bin/$applet"
+done
+find "$kernel/lib/modules" \( -name irqbypass.ko -o -name kvm.ko -o -name kvm-amd.ko \) -exec cp -t "$tree/modules" {} +
+cp tests/kvm-hw/init "$tree/init"
+# Debugging information stays behind, as does what a program needs that is not here.
+add() {
+    mkdir -p "$tree/$(dirname "$2")"
+    strip -o "$tree/$2" "$1"
+    chmod 755 "$tree/$2"
+}
+libraries() {
+    ldd "$@" 2>/dev/null | grep -o '/[^ :]*\.so[^ :]*' | sort -u | while read -r library; do
+        local place=${library#/}
+        case $place in usr/*) ;; *) place=usr/$place ;; esac
+        [ -e "$tree/$place" ] && continue
+        mkdir -p "$tree/$(dirname "$place")"
+        cp -L "$library" "$tree/$place"
+    done
+}
+python=$(readlink -f /usr/bin/python3)
+version=${python##*/}
+add "$python" "usr/bin/$version"
+ln -s "$version" "$tree/usr/bin/python3"
+tar -C / -c --exclude=test --exclude=ensurepip --exclude=idlelib --exclude=lib2to3 --exclude=pydoc_data \
+    --exclude='config-*' "usr/lib/$version" | tar -C "$tree" -x
+add "$target/debug/rekindle" usr/bin/rekindle
+libraries "$python" "/usr/lib/$version"/lib-dynload/*.so "$target/debug/rekindle"
+
+# What runs, and what has to be said about it.
+expected=$work/expected
+: >"$tree/plan"
+: >"$expected"
+plan_tests() {
+    local package=$1 seconds=$2 program path name count
+    programs -p "$package" >"$work/programs"
+    while read -r program path; do
+        name=$package/$program
+        count=$("$path" --list 2>/dev/null | grep -c ': test$') || true
+        count=$((count - $("$path" --list --ignored 2>/dev/null | grep -c ': test$' || true)))
+        [ "$count" -gt 0 ] || continue
+        add "$path" "tests/$name"
+        libraries "$path"
+        echo "$name $seconds RUST_BACKTRACE=1 GUEST_PLATFORM=kvm /tests/$name --nocapture --test-threads=2" >>"$tree/plan"
+        echo "tests $name $count" >>"$expected"
+    done <"$work/programs"
+}
+plan_tests platform-kvm 120
+echo "python 60 rekindle run --platform kvm --timeout 50s -- python3 -c 'print(\"answer:\", sum(range(10)))'" >>"$tree/plan"
+echo "answer python 45" >>"$expected"
+
+mkdir -p "$work/boot/bin"
+cp "$busybox" "$work/boot/bin/"
+cp tests/kvm-hw/init "$work/boot/init"
+chmod +x "$work/boot/init" "$tree/init"
+tar -C "$tree" -cf "$work/boot/tree.tar" .
+(cd "$work/boot" && find . | cpio -o -H newc --quiet) >"$work/initramfs"
+
+echo "booting $(basename "$kernel") with $(du -m "$work/initramfs" | cut -f1) MiB of files" >&2
+said=$work/said
+: >"$said"
+ended=0
+timeout "$limit" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max,+svm -smp 2 -m 3G \
+    -nodefaults -display none -no-reboot -serial stdio -serial "file:$said" \
+    -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/initramfs" \
+    -append "console=ttyS0 quiet panic=-1" </dev/null || ended=$?
+
+# The judgement, from what the first process said on its own line.
+failures=0
+fail() {
+    echo "FAILED: $*" >&2
+    failures=$((failures + 1))
+}
+[ "$ended" = 0 ] || fail "the machine ended with $ended (124: not in $limit s)"
+grep -qx finished "$said" || fail "the plan was not finished: $(tail -1 "$said")"
+grep -qx 'feature svm' "$said" || fail "no AMD-V in the machine"
+while read -r line; do
+    fail "$line"
+done < <(grep '^skipped ' "$said")
+passed=0
+while read -r what name value; do
+    grep -qE "^status $name 0 " "$said" || fail "$name: $(grep "^status $name " "$said" || echo "did not end")"
+    case $what in
+    tests)
+        if grep -q "^tests $name test result: ok. $value passed; 0 failed;" "$said"; then
+            passed=$((passed + value))
+        else
+            fail "$name: not $value tests passed: $(grep "^tests $name " "$said")"
+        fi
+        ;;
+    answer) grep -qx "answer $name $value" "$said" || fail "$name: the answer is not $value" ;;
+    esac
+done <"$expected"
+grep -E '^(kernel|feature|status) ' "$said" >&2
+[ "$passed" -gt 0 ] || fail "no test ran"
+[ "$failures" = 0 ] || exit 1
+echo "passed on emulated AMD-V: $passed tests in $(grep -c '^tests ' "$expected") programs, and a Python program" >&2
