@@ -84,7 +84,11 @@ impl Program<'_> {
     fn in_sandbox(&self) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rekindle"));
         let platform = std::env::var("GUEST_PLATFORM");
-        command.args(["run", "--platform", platform.as_deref().unwrap_or("process")]);
+        command.args([
+            "run",
+            "--platform",
+            platform.as_deref().unwrap_or("process"),
+        ]);
         command.args(["--memory", "1G", "--workdir", "/tmp"]);
         command.args(["--env", "HOME=/tmp", "--env", &format!("PATH={SEARCH}")]);
         for (source, inside) in &self.mounts {
