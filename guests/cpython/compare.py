@@ -53,7 +53,8 @@ class Side:
 
     def command(self, module):
         if not self.rekindle:
-            return [PYTHON, str(HERE / "cases.py"), module]
+            # Signals are at their defaults, as there: who runs this in the background has them ignore SIGINT.
+            return ["/usr/bin/env", "--default-signal", PYTHON, str(HERE / "cases.py"), module]
         command = [self.rekindle, "run", "--platform", self.platform, "--memory", "2G", "--workdir", "/tmp"]
         command += ["--mount", f"{HERE}:/cases:ro"]
         if self.extra:

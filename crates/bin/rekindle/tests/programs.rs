@@ -65,7 +65,9 @@ impl Program<'_> {
         let place = tempfile::tempdir().unwrap();
         let command: Vec<_> = self.command.iter().map(|part| self.outside(part)).collect();
         // The search is made with the caller's PATH; the program gets the sandbox's.
+        // Signals are at their defaults, as there: who starts tests in the background has them ignore SIGINT.
         Command::new("/usr/bin/env")
+            .arg("--default-signal")
             .arg(format!("PATH={SEARCH}"))
             .args(command)
             .env_clear()

@@ -2,20 +2,14 @@
 
 mod guest;
 
-use std::process::Command;
-
 const SCRIPT: &str = include_str!("scripts/memory.py");
 
 #[test]
 fn a_script_sees_what_it_sees_on_linux() {
-    let place = tempfile::tempdir().unwrap();
-    let native = Command::new("/usr/bin/python3")
-        .args(["-c", SCRIPT])
-        .current_dir(place.path())
-        .output()
-        .expect("python3 of the machine");
+    let argv = ["/usr/bin/python3", "-c", SCRIPT];
+    let native = guest::native(&argv);
     assert!(native.status.success(), "{native:?}");
     let theirs = String::from_utf8_lossy(&native.stdout);
-    let ours = guest::run(&["/usr/bin/python3", "-c", SCRIPT], "").expect_success();
+    let ours = guest::run(&argv, "").expect_success();
     assert_eq!(ours, theirs);
 }

@@ -1,6 +1,7 @@
 //! A whole sandbox without its jail: the machine's own programs on one of the platforms.
 
 use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
@@ -39,6 +40,23 @@ impl Outcome {
         assert!(well, "{:?}\n{}\n{}", self.status, self.output, self.errors);
         self.output
     }
+}
+
+/// The program on the host, in an empty directory, with the environment that a guest has: nothing of the tests' own, and
+/// all signals at their defaults (who starts tests in the background has them ignore SIGINT).
+#[allow(dead_code, reason = "not every test file compares")]
+pub(crate) fn native(argv: &[&str]) -> Output {
+    let place = tempfile::tempdir().expect("a directory");
+    Command::new("/usr/bin/env")
+        .arg("--default-signal")
+        .args(argv)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", "/root")
+        .current_dir(place.path())
+        .stdin(Stdio::null())
+        .output()
+        .expect("env of the machine")
 }
 
 /// A kernel with everything mounted and nothing running.
