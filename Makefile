@@ -38,6 +38,10 @@ lint:
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 		else echo 'cargo-deny is not installed: licences not checked'; fi
 
+# PLATFORM=process|kvm|auto for the demonstration and the benchmarks.
+PLATFORM ?= process
+demo bench bench-snapshots: export REKINDLE_PLATFORM = $(PLATFORM)
+
 demo:
 	cargo build --release -p rekindle
 	target/release/rekindle demo

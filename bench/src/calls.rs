@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use edge_cli::{Failure, Table};
+use edge_cli::{Failure, PlatformArg, Table};
 use serde::Serialize;
 
 use crate::kit::Kit;
@@ -40,8 +40,12 @@ struct Row {
 }
 
 /// Runs `rounds` batches of each call on each of the three, in turns.
-pub(crate) fn run(rounds: u32, progress: &Progress) -> Result<Report<Figures>, Failure> {
-    let kit = Kit::unpack().map_err(|error| failed(&error))?;
+pub(crate) fn run(
+    rounds: u32,
+    platform: PlatformArg,
+    progress: &Progress,
+) -> Result<Report<Figures>, Failure> {
+    let kit = Kit::unpack(platform).map_err(|error| failed(&error))?;
     progress.say("starting one guest natively, one in a sandbox, one under ptrace");
     let mut guests = start(&kit).map_err(|error| failed(&error))?;
     let mut rows = Vec::new();

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use edge_cli::functions::{Common, DeployArgs, upload};
 use edge_cli::server::Server;
-use edge_cli::{ExitCode, Failure, Format, Span, Table};
+use edge_cli::{ExitCode, Failure, Format, PlatformArg, Span, Table};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{SendRequest, handshake};
@@ -61,12 +61,16 @@ struct Latency {
 }
 
 /// Runs `rounds` blocks of calls against each server, in turns.
-pub(crate) fn run(rounds: u32, progress: &Progress) -> Result<Report<Figures>, Failure> {
+pub(crate) fn run(
+    rounds: u32,
+    platform: PlatformArg,
+    progress: &Progress,
+) -> Result<Report<Figures>, Failure> {
     let clients = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| failed(&error))?
-        .block_on(compare(rounds, progress))?;
+        .block_on(compare(rounds, platform, progress))?;
     Ok(Report {
         bench: "invoke",
         machine: Machine::here(),
@@ -78,9 +82,13 @@ pub(crate) fn run(rounds: u32, progress: &Progress) -> Result<Report<Figures>, F
     })
 }
 
-async fn compare(rounds: u32, progress: &Progress) -> Result<Vec<Row>, Failure> {
+async fn compare(
+    rounds: u32,
+    platform: PlatformArg,
+    progress: &Progress,
+) -> Result<Vec<Row>, Failure> {
     let peer = Peer::start().map_err(|error| failed(&error))?;
-    let server = Server::start().map_err(|error| failed(&error))?;
+    let server = Server::start(platform).map_err(|error| failed(&error))?;
     let client = server.client().await?;
     progress.say(format_args!("serving at {}", client.endpoint()));
     let directory = tempfile::tempdir().map_err(|error| failed(&error))?;

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use edge_cli::PlatformArg;
 use tempfile::TempDir;
 
 /// The guest program, as the build made it.
@@ -18,10 +19,14 @@ const ENVIRONMENT: [(&str, &str); 2] = [("PATH", "/usr/bin:/bin"), ("HOME", "/ro
 const INSIDE: &str = "/bench";
 
 /// A directory with `guest` and a `page` of 4 KiB.
-pub(crate) struct Kit(TempDir);
+pub(crate) struct Kit {
+    directory: TempDir,
+    platform: PlatformArg,
+}
 
 impl Kit {
-    pub(crate) fn unpack() -> io::Result<Kit> {
+    /// For sandboxes on this platform.
+    pub(crate) fn unpack(platform: PlatformArg) -> io::Result<Kit> {
         let directory = tempfile::Builder::new()
             .prefix("rekindle-bench-")
             .tempdir()?;
@@ -31,11 +36,14 @@ impl Kit {
         fs::write(&guest, GUEST)?;
         fs::set_permissions(&guest, fs::Permissions::from_mode(0o755))?;
         fs::write(directory.path().join("page"), [b'x'; 4096])?;
-        Ok(Kit(directory))
+        Ok(Kit {
+            directory,
+            platform,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
     }
 
     /// The same command for the host and for a sandbox; arguments that begin with `@` name files of the kit.
@@ -55,7 +63,8 @@ impl Kit {
         sandbox
             .env_clear()
             .envs(ENVIRONMENT)
-            .args(["run", "--rootfs", "host", "--mount"])
+            .args(["run", "--platform", self.platform.name()])
+            .args(["--rootfs", "host", "--mount"])
             .arg(format!("{}:{INSIDE}:ro", self.path().display()));
         for (name, _) in ENVIRONMENT {
             sandbox.args(["--env", name]);

@@ -54,9 +54,18 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         format: args.format,
     };
     match args.name {
-        BenchName::Syscall => report(args, calls::run(args.rounds.unwrap_or(200), &progress)?),
-        BenchName::Start => report(args, start::run(args.rounds.unwrap_or(40), &progress)?),
-        BenchName::Invoke => report(args, invoke::run(args.rounds.unwrap_or(60), &progress)?),
+        BenchName::Syscall => report(
+            args,
+            calls::run(args.rounds.unwrap_or(200), args.platform, &progress)?,
+        ),
+        BenchName::Start => report(
+            args,
+            start::run(args.rounds.unwrap_or(40), args.platform, &progress)?,
+        ),
+        BenchName::Invoke => report(
+            args,
+            invoke::run(args.rounds.unwrap_or(60), args.platform, &progress)?,
+        ),
         BenchName::ColdStart => report(args, block_on(cold_start::run(args, &progress))?),
         BenchName::RestoreRate => report(args, block_on(restore_rate::run(args, &progress))?),
         BenchName::Density => report(args, block_on(density::run(args, &progress))?),
@@ -96,9 +105,24 @@ impl<T: fmt::Display> fmt::Display for Report<T> {
     }
 }
 
+/// The report, and on which platform its sandboxes were.
+#[derive(Serialize)]
+struct Placed<T> {
+    platform: &'static str,
+    #[serde(flatten)]
+    report: Report<T>,
+}
+
+impl<T: fmt::Display> fmt::Display for Placed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "platform {}; {}", self.platform, self.report)
+    }
+}
+
 fn report<T: Serialize + fmt::Display>(args: &BenchArgs, report: Report<T>) -> Result<(), Failure> {
+    let platform = args.platform.name();
     args.format
-        .print(&report)
+        .print(&Placed { platform, report })
         .map_err(|error| Failure::from_error(ExitCode::Failed, &error))
 }
 

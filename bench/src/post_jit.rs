@@ -65,8 +65,9 @@ struct Told {
 /// `rounds` clones of each workload, and a fourth as many instances without snapshot.
 pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<Figures>, Failure> {
     let rounds = args.rounds.unwrap_or(20);
-    let start =
-        |idle: &str| Server::start_with(&["--keep-idle", idle]).map_err(|error| failed(&error));
+    let start = |idle: &str| {
+        Server::start_with(args.platform, &["--keep-idle", idle]).map_err(|error| failed(&error))
+    };
     let bench = Bench {
         clones: start(NOT_AT_ALL)?,
         lasting: start("1h")?,

@@ -43,7 +43,10 @@ struct Row {
 pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<Figures>, Failure> {
     let rounds = args.rounds.unwrap_or(20);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let server = Server::start_with(&["--keep-idle", NOT_AT_ALL, "--instances", "200"]);
+    let server = Server::start_with(
+        args.platform,
+        &["--keep-idle", NOT_AT_ALL, "--instances", "200"],
+    );
     let server = server.map_err(|error| failed(&error))?;
     let rate = Rate {
         server: &server,

@@ -5,7 +5,7 @@ use std::io;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use edge_cli::{Failure, Table};
+use edge_cli::{Failure, PlatformArg, Table};
 use serde::Serialize;
 
 use crate::kit::Kit;
@@ -51,8 +51,12 @@ struct Row {
 }
 
 /// Starts each program `rounds` times natively and in a sandbox, in turns.
-pub(crate) fn run(rounds: u32, progress: &Progress) -> Result<Report<Figures>, Failure> {
-    let kit = Kit::unpack().map_err(|error| failed(&error))?;
+pub(crate) fn run(
+    rounds: u32,
+    platform: PlatformArg,
+    progress: &Progress,
+) -> Result<Report<Figures>, Failure> {
+    let kit = Kit::unpack(platform).map_err(|error| failed(&error))?;
     std::fs::write(kit.path().join("hello.js"), "console.log('hello')\n")
         .map_err(|error| failed(&error))?;
     let (mut programs, mut missing) = (Vec::new(), Vec::new());

@@ -60,8 +60,8 @@ struct Told {
 
 pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<Figures>, Failure> {
     let clones = args.instances.unwrap_or(1000);
-    let server =
-        Server::start_with(&["--keep-idle", NOT_AT_ALL]).map_err(|error| failed(&error))?;
+    let server = Server::start_with(args.platform, &["--keep-idle", NOT_AT_ALL])
+        .map_err(|error| failed(&error))?;
     let mut functions = Vec::new();
     for language in Language::ALL {
         if wanted(args, language.name()) && !progress.is_over() {

@@ -25,8 +25,11 @@ const AT_ONCE: [usize; 3] = [1, 8, 64];
 pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<Figures>, Failure> {
     let rounds = args.rounds.unwrap_or(40);
     let most = args.instances.unwrap_or(64) as usize;
-    let kit = Kit::unpack().map_err(|error| failed(&error))?;
-    let server = Server::start_with(&["--keep-idle", NOT_AT_ALL, "--instances", "200"]);
+    let kit = Kit::unpack(args.platform).map_err(|error| failed(&error))?;
+    let server = Server::start_with(
+        args.platform,
+        &["--keep-idle", NOT_AT_ALL, "--instances", "200"],
+    );
     let server = server.map_err(|error| failed(&error))?;
     let mut workloads = Vec::new();
     let mut missing = Vec::new();

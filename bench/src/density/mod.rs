@@ -7,7 +7,7 @@ mod crowd;
 mod report;
 
 use edge_cli::server::Server;
-use edge_cli::{BenchArgs, Failure};
+use edge_cli::{BenchArgs, Failure, PlatformArg};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::machine::Machine;
@@ -35,7 +35,7 @@ pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<
         if !wanted(args, language.name()) || progress.is_over() {
             continue;
         }
-        functions.push(measure(language, &numbers, progress).await?);
+        functions.push(measure(language, &numbers, args.platform, progress).await?);
     }
     Ok(Report {
         bench: "density",
@@ -48,18 +48,22 @@ pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<
 async fn measure(
     language: Language,
     numbers: &[usize],
+    platform: PlatformArg,
     progress: &Progress,
 ) -> Result<Row, Failure> {
     let most = numbers.last().copied().unwrap_or(1);
     let instances = (most + SPARE).to_string();
-    let server = Server::start_with(&[
-        "--keep-idle",
-        "1h",
-        "--memory",
-        "1024G",
-        "--instances",
-        &instances,
-    ]);
+    let server = Server::start_with(
+        platform,
+        &[
+            "--keep-idle",
+            "1h",
+            "--memory",
+            "1024G",
+            "--instances",
+            &instances,
+        ],
+    );
     let server = server.map_err(|error| failed(&error))?;
     let text = match language {
         Language::Python => include_str!("../../functions/live.py"),

@@ -26,7 +26,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             return run::run(&args);
         }
         Command::Sandbox(args) => return sandbox::sandbox(&args),
-        Command::Doctor(args) => doctor::doctor(&args)?,
+        Command::Doctor(args) => doctor::doctor(&args, &platform::found())?,
         Command::Init(args) => init::init(&args)?,
         Command::Snapshot(args) => snapshots::snapshot(&args)?,
         Command::Serve(args) => serve::serve(&args)?,
@@ -35,8 +35,14 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Logs(args) => block_on(functions::logs(&args))?,
         Command::List(args) => block_on(functions::list(&args))?,
         Command::Delete(args) => block_on(functions::delete(&args))?,
-        Command::Demo(args) => block_on(demo::demo(&args))?,
-        Command::Bench(args) => bench::bench(&args)?,
+        Command::Demo(mut args) => {
+            args.platform = platform::resolve(args.platform);
+            block_on(demo::demo(&args))?;
+        }
+        Command::Bench(mut args) => {
+            args.platform = platform::resolve(args.platform);
+            bench::bench(&args)?;
+        }
         Command::BenchPart(part) => bench::part(&part)?,
     }
     Ok(0)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use edge_cli::PlatformArg;
+use edge_cli::{PlatformArg, doctor};
 use proto_sandbox::PlatformChoice;
 
 /// A system call through a virtual machine may cost so much where `auto` takes it; through a stub process it costs about 2 us.
@@ -28,6 +28,17 @@ pub(crate) fn resolve(given: PlatformArg) -> PlatformArg {
             eprintln!("rekindle: platform process: no kvm: {error}");
             PlatformArg::Process
         }
+    }
+}
+
+/// What KVM is good for on this host, and which platform `auto` takes.
+pub(crate) fn found() -> doctor::Kvm {
+    match platform_kvm::exit_cost() {
+        Ok(cost) => doctor::Kvm::Works {
+            cost,
+            affordable: AFFORDABLE,
+        },
+        Err(error) => doctor::Kvm::Missing(error.to_string()),
     }
 }
 

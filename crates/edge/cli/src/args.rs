@@ -124,6 +124,9 @@ pub struct BenchArgs {
     /// Packages that some functions import, as bench/setup.sh installs them; done without when missing.
     #[arg(long, default_value = "target/bench-packages")]
     pub packages: PathBuf,
+    /// How sandboxes' instructions are run.
+    #[arg(long, value_enum, default_value_t, env = "REKINDLE_PLATFORM")]
+    pub platform: crate::PlatformArg,
     /// Only these functions, by the names in the report.
     #[arg(long)]
     pub only: Vec<String>,

@@ -14,7 +14,7 @@ use crate::failure::{ExitCode, Failure};
 use crate::functions::{self, Invocation};
 use crate::output::{Format, Table};
 use crate::server::Server;
-use crate::{EnvVar, Span};
+use crate::{EnvVar, PlatformArg, Span};
 
 /// How often each function is called warm.
 const WARM_CALLS: usize = 20;
@@ -34,6 +34,9 @@ pub struct DemoArgs {
     /// Directory with hello-python and hello-node.
     #[arg(long, default_value = "examples")]
     pub examples: PathBuf,
+    /// How functions' instructions are run.
+    #[arg(long, value_enum, default_value_t, env = "REKINDLE_PLATFORM")]
+    pub platform: PlatformArg,
     /// How to print.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     pub format: Format,
@@ -113,11 +116,15 @@ struct Row {
 pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::Failed, error);
     let started = Instant::now();
-    let server = Server::start().map_err(|error| fail(&error))?;
+    let server = Server::start(args.platform).map_err(|error| fail(&error))?;
     progress(
         args,
         started,
-        &format!("serving at http://{}", server.address()),
+        &format!(
+            "serving at http://{}, platform {}",
+            server.address(),
+            args.platform.name()
+        ),
     );
     let client = server.client().await?;
     let mut rows = Vec::new();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::Args;
 use host_sys::filter::action_available;
@@ -78,12 +79,26 @@ impl fmt::Display for Report {
     }
 }
 
+/// What a try of the KVM platform came to.
+#[derive(Clone, Debug)]
+pub enum Kvm {
+    /// Guests run.
+    Works {
+        /// Time of a guest's system call that does nothing.
+        cost: Duration,
+        /// What `--platform auto` puts up with.
+        affordable: Duration,
+    },
+    /// There is none, or it does not run guests: why.
+    Missing(String),
+}
+
 /// Looks at everything and prints it.
 ///
 /// # Errors
 /// [`ExitCode::Unsupported`] when no sandbox can run here.
-pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
-    let report = examine();
+pub fn doctor(args: &DoctorArgs, kvm: &Kvm) -> Result<(), Failure> {
+    let report = examine(kvm);
     args.format
         .print(&report)
         .map_err(|error| Failure::from_error(ExitCode::Failed, &error))?;
@@ -99,10 +114,10 @@ pub fn doctor(args: &DoctorArgs) -> Result<(), Failure> {
 
 /// Looks at everything.
 #[must_use]
-pub fn examine() -> Report {
+pub fn examine(kvm: &Kvm) -> Report {
     let mut findings = vec![kernel(), user_notification(), ptrace_scope()];
     findings.extend(jail());
-    findings.extend([control_groups(), landlock(), kvm()]);
+    findings.extend([control_groups(), landlock(), platform_kvm(kvm)]);
     findings.extend([processors(), memory(), open_files(), tasks()]);
     findings.extend(interpreters());
     Report {
@@ -268,22 +283,20 @@ fn landlock() -> Finding {
     }
 }
 
-fn kvm() -> Finding {
-    let open = fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/kvm");
-    match open {
-        Ok(_) => finding(
-            "kvm",
-            Verdict::Info,
-            "/dev/kvm can be opened; not used by this version",
-        ),
-        Err(error) => finding(
-            "kvm",
-            Verdict::Info,
-            format!("/dev/kvm: {error}; not needed"),
-        ),
+fn platform_kvm(kvm: &Kvm) -> Finding {
+    let name = "platform kvm";
+    match kvm {
+        Kvm::Works { cost, affordable } => {
+            let auto = if cost <= affordable { "kvm" } else { "process" };
+            let found = format!(
+                "works; a guest's system call costs {cost:.1?}, --platform auto takes {auto} (kvm up to {affordable:?})"
+            );
+            finding(name, Verdict::Good, found)
+        }
+        Kvm::Missing(why) => {
+            let found = format!("{why}; --platform auto takes process");
+            finding(name, Verdict::Info, found)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::Client;
 use crate::failure::Failure;
+use crate::values::PlatformArg;
 
 /// How long the server may take to answer first.
 const SERVER_WITHIN: Duration = Duration::from_secs(20);
@@ -26,15 +27,15 @@ impl Server {
     ///
     /// # Errors
     /// When the host refuses the directory or the process.
-    pub fn start() -> io::Result<Server> {
-        Server::start_with(&[])
+    pub fn start(platform: PlatformArg) -> io::Result<Server> {
+        Server::start_with(platform, &[])
     }
 
     /// Starts it with more arguments of `rekindle serve`.
     ///
     /// # Errors
     /// When the host refuses the directory or the process.
-    pub fn start_with(arguments: &[&str]) -> io::Result<Server> {
+    pub fn start_with(platform: PlatformArg, arguments: &[&str]) -> io::Result<Server> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("rekindle-serve-{}-{number}", std::process::id());
@@ -45,6 +46,7 @@ impl Server {
         let child = Command::new("/proc/self/exe")
             .args(["serve", "--listen", &address.to_string(), "--data"])
             .arg(data.join("data"))
+            .args(["--platform", platform.name()])
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -78,6 +78,18 @@ pub enum PlatformArg {
     Kvm,
 }
 
+impl PlatformArg {
+    /// The word for it on command lines.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            PlatformArg::Auto => "auto",
+            PlatformArg::Process => "process",
+            PlatformArg::Kvm => "kvm",
+        }
+    }
+}
+
 impl From<PlatformArg> for PlatformChoice {
     fn from(given: PlatformArg) -> PlatformChoice {
         match given {

@@ -1,7 +1,7 @@
 //! Puts together what a sandbox is told at its start.
 
 use node_pool::function_environment;
-use proto_node::{FunctionSpec, SnapStart};
+use proto_node::{FunctionSpec, PLATFORM_VARIABLE, SnapStart};
 use proto_sandbox::{
     Access, FunctionSpec as SandboxFunction, Initialization, Layer, Limits, MAX_RESPONSE_BYTES,
     Mount, PlatformChoice, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio,
@@ -30,6 +30,15 @@ fn hostname(stream: &str) -> String {
         .take(HOSTNAME_DIGITS)
         .collect();
     format!("rekindle-{some}")
+}
+
+/// The platform that a function demands, whatever the server's is.
+fn demanded(function: &FunctionSpec) -> Option<PlatformChoice> {
+    match function.environment.get(PLATFORM_VARIABLE)?.as_str() {
+        "process" => Some(PlatformChoice::Process),
+        "kvm" => Some(PlatformChoice::Kvm),
+        _ => None,
+    }
 }
 
 /// The start of one instance of `function`, with the log stream `stream`.
@@ -85,6 +94,6 @@ pub(crate) fn start_spec(
             },
         }),
         strace: false,
-        platform,
+        platform: demanded(function).unwrap_or(platform),
     }
 }

@@ -100,9 +100,10 @@ fn check_warm_up(variables: &BTreeMap<String, String>) -> Result<(), ApiError> {
 }
 
 /// Variables that this server obeys, with the words that each may have.
-const CHOICES: [(&str, [&str; 2]); 2] = [
+const CHOICES: [(&str, [&str; 2]); 3] = [
     ("REKINDLE_SNAPSHOT", ["on", "off"]),
     ("REKINDLE_FRESH", ["true", "false"]),
+    ("REKINDLE_PLATFORM", ["process", "kvm"]),
 ];
 
 fn check_choices(variables: &BTreeMap<String, String>) -> Result<(), ApiError> {

@@ -22,6 +22,6 @@ pub use invoker::{
 pub use log::{LOG_CHANNEL_RECORDS, LOG_TAIL_BYTES, LogKind, LogRecord, tail_of};
 pub use outcome::{InvokeOutcome, InvokeResult, Stage, StageTime, StartKind, Timings};
 pub use spec::{
-    CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, Revision, SECRETS_VARIABLE,
-    SNAPSHOT_VARIABLE, SnapStart, WARM_UP_VARIABLE, secret_names,
+    CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, PLATFORM_VARIABLE, Revision,
+    SECRETS_VARIABLE, SNAPSHOT_VARIABLE, SnapStart, WARM_UP_VARIABLE, secret_names,
 };

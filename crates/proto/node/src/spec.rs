@@ -38,6 +38,9 @@ pub const SNAPSHOT_VARIABLE: &str = "REKINDLE_SNAPSHOT";
 /// The variable by which a function asks for an instance of its own for every event: `true` or `false`.
 pub const FRESH_VARIABLE: &str = "REKINDLE_FRESH";
 
+/// The variable by which a function demands a platform: `process` or `kvm`.
+pub const PLATFORM_VARIABLE: &str = "REKINDLE_PLATFORM";
+
 /// The variable with events, a JSON list, that a function handles before it is captured.
 pub const WARM_UP_VARIABLE: &str = "REKINDLE_WARM_UP";
 
