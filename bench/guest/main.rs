@@ -1,7 +1,7 @@
 //! The program that is measured: native, in a sandbox and under ptrace it is this very file.
 //!
 //! `guest hello` says hello and leaves. `guest calls FILE` reads lines `NAME COUNT` from standard input and answers each
-//! with the nanoseconds that COUNT system calls took, by its own clock (which both kernels read without a system call).
+//! with the nanoseconds that COUNT system calls (or first writes to pages) took, by its own clock (which both kernels read without a system call).
 //! `guest floor FILE MAPPINGS READS WRITES` is the floor of a restore, see [`floor`].
 
 mod floor;
@@ -13,6 +13,15 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::AtomicU32;
 use std::time::Instant;
 
+const PAGE: usize = 4096;
+const SYS_MMAP: c_long = 9;
+const SYS_MUNMAP: c_long = 11;
+const SYS_MADVISE: c_long = 28;
+const PROT_READ: c_long = 1;
+const PROT_WRITE: c_long = 2;
+const MAP_PRIVATE: c_long = 2;
+const MAP_ANONYMOUS: c_long = 0x20;
+const MADV_NOHUGEPAGE: c_long = 15;
 const SYS_FUTEX: c_long = 202;
 const FUTEX_WAKE_PRIVATE: c_long = 129;
 
@@ -48,6 +57,28 @@ fn calls(file: &File) -> io::Result<()> {
     Ok(())
 }
 
+/// Nanoseconds of first writes to COUNT pages of fresh memory, which lie `apart` pages apart.
+fn touch(count: u32, apart: usize) -> io::Result<u128> {
+    let len = count as usize * apart * PAGE;
+    let rest = (PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1 as c_long, 0 as c_long);
+    // SAFETY: needed because the standard library has no such call; it is new memory, at no address of anybody's.
+    let at = unsafe { syscall(SYS_MMAP, 0 as c_long, len, rest.0, rest.1, rest.2, rest.3) };
+    if at == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: needed as above; it is the mapping. Large pages would be touched once for many.
+    unsafe { syscall(SYS_MADVISE, at, len, MADV_NOHUGEPAGE) };
+    let started = Instant::now();
+    for page in 0..count as usize {
+        // SAFETY: needed to touch memory; it is inside the mapping, to which there are no references.
+        unsafe { (at as *mut u8).add(page * apart * PAGE).write_volatile(1) };
+    }
+    let took = started.elapsed();
+    // SAFETY: needed as above; nobody uses the mapping any more.
+    unsafe { syscall(SYS_MUNMAP, at, len) };
+    Ok(took.as_nanos())
+}
+
 fn batch(name: &str, count: u32, file: &File) -> io::Result<u128> {
     let mut page = [0; 4096];
     let word = AtomicU32::new(0);
@@ -69,6 +100,8 @@ fn batch(name: &str, count: u32, file: &File) -> io::Result<u128> {
                 unsafe { syscall(SYS_FUTEX, word.as_ptr(), FUTEX_WAKE_PRIVATE, 1 as c_long) };
             }
         }
+        "touch" => return touch(count, 32),
+        "sweep" => return touch(count, 1),
         other => return Err(io::Error::other(format!("no call named {other}"))),
     }
     Ok(started.elapsed().as_nanos())

@@ -97,14 +97,14 @@ fn measure(call: &'static str, rounds: u32, guests: &mut [Guest; 3]) -> io::Resu
 }
 
 /// A running guest; ends with this value.
-struct Guest {
+pub(crate) struct Guest {
     child: Child,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
 }
 
 impl Guest {
-    fn start(mut command: Command) -> io::Result<Guest> {
+    pub(crate) fn start(mut command: Command) -> io::Result<Guest> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -119,17 +119,22 @@ impl Guest {
         })
     }
 
-    /// Microseconds of one call.
+    /// Microseconds of one call of [`BATCH`].
     fn batch(&mut self, call: &str) -> io::Result<f64> {
+        self.some(call, BATCH)
+    }
+
+    /// Microseconds of one of so many.
+    pub(crate) fn some(&mut self, call: &str, number: u32) -> io::Result<f64> {
         if let Some(to) = &mut self.to {
-            writeln!(to, "{call} {BATCH}")?;
+            writeln!(to, "{call} {number}")?;
         }
         let mut line = String::new();
         if self.from.read_line(&mut line)? == 0 {
             return Err(io::Error::other("a guest ended before it was measured"));
         }
         let nanoseconds: f64 = line.trim().parse().map_err(io::Error::other)?;
-        Ok(nanoseconds / 1e3 / f64::from(BATCH))
+        Ok(nanoseconds / 1e3 / f64::from(number))
     }
 }
 

@@ -48,6 +48,16 @@ impl Kit {
 
     /// The same command for the host and for a sandbox; arguments that begin with `@` name files of the kit.
     pub(crate) fn commands(&self, line: &[&str]) -> (Command, Command) {
+        self.commands_with(self.platform, &[], line)
+    }
+
+    /// The same on any platform, with more options of `rekindle run`.
+    pub(crate) fn commands_with(
+        &self,
+        platform: PlatformArg,
+        options: &[&str],
+        line: &[&str],
+    ) -> (Command, Command) {
         let at = |root: &Path| -> Vec<PathBuf> {
             line.iter()
                 .map(|word| match word.strip_prefix('@') {
@@ -63,7 +73,8 @@ impl Kit {
         sandbox
             .env_clear()
             .envs(ENVIRONMENT)
-            .args(["run", "--platform", self.platform.name()])
+            .args(["run", "--platform", platform.name()])
+            .args(options)
             .args(["--rootfs", "host", "--mount"])
             .arg(format!("{}:{INSIDE}:ro", self.path().display()));
         for (name, _) in ENVIRONMENT {

@@ -3,6 +3,7 @@
 //! ```text
 //!   syscall   one program, three times: native, in a sandbox, under a plain ptrace stub
 //!   start     one command, twice: native, in a sandbox
+//!   exits     how often guests are left, by reason, and what it costs, on both platforms
 //!   invoke    one client, two servers: `rekindle serve` and a bare hyper server
 //!
 //!   cold-start     the first answer: restored, without snapshot, a native interpreter, the floor (fork, map, touch)
@@ -21,6 +22,7 @@
 mod calls;
 mod cold_start;
 mod density;
+mod exits;
 mod invoke;
 mod kit;
 mod machine;
@@ -69,6 +71,7 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         BenchName::ColdStart => report(args, block_on(cold_start::run(args, &progress))?),
         BenchName::RestoreRate => report(args, block_on(restore_rate::run(args, &progress))?),
         BenchName::Density => report(args, block_on(density::run(args, &progress))?),
+        BenchName::Exits => report(args, exits::run(args.rounds.unwrap_or(10), &progress)?),
         BenchName::PostJit => report(args, block_on(post_jit::run(args, &progress))?),
         BenchName::Uniqueness => report(args, block_on(uniqueness::run(args, &progress))?),
     }
@@ -120,7 +123,10 @@ impl<T: fmt::Display> fmt::Display for Placed<T> {
 }
 
 fn report<T: Serialize + fmt::Display>(args: &BenchArgs, report: Report<T>) -> Result<(), Failure> {
-    let platform = args.platform.name();
+    let platform = match args.name {
+        BenchName::Exits => "process and kvm",
+        _ => args.platform.name(),
+    };
     args.format
         .print(&Placed { platform, report })
         .map_err(|error| Failure::from_error(ExitCode::Failed, &error))

@@ -1,7 +1,7 @@
 //! What a server's sandboxes are on the host: their processes and memory, as /proc tells.
 //!
-//! A sandbox is a child of the server with what is below it: the kernel's process, and stubs, in which guest code
-//! runs. A sandbox whose stubs have no memory to speak of has not run its guest: it waits to be restored. The
+//! A sandbox is a child of the server with what is below it: the kernel's process, and, but for virtual machines, stubs, in
+//! which guest code runs. A sandbox whose stubs have no memory to speak of has not run its guest: it waits to be restored. The
 //! zygote, which sandboxes are made from, is none.
 
 use std::collections::BTreeMap;
@@ -16,6 +16,12 @@ const STUB: &str = "(guest";
 
 /// The process that sandboxes are made from calls itself so.
 const ZYGOTE: &str = "(zygote";
+
+/// Names of threads that run a guest's begin so.
+const TASK: &str = "task-";
+
+/// Nanoseconds of a processor that any guest has had once it ran, and none before.
+const GUEST_TIME: u64 = 1_000_000;
 
 /// Memory that any guest's stub has once it ran, and none before.
 const GUEST_PAGES: u64 = 1 << 20 >> 12;
@@ -37,11 +43,26 @@ impl Sandbox {
             let statm = fs::read_to_string(format!("/proc/{pid}/statm")).unwrap_or_default();
             statm.split(' ').nth(1).and_then(|word| word.parse().ok())
         };
+        if self.stubs.is_empty() {
+            return self.kernel.iter().any(|pid| ran_a_guest(*pid));
+        }
         self.stubs
             .iter()
             .filter_map(pages)
             .any(|pages: u64| pages > GUEST_PAGES)
     }
+}
+
+/// Whether a thread of the kernel's process that runs a guest thread in a virtual machine did so: one that waits for its first
+/// instruction has used next to no time (`/proc/<pid>/schedstat`, Linux' sched-stats.rst).
+fn ran_a_guest(pid: u32) -> bool {
+    let threads = fs::read_dir(format!("/proc/{pid}/task"));
+    threads.into_iter().flatten().flatten().any(|thread| {
+        let read = |name: &str| fs::read_to_string(thread.path().join(name)).unwrap_or_default();
+        let time = read("schedstat");
+        let time = time.split(' ').next().and_then(|word| word.parse().ok());
+        read("comm").starts_with(TASK) && time.is_some_and(|time: u64| time > GUEST_TIME)
+    })
 }
 
 /// The sandboxes of the server with this process, the newest last.

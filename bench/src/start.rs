@@ -14,7 +14,7 @@ use crate::summary::{Summary, rounded};
 use crate::{Progress, Report, failed};
 
 /// Name for programs, words for people, command.
-const PROGRAMS: [(&str, &str, &[&str]); 4] = [
+pub(crate) const PROGRAMS: [(&str, &str, &[&str]); 4] = [
     (
         "python",
         "python3 -c pass",

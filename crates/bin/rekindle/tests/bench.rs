@@ -45,6 +45,49 @@ fn system_calls_are_compared_with_native_and_ptrace() {
 }
 
 #[test]
+fn exits_are_counted_by_reason_on_each_platform() {
+    let report = bench("exits");
+    assert_eq!(
+        names(&report["costs"], "exit"),
+        ["getppid", "touch", "sweep"]
+    );
+    let rows = report["programs"].as_array().unwrap();
+    let of = |platform: &str| {
+        let mut rows = rows.iter().filter(|row| row["platform"] == platform);
+        rows.find(|row| row["program"] == "static").cloned()
+    };
+    let process = of("process").unwrap();
+    assert!(process["exits"]["call"].as_u64() > Some(5), "{process}");
+    // The host fills the pages of its processes itself.
+    assert_eq!(process["exits"]["fill"], 0, "{process}");
+    if !std::path::Path::new("/dev/kvm").exists() {
+        assert!(report["missing"].to_string().contains("kvm: "), "{report}");
+        return;
+    }
+    let kvm = of("kvm").unwrap();
+    assert!(kvm["exits"]["call"].as_u64() > Some(5), "{kvm}");
+    assert!(kvm["exits"]["fill"].as_u64() > Some(5), "{kvm}");
+    for cost in report["costs"].as_array().unwrap() {
+        for side in ["native_us", "process_us", "kvm_us"] {
+            assert!(cost[side]["median"].as_f64() > Some(0.0), "{cost}");
+        }
+    }
+}
+
+#[test]
+fn a_benchmark_takes_the_platform_that_it_is_given() {
+    if !std::path::Path::new("/dev/kvm").exists() {
+        eprintln!("skipped: this host has no /dev/kvm");
+        return;
+    }
+    let report = bench_with("syscall", &["--platform", "kvm"]);
+    assert_eq!(report["platform"], "kvm");
+    let more = ["--platform", "kvm", "--only", "python_hello"];
+    let report = bench_with("restore-rate", &more);
+    assert!(count(&report["functions"][0]["started"]) > 0, "{report}");
+}
+
+#[test]
 fn starts_are_compared_with_native() {
     let report = bench("start");
     let mut programs = names(&report["programs"], "program");

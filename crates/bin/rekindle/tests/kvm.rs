@@ -1,6 +1,11 @@
 //! Programs in a virtual machine, inside the whole jail; says so and does nothing on hosts without KVM.
 
+mod watched;
+
 use std::process::{Command, Output};
+
+use serde_json::json;
+use watched::{Server, children_of};
 
 fn run(program: &[&str]) -> Option<Output> {
     if !std::path::Path::new("/dev/kvm").exists() {
@@ -54,4 +59,53 @@ fn a_fault_is_a_signal() {
         return;
     };
     assert_eq!(output.status.code(), Some(139), "{output:?}");
+}
+
+const FUNCTION: &str = "def handler(event, context): return event\n";
+
+#[test]
+fn a_function_demands_its_platform() {
+    if !std::path::Path::new("/dev/kvm").exists() {
+        eprintln!("skipped: this host has no /dev/kvm");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    let code = place.path().join("code");
+    std::fs::create_dir(&code).unwrap();
+    std::fs::write(code.join("app.py"), FUNCTION).unwrap();
+    let data = place.path().join("data");
+    for (servers, demanded) in [("process", "kvm"), ("kvm", "process")] {
+        let server = Server::start_with(&data, &["--platform", servers, "--snap-start", "never"]);
+        let variable = format!("REKINDLE_PLATFORM={demanded}");
+        server.deploy(&code, &["--name", demanded, "--env", &variable]);
+        assert_eq!(server.invoke(demanded, &json!(1)).body, json!(1));
+        let sandboxes = server.sandboxes();
+        let sandbox = sandboxes.first().unwrap();
+        // Guests of a virtual machine are no processes of the host.
+        let guests = children_of(sandbox.pid).len();
+        assert_eq!(guests == 0, demanded == "kvm", "{guests} on {demanded}");
+    }
+}
+
+#[test]
+fn a_function_that_demands_what_is_missing_says_so() {
+    if !std::path::Path::new("/dev/kvm").exists() {
+        eprintln!("skipped: this host has no /dev/kvm to take away");
+        return;
+    }
+    // `sh` has a /dev/kvm that is none.
+    let script = "mount --bind /dev/null /dev/kvm && exec \"$0\" run --platform kvm -- true";
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+    let output = command
+        .arg(env!("CARGO_BIN_EXE_rekindle"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    if said.contains("unshare failed") || said.contains("mount:") {
+        eprintln!("skipped: file systems cannot be mounted here");
+        return;
+    }
+    assert!(!output.status.success());
+    assert!(said.contains("cannot make a virtual machine"), "{said}");
 }

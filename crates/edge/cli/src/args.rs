@@ -142,6 +142,8 @@ pub enum BenchName {
     Syscall,
     /// Python, Node.js and a static program from start to end: native, in a sandbox.
     Start,
+    /// How often guests are left, by reason, and what it costs, on each platform.
+    Exits,
     /// A warm invocation through HTTP beside a bare HTTP server.
     Invoke,
     /// The first answer when no instance runs: restored, without snapshot, native, the floor.

@@ -77,7 +77,7 @@ pub struct RunArgs {
     /// How guest instructions are run.
     #[arg(long, value_enum, default_value_t, env = "REKINDLE_PLATFORM")]
     pub platform: PlatformArg,
-    /// Say which layers of the jail are in force.
+    /// Say which layers of the jail are in force, and in the end how often the guest was left.
     #[arg(long, short)]
     pub verbose: bool,
     /// The program and its arguments.

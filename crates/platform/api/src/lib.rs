@@ -19,11 +19,13 @@
 
 mod context;
 mod cpu;
+mod exits;
 mod memory;
 pub mod processor;
 
 pub use context::{Context, Event, Fault, FaultKind, Interrupt, Syscall};
 pub use cpu::{CpuState, Registers};
+pub use exits::{Exit, ExitCounts};
 pub use memory::{AddressSpace, ApplyError, Backing, MapOp, Protection, Sharing};
 pub use processor::ProcessorFeatures;
 
@@ -57,6 +59,11 @@ pub trait Platform: Send + Sync + 'static {
     /// # Errors
     /// When the host refuses another one.
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError>;
+
+    /// How often guests were left since the platform was made; zeros where nobody counts.
+    fn exits(&self) -> [(Exit, u64); Exit::ALL.len()] {
+        ExitCounts::default().so_far()
+    }
 
     /// The next address spaces that will be asked for, in order, by how many contexts each will have: a
     /// platform may make them now. Whatever it does not make is made when it is asked for.

@@ -15,7 +15,9 @@ use std::sync::Arc;
 
 use host_sys::process::{Pid, thread_id};
 use parking_lot::Mutex;
-use platform_api::{Context, CpuState, Event, Fault, Interrupt, PlatformError, Syscall, processor};
+use platform_api::{
+    Context, CpuState, Event, Exit as Reason, Fault, Interrupt, PlatformError, Syscall, processor,
+};
 
 use crate::faults;
 use crate::layout::{GUEST_END, LOWER_END, PAGE};
@@ -263,6 +265,13 @@ impl GuestThread {
             if exit != Exit::Kicked && !matches!(exit, Exit::NoPage(_)) {
                 blind = 0;
             }
+            self.space.machine.exits.count(match (exit, &next) {
+                (Exit::Halted, Next::Return(Event::Syscall(_))) => Reason::Call,
+                (_, Next::Return(Event::Fault(_))) => Reason::Fault,
+                (Exit::Halted, _) => Reason::Fill,
+                (Exit::Kicked, _) => Reason::Interruption,
+                _ => Reason::Host,
+            });
             match next {
                 Next::Again => load = true,
                 Next::AsItIs => load = false,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kvm_bindings::CpuId;
 use kvm_ioctls::{Kvm, VmFd};
 use parking_lot::{Mutex, RwLock};
-use platform_api::PlatformError;
+use platform_api::{ExitCounts, PlatformError};
 
 use crate::cpuid::{self, CpuModel};
 use crate::files::Windows;
@@ -40,6 +40,7 @@ pub(crate) struct Machine {
     /// Held for reading around every run of a vCPU.
     pub(crate) gate: RwLock<()>,
     seats: Mutex<Vec<Arc<Seat>>>,
+    pub(crate) exits: ExitCounts,
 }
 
 /// Turns what the host said into an error of the platform.
@@ -81,6 +82,7 @@ impl Machine {
             model,
             gate: RwLock::new(()),
             seats: Mutex::default(),
+            exits: ExitCounts::default(),
         })
     }
 

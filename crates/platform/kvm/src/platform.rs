@@ -4,7 +4,7 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
 use kvm_ioctls::Kvm;
-use platform_api::{AddressSpace, Features, Platform, PlatformError, ProcessorFeatures};
+use platform_api::{AddressSpace, Exit, Features, Platform, PlatformError, ProcessorFeatures};
 
 use crate::cpuid;
 use crate::layout::{GUEST_END, GUEST_START};
@@ -88,6 +88,10 @@ impl Platform for KvmPlatform {
             xcr0: self.machine.model.xcr0,
             processor: self.processor,
         }
+    }
+
+    fn exits(&self) -> [(Exit, u64); Exit::ALL.len()] {
+        self.machine.exits.so_far()
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {

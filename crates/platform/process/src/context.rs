@@ -16,7 +16,7 @@ use std::sync::Arc;
 use host_sys::process::{Change, Patience, Pid, thread_id, wait};
 use host_sys::ptrace::{self, RawRegisters};
 use host_sys::seccomp::{Listener, Notification};
-use platform_api::{Context, CpuState, Event, Interrupt, PlatformError, Syscall};
+use platform_api::{Context, CpuState, Event, Exit, ExitCounts, Interrupt, PlatformError, Syscall};
 
 use crate::bell;
 use crate::blob;
@@ -79,6 +79,7 @@ pub(crate) struct GuestThread {
     /// The extended state as the host has it, to see whether it was changed.
     host_xstate: Vec<u8>,
     extended: Extended,
+    exits: Arc<ExitCounts>,
     /// It counts as its owner's: undone once.
     bound: bool,
     /// The host already reaped it.
@@ -91,6 +92,7 @@ impl GuestThread {
         parked: Parked,
         mut state: CpuState,
         extended: Extended,
+        exits: Arc<ExitCounts>,
     ) -> GuestThread {
         if state.xstate.len() != extended.len {
             state.xstate = extended.initial();
@@ -112,6 +114,7 @@ impl GuestThread {
             changed: true,
             host_xstate: Vec::new(),
             extended,
+            exits,
             bound: false,
             reaped: false,
         }
@@ -396,6 +399,12 @@ impl Context for GuestThread {
             }
         };
         self.seat.end();
+        match event {
+            Event::Syscall(_) => self.exits.count(Exit::Call),
+            Event::Fault(_) => self.exits.count(Exit::Fault),
+            Event::Interrupted => self.exits.count(Exit::Interruption),
+            Event::Gone => {}
+        }
         event
     }
 

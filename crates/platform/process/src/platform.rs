@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use host_sys::proc::ProcDir;
 use parking_lot::Mutex;
-use platform_api::{AddressSpace, Features, Platform, PlatformError};
+use platform_api::{AddressSpace, Exit, ExitCounts, Features, Platform, PlatformError};
 
 use crate::arena::Arena;
 use crate::family::Family;
@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     spare: Mutex<Option<Unborn>>,
     /// Stubs with their threads, in the order in which they will be wanted.
     ready: Mutex<VecDeque<Arc<Stub>>>,
+    pub(crate) exits: Arc<ExitCounts>,
 }
 
 /// Address spaces, and threads of one, that are made ahead at most.
@@ -107,6 +108,7 @@ impl ProcessPlatform {
             proc,
             spare: Mutex::new(None),
             ready: Mutex::default(),
+            exits: Arc::default(),
         });
         let platform = ProcessPlatform { shared };
         platform.begin_spare()?;
@@ -148,6 +150,10 @@ impl Platform for ProcessPlatform {
             xcr0: template.xcr0,
             processor: template.processor,
         }
+    }
+
+    fn exits(&self) -> [(Exit, u64); Exit::ALL.len()] {
+        self.shared.exits.so_far()
     }
 
     fn prepare(&self, contexts: &[usize]) {

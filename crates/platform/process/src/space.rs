@@ -92,6 +92,7 @@ impl AddressSpace for StubSpace {
             parked,
             state,
             Extended::of(&self.shared.template),
+            self.shared.exits.clone(),
         )))
     }
 

@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use kernel_core::task::ExitStatus as GuestExit;
+use platform_api::Platform;
 use proto_sandbox::{
     AfterCapture, ExitReason, ExitStatus, FailureKind, FromSandbox, HotPages, MAX_IMAGES,
     RefusalKind, RightsReader, ToSandbox, VERSION, read_message,
@@ -18,12 +19,12 @@ use crate::function::Function;
 use crate::outbox::Outbox;
 use crate::{Failure, Instance, boot, capture, restore};
 
-/// Whether the layers of the jail are printed.
+/// Whether it is told what the sandbox was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// No.
     Silent,
-    /// One line on standard error.
+    /// On standard error: the layers of the jail as it begins, and how often guests were left as it ends.
     Layers,
 }
 
@@ -62,12 +63,22 @@ pub(crate) fn run_in(jail: Open, socket: OwnedFd, report: Report) -> io::Result<
         }),
     };
     match started {
-        Ok(Some((instance, function))) => serve(instance, function.as_ref(), &mut reader, &outbox),
+        Ok(Some((instance, function))) => {
+            serve(instance, function.as_ref(), &mut reader, &outbox, report);
+        }
         // It was told why, or nobody is there to be told.
         Ok(None) => {}
         Err(failure) => refuse(&outbox, failure),
     }
     Ok(())
+}
+
+/// How often guests were left, by reason.
+fn exits(platform: &dyn Platform) -> String {
+    let counts = platform
+        .exits()
+        .map(|(exit, count)| format!("{} {count}", exit.name()));
+    counts.join(", ")
 }
 
 fn refuse(outbox: &Outbox, failure: Failure) {
@@ -93,6 +104,7 @@ fn serve(
     function: Option<&Function>,
     reader: &mut RightsReader<'_>,
     outbox: &Arc<Outbox>,
+    report: Report,
 ) {
     let ending = std::sync::Mutex::new(Ending::Itself);
     let shared = &instance;
@@ -122,6 +134,12 @@ fn serve(
         GuestExit::Code(code) => ExitStatus::Code(i32::from(code)),
         GuestExit::Signal { number, .. } => ExitStatus::Signal(i32::from(number)),
     };
+    if report == Report::Layers {
+        eprintln!(
+            "rekindle: exits: {}",
+            exits(&*instance.system.kernel.platform)
+        );
+    }
     let max_memory_bytes = instance.memory.highest.load(Ordering::Relaxed);
     outbox.send(
         &FromSandbox::Exited {
