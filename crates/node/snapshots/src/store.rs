@@ -441,7 +441,8 @@ impl Store {
                 (None, Ok((manifest, digest))) => {
                     let used = used_ms(&path).unwrap_or(manifest.about.created_ms);
                     // Clones of one without it start without it.
-                    let hot = directory::read_small(&path.join(directory::HOT));
+                    let hot = directory::read_small(&path.join(directory::HOT)).ok();
+                    let hot = hot.filter(|hot| hot.len() <= MAX_HOT_BYTES);
                     let hot = hot.unwrap_or_default();
                     let ready = Ready::new(manifest, digest, used, &hot);
                     index.ready.insert(key, Arc::new(ready));
