@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-programs bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
+.PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-programs test-storm bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -94,6 +94,11 @@ test-bad-input:
 	cargo build -q -p rekindle
 	cargo test -p rekindle --test bad_input
 	cargo test -p platform-process --test attacks
+
+# Hostile guests with 32 threads, in machines and in whole sandboxes, beside neighbours: make test-storm SECONDS=600
+test-storm:
+	STORM_SECONDS=$(SECONDS) cargo test -p platform-kvm --test attacks -- --nocapture storm
+	STORM_SECONDS=$(SECONDS) cargo test -p rekindle --test storm -- --nocapture --test-threads=1
 
 # Every system call that the host carries out for guests' threads, and whose code made it.
 show-confinement:
