@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-programs test-storm bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
+.PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-kvm-hw-kernel test-programs test-storm bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
@@ -23,8 +23,11 @@ endif
 test-kvm-hw:
 	tests/kvm-hw.sh
 
+# The kernel's guest tests there.
+test-kvm-hw-kernel:
+	tests/kvm-hw.sh kernel
+
 # Real programs, natively against a sandbox: make test-programs PLATFORM=kvm
-PLATFORM ?= process
 test-programs:
 	GUEST_PLATFORM=$(PLATFORM) cargo test -p rekindle --test programs
 

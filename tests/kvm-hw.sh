@@ -1,13 +1,21 @@
 #!/usr/bin/env bash
 # Tests the KVM platform on AMD's virtualisation as QEMU emulates it: needs no /dev/kvm here. Boots Debian's cloud kernel with a
-# few files of this machine, loads kvm-amd, and runs the platform's tests and a Python program in guests of it.
+# few files of this machine, loads kvm-amd, and runs the platform's tests and a Python program in guests of it; with the argument
+# `kernel` the kernel's guest tests instead, but for those that need more of a file tree.
 # Fails when a test fails, was skipped or did not run, and when the machine does not end in time.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/kvm-hw
 # Seconds for everything in the machine.
-limit=${KVM_HW_SECONDS:-420}
+case ${1:-platform} in
+platform) limit=${KVM_HW_SECONDS:-420} ;;
+kernel) limit=${KVM_HW_SECONDS:-1200} ;;
+*)
+    echo "usage: $0 [platform|kernel]" >&2
+    exit 2
+    ;;
+esac
 
 . "$root/tests/need.sh"
 need "command -v qemu-system-x86_64" qemu-system-x86
@@ -98,19 +106,36 @@ expected=$work/expected
 : >"$expected"
 plan_tests() {
     local package=$1 seconds=$2 program path name count
+    shift 2
     programs -p "$package" >"$work/programs"
     while read -r program path; do
         name=$package/$program
-        count=$("$path" --list 2>/dev/null | grep -c ': test$') || true
-        count=$((count - $("$path" --list --ignored 2>/dev/null | grep -c ': test$' || true)))
+        count=$("$path" --list "$@" 2>/dev/null | grep -c ': test$') || true
+        count=$((count - $("$path" --list --ignored "$@" 2>/dev/null | grep -c ': test$' || true)))
         [ "$count" -gt 0 ] || continue
         add "$path" "tests/$name"
         libraries "$path"
-        echo "$name $seconds RUST_BACKTRACE=1 GUEST_PLATFORM=kvm /tests/$name --nocapture --test-threads=2" >>"$tree/plan"
+        echo "$name $seconds RUST_BACKTRACE=1 GUEST_PLATFORM=kvm /tests/$name --nocapture --test-threads=2 $*" >>"$tree/plan"
         echo "tests $name $count" >>"$expected"
     done <"$work/programs"
 }
-plan_tests platform-kvm 120
+if [ "${1:-platform}" = kernel ]; then
+    # Programs as tests know them, and files that they look at.
+    for tool in $(dpkg -L coreutils grep sed dash findutils | grep -E '^(/usr)?/s?bin/[^/]+$'); do
+        [ -x "$tool" ] || continue
+        place=${tool#/}
+        case $place in usr/*) ;; *) place=usr/$place ;; esac
+        rm -f "$tree/$place"
+        cp -P "$tool" "$tree/$place"
+        libraries "$tool"
+    done
+    mkdir -p "$tree$root/guests"
+    cp -r guests/programs "$tree$root/guests/"
+    # Node.js, and the pages of the documentation.
+    plan_tests kernel-syscall 400 --skip node_goes_on --skip the_page_is_current
+else
+    plan_tests platform-kvm 120
+fi
 echo "python 60 rekindle run --platform kvm --timeout 50s -- python3 -c 'print(\"answer:\", sum(range(10)))'" >>"$tree/plan"
 echo "answer python 45" >>"$expected"
 
