@@ -419,6 +419,32 @@ impl GuestThread {
         Some(faults::page(refusal, addr, error_code))
     }
 
+    /// A trap that a kick kept from being delivered: its instruction is done and would not raise it again, as that of a fault does.
+    fn trap_on_its_way(&self, vcpu: &Vcpu) -> Option<Fault> {
+        let vector = vcpu.on_its_way().filter(|_| vcpu.is_in_guest())?;
+        let regs = &self.state.regs;
+        match vector {
+            faults::DEBUG => {}
+            // Where the host has gone back to before the instruction, it comes again.
+            faults::BREAKPOINT if self.is_after_breakpoint(regs.rip) => {}
+            _ => return None,
+        }
+        let frame = stub::Frame {
+            rip: regs.rip,
+            rflags: regs.rflags,
+            rsp: regs.rsp,
+            ..stub::Frame::default()
+        };
+        Some(faults::other(vector, &frame, &[]))
+    }
+
+    /// Whether the instruction before this one can have been an `int3`, by either of its names.
+    fn is_after_breakpoint(&self, rip: u64) -> bool {
+        let (mut short, mut long) = ([0; 1], [0; 2]);
+        self.space.read(rip.wrapping_sub(1), &mut short) == 1 && short == [0xcc]
+            || self.space.read(rip.wrapping_sub(2), &mut long) == 2 && long == [0xcd, 3]
+    }
+
     /// A signal ended the run: wherever it was, the guest's state is made whole.
     fn kicked(&mut self, vcpu: &Vcpu) -> Result<Next, PlatformError> {
         let regs = vcpu.registers();
@@ -441,6 +467,9 @@ impl GuestThread {
                 self.state.regs.rflags = regs.rflags;
                 self.state.regs.rsp = regs.rsp;
                 self.mode = Mode::Stopped;
+                if let Some(fault) = self.trap_on_its_way(vcpu) {
+                    return Ok(Next::Return(Event::Fault(fault)));
+                }
                 Next::Again
             }
         };

@@ -21,6 +21,10 @@ const FPE_FLTINV: i32 = 7;
 const TRAP_BRKPT: i32 = 1;
 const TRAP_TRACE: i32 = 2;
 
+/// A single step, or `int1`.
+pub(crate) const DEBUG: u8 = 1;
+/// `int3`.
+pub(crate) const BREAKPOINT: u8 = 3;
 /// Undefined instruction.
 pub(crate) const UNDEFINED: u8 = 6;
 /// Page fault.
@@ -100,9 +104,9 @@ pub(crate) fn other(vector: u8, frame: &Frame, xstate: &[u8]) -> Fault {
     };
     match vector {
         0 => fault(FaultKind::Fpe, FPE_INTDIV, frame.rip),
-        1 if frame.rflags & TRAP_FLAG != 0 => fault(FaultKind::Trap, TRAP_TRACE, frame.rip),
-        1 => fault(FaultKind::Trap, TRAP_BRKPT, frame.rip),
-        3 => fault(FaultKind::Trap, SI_KERNEL, 0),
+        DEBUG if frame.rflags & TRAP_FLAG != 0 => fault(FaultKind::Trap, TRAP_TRACE, frame.rip),
+        DEBUG => fault(FaultKind::Trap, TRAP_BRKPT, frame.rip),
+        BREAKPOINT => fault(FaultKind::Trap, SI_KERNEL, 0),
         4 | 5 => fault(FaultKind::Segv, SI_KERNEL, 0),
         UNDEFINED => fault(FaultKind::Ill, ILL_ILLOPN, frame.rip),
         11 | 12 => fault(FaultKind::Bus, SI_KERNEL, 0),

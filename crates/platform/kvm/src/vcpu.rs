@@ -11,6 +11,7 @@ use kvm_bindings::{
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use platform_api::{PlatformError, Registers};
 
+use crate::faults;
 use crate::layout::{IDT, PAGE};
 use crate::machine::{Machine, refused};
 use crate::seat::Armed;
@@ -103,6 +104,7 @@ impl Vcpu {
         vcpu.set_system_registers(machine)?;
         vcpu.count_as_the_host();
         vcpu.fd.set_sync_valid_reg(SyncReg::Register);
+        vcpu.fd.set_sync_valid_reg(SyncReg::VcpuEvents);
         Ok(vcpu)
     }
 
@@ -309,8 +311,12 @@ impl Vcpu {
             rip,
             rflags,
         };
-        self.fd.sync_regs_mut().regs = next;
+        let sync = self.fd.sync_regs_mut();
+        sync.regs = next;
+        // What was on its way to whoever ran before is not for these registers.
+        sync.events = kvm_bindings::kvm_vcpu_events::default();
         self.fd.set_sync_dirty_reg(SyncReg::Register);
+        self.fd.set_sync_dirty_reg(SyncReg::VcpuEvents);
     }
 
     /// The registers as they were when the last run ended.
@@ -349,6 +355,15 @@ impl Vcpu {
                 .is_ok_and(|sregs| sregs.cs.selector & 3 == 3),
         };
         exit
+    }
+
+    /// The exception that the host had for the guest when a kick ended the run, so that it was not delivered. Hosts name an `int3`
+    /// without saying whether it still is to come; as [`Vcpu::load`] clears the name, it is, as long as the
+    /// run did not end in the stub.
+    pub(crate) fn on_its_way(&self) -> Option<u8> {
+        let exception = self.fd.sync_regs().events.exception;
+        let waits = exception.injected != 0 || exception.pending != 0;
+        (waits || exception.nr == faults::BREAKPOINT).then_some(exception.nr)
     }
 
     /// Whether the last run ended in ring 3.

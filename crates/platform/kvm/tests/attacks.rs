@@ -1,5 +1,6 @@
 //! What hostile code in ring 3 does to the machine it runs in: it faults, and everybody else goes on.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use platform_api::{Backing, Context, CpuState, Event, Fault, FaultKind, MapOp, Protection};
@@ -249,6 +250,43 @@ fn code_that_writes_itself() {
         matches!(event, Event::Syscall(call) if call.nr == 42),
         "{event:?}"
     );
+}
+
+/// However many interruptions come in between, an `int3` is one trap, neither none nor two.
+#[test]
+fn no_trap_is_lost_to_an_interruption() {
+    let Some(platform) = machine() else { return };
+    let guest = Guest::new(&platform);
+    let mut context = context(&guest, &[0xcc], |_| {});
+    let interrupt = context.interrupter();
+    let done = AtomicBool::new(false);
+    let until = end_of_storm();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                interrupt.interrupt();
+                std::thread::yield_now();
+            }
+        });
+        let mut traps = 0;
+        while traps < 2000 || Instant::now() < until {
+            match context.run() {
+                Event::Fault(fault) => {
+                    assert_eq!(fault.kind, FaultKind::Trap);
+                    let rip = context.state().expect("it lives").regs.rip;
+                    assert_eq!(rip, AT + 1);
+                    traps += 1;
+                    context.state_mut().expect("it lives").regs.rip = AT;
+                }
+                Event::Interrupted => {
+                    let rip = context.state().expect("it lives").regs.rip;
+                    assert_eq!(rip, AT, "after {traps} traps one is lost");
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        done.store(true, Ordering::SeqCst);
+    });
 }
 
 /// When a storm may end: `STORM_SECONDS` from now, at once where that is not set.
