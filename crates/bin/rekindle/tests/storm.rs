@@ -74,7 +74,7 @@ fn neighbours_do_not_notice(platform: &str) {
         expect(&output, &format!("1 0 {CHAIN}\n"));
     }
     let output = storm.wait_with_output().expect("it ended");
-    println!("{platform}: {}", String::from_utf8_lossy(&output.stderr));
+    eprintln!("{platform}: {}", String::from_utf8_lossy(&output.stderr));
     expect(&output, "stormed\n");
 }
 
