@@ -83,7 +83,7 @@ add() {
     chmod 755 "$tree/$2"
 }
 libraries() {
-    ldd "$@" 2>/dev/null | grep -o '/[^ :]*\.so[^ :]*' | sort -u | while read -r library; do
+    { ldd "$@" 2>/dev/null | grep -o '/[^ :]*\.so[^ :]*' || true; } | sort -u | while read -r library; do
         local place=${library#/}
         case $place in usr/*) ;; *) place=usr/$place ;; esac
         [ -e "$tree/$place" ] && continue
