@@ -23,14 +23,15 @@ from compare import HERE, PYTHON, Side, table
 MODULES = """test_os test_threading test_select test_mmap test_fileio test_subprocess test_signal test_random test_time
     test_concurrent_futures""".split()
 
-
+# Longest silence before the case at hand counts as hung, in seconds.
+PATIENCE = 120
 # Calls between two moves where a module makes few.
 EVERY = {"test_fileio": 100, "test_mmap": 100, "test_select": 50, "test_time": 100}
 
 
 class Moved(Side):
     def __init__(self, program, *options, every=1):
-        super().__init__()
+        super().__init__(PATIENCE, extra=None)
         self.program, self.options, self.every = program, options, every
 
     def command(self, module):
