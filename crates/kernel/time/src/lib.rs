@@ -4,8 +4,8 @@
 //! the monotonic clock starts where the sandbox says, so that a restored sandbox goes on
 //! where it was saved. [`TimerService`] tells waiters when a time has come.
 //!
-//! Lock order: the calibration lock of [`Clocks`], then nothing; the heap lock of
-//! [`TimerService`], then nothing. Notifications are given without any lock.
+//! Lock order: the heap lock of [`TimerService`], then the calibration lock of [`Clocks`],
+//! then nothing. Notifications are given without any lock.
 #![forbid(unsafe_code)]
 
 mod clocks;

@@ -183,9 +183,10 @@ impl Shared {
     /// Runs until the service is gone.
     fn run(self: Arc<Self>) {
         loop {
-            let now = self.clocks.monotonic();
             let mut due = Vec::new();
             let mut heap = self.heap.lock();
+            // Read under the lock: what it showed while time was held counts no more.
+            let now = self.clocks.monotonic();
             if heap.stop {
                 return;
             }
