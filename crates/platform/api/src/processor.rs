@@ -14,6 +14,12 @@ const STATE_AVX512: u64 = 0xe0;
 /// Legacy area and header.
 const STATE_MIN: usize = 576;
 
+/// Offset of `XSTATE_BV` in an XSAVE area (Intel SDM vol. 1, 13.4.2).
+const XSTATE_BV: usize = 512;
+const MXCSR: usize = 24;
+const FCW_INITIAL: u16 = 0x37f;
+const MXCSR_INITIAL: u32 = 0x1f80;
+
 /// What CPUID answers for a leaf and subleaf: EAX, EBX, ECX, EDX.
 pub type Leaf = [u32; 4];
 
@@ -170,6 +176,21 @@ pub fn state_size(xcr0: u64, mut read: impl FnMut(u32, u32) -> Leaf) -> usize {
             size as usize + offset as usize
         })
         .fold(STATE_MIN, usize::max)
+}
+
+/// The XSAVE area after `execve`, in bytes of this length: everything in its initial state.
+pub fn initial_state(len: usize) -> Vec<u8> {
+    let mut area = vec![0u8; len];
+    let mut put = |at: usize, bytes: &[u8]| {
+        if let Some(place) = area.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    };
+    put(0, &FCW_INITIAL.to_le_bytes());
+    put(MXCSR, &MXCSR_INITIAL.to_le_bytes());
+    // x87 and SSE are present, with their initial values; without them MXCSR would not be taken.
+    put(XSTATE_BV, &3u64.to_le_bytes());
+    area
 }
 
 /// Takes out of an XSAVE area what is not among these components: they are in their initial state then.

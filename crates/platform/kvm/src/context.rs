@@ -22,7 +22,7 @@ use platform_api::{
 use crate::faults;
 use crate::layout::{GUEST_END, LOWER_END, PAGE};
 use crate::pool::Turn;
-use crate::registers::{initial_xstate, sanitise, take_general};
+use crate::registers::{sanitise, take_general};
 use crate::seat::{Seat, unblock};
 use crate::space::Space;
 use crate::stub::{self, Place};
@@ -126,7 +126,7 @@ impl GuestThread {
     pub(crate) fn new(space: Arc<Space>, mut state: CpuState) -> GuestThread {
         let xstate_size = space.machine.model.xstate_size;
         if state.xstate.len() != xstate_size {
-            state.xstate = initial_xstate(xstate_size);
+            state.xstate = processor::initial_state(xstate_size);
         }
         let seat = Seat::new();
         space.enter(&seat);
@@ -203,7 +203,7 @@ impl GuestThread {
         sanitise(&mut self.state.regs);
         let regs = &self.state.regs;
         vcpu.place(self.space.root, regs.fs_base, regs.gs_base)?;
-        let initial = initial_xstate(size);
+        let initial = processor::initial_state(size);
         if self.state.xstate.len() != size {
             self.state.xstate.clone_from(&initial);
         }

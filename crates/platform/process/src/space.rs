@@ -1,9 +1,11 @@
 //! Address spaces as the kernel above sees them.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
 use base_abi::Errno;
+use host_sys::page_map::PageMap;
 use host_sys::vm;
 use platform_api::{
     AddressSpace, ApplyError, Backing, Context, CpuState, MapOp, PlatformError, Protection, Sharing,
@@ -26,6 +28,16 @@ pub(crate) struct StubSpace {
 impl StubSpace {
     pub(crate) fn new(stub: Arc<Stub>, shared: Arc<Shared>) -> StubSpace {
         StubSpace { stub, shared }
+    }
+
+    /// What the host's page map of the stub says.
+    fn pages<T>(&self, look: impl FnOnce(&PageMap) -> io::Result<T>) -> Result<T, PlatformError> {
+        let map = self.shared.proc.page_map(self.stub.pid);
+        map.and_then(|map| look(&map))
+            .map_err(|source| PlatformError::Host {
+                what: "read which pages a stub has",
+                source,
+            })
     }
 }
 
@@ -97,21 +109,11 @@ impl AddressSpace for StubSpace {
     }
 
     fn written_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
-        let map = self.shared.proc.page_map(self.stub.pid);
-        map.and_then(|map| map.private(guest_part(range)))
-            .map_err(|source| PlatformError::Host {
-                what: "read which pages of a stub were written",
-                source,
-            })
+        self.pages(|map| map.private(guest_part(range)))
     }
 
     fn shared_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
-        let map = self.shared.proc.page_map(self.stub.pid);
-        map.and_then(|map| map.shared(guest_part(range)))
-            .map_err(|source| PlatformError::Host {
-                what: "read which pages of a stub are shared with files",
-                source,
-            })
+        self.pages(|map| map.shared(guest_part(range)))
     }
 
     fn resident_bytes(&self) -> u64 {

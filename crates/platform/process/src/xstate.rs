@@ -8,12 +8,6 @@ use platform_api::processor;
 
 use crate::spawn::Template;
 
-/// Offset of `XSTATE_BV` in an XSAVE area (Intel SDM vol. 1, 13.4.2).
-const XSTATE_BV: usize = 512;
-const MXCSR: usize = 24;
-const FCW_INITIAL: u16 = 0x37f;
-const MXCSR_INITIAL: u32 = 0x1f80;
-
 /// What the areas look like.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Extended {
@@ -34,17 +28,7 @@ impl Extended {
 
     /// The state after `execve`.
     pub(crate) fn initial(self) -> Vec<u8> {
-        let mut area = vec![0u8; self.len];
-        let mut put = |at: usize, bytes: &[u8]| {
-            if let Some(place) = area.get_mut(at..at + bytes.len()) {
-                place.copy_from_slice(bytes);
-            }
-        };
-        put(0, &FCW_INITIAL.to_le_bytes());
-        put(MXCSR, &MXCSR_INITIAL.to_le_bytes());
-        // x87 and SSE are present, with their initial values; without them MXCSR would not be taken.
-        put(XSTATE_BV, &3u64.to_le_bytes());
-        area
+        processor::initial_state(self.len)
     }
 
     /// The state of a stopped thread.
