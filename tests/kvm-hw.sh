@@ -10,7 +10,7 @@ work=$target/kvm-hw
 # Seconds for everything in the machine.
 case ${1:-platform} in
 platform) limit=${KVM_HW_SECONDS:-420} ;;
-kernel) limit=${KVM_HW_SECONDS:-1200} ;;
+kernel) limit=${KVM_HW_SECONDS:-3600} ;;
 *)
     echo "usage: $0 [platform|kernel]" >&2
     exit 2
@@ -116,7 +116,7 @@ plan_tests() {
         [ "$count" -gt 0 ] || continue
         add "$path" "tests/$name"
         libraries "$path"
-        echo "$name $seconds RUST_BACKTRACE=1 GUEST_PLATFORM=kvm /tests/$name --nocapture --test-threads=2 $*" >>"$tree/plan"
+        echo "$name $seconds RUST_BACKTRACE=1 GUEST_PLATFORM=kvm GUEST_PATIENCE=$((seconds / 2)) /tests/$name --nocapture --test-threads=2 $*" >>"$tree/plan"
         echo "tests $name $count" >>"$expected"
     done <"$work/programs"
 }
@@ -134,7 +134,7 @@ if [ "${1:-platform}" = kernel ]; then
     cp -r guests/programs "$tree$root/guests/"
     # Left out: Node.js, the pages of the documentation, and programs that are captured at every call, which takes hours here.
     without=every_call
-    plan_tests kernel-syscall 400 --skip node_goes_on --skip the_page_is_current
+    plan_tests kernel-syscall 1200 --skip node_goes_on --skip the_page_is_current
 else
     plan_tests platform-kvm 120
 fi

@@ -7,13 +7,11 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guest::{Machine, boot};
+use guest::{Machine, boot, limit};
 use kernel_files::console::Stream;
 use kernel_mm::{ImageWriter, MemorySaver, SavedMemory};
 use kernel_syscall::snapshot::{SavedKernel, capture, load_space};
 use kernel_vfs::save::LoadError;
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 /// A snapshot, and the images that hold its pages: its own first.
 struct Layer {
@@ -27,7 +25,7 @@ impl Layer {
     fn of(machine: Machine, under: &[Arc<File>]) -> Layer {
         let image = Arc::new(tempfile::tempfile().expect("an image"));
         let mut memory = None;
-        let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+        let captured = capture(&machine.system, limit(), &mut |mms, saver| {
             let mut writer = ImageWriter::new(&image, 0, 1 << 30);
             let mut saving = MemorySaver::over(&mut writer);
             for mm in mms {
@@ -38,7 +36,7 @@ impl Layer {
             Ok(())
         });
         let state = captured.expect("capture").state;
-        machine.system.kernel.kill_all();
+        drop(machine);
         let mut images = vec![image];
         images.extend_from_slice(under);
         Layer {
@@ -86,7 +84,7 @@ impl Layer {
 
 /// Waits until `text` was printed and every task sleeps.
 fn rest(machine: &Machine, text: &str) {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit();
     let mut seen = String::new();
     while !seen.contains(text) {
         assert!(Instant::now() < deadline, "{seen}");
@@ -194,8 +192,6 @@ fn a_layer_without_what_it_lies_over_or_with_flipped_bits_is_refused_or_goes_on(
         };
         third.memory.clone_from(&memory);
         third.memory[at] ^= 1 << (n % 8);
-        if let Ok(machine) = third.enter() {
-            machine.system.kernel.kill_all();
-        }
+        drop(third.enter());
     }
 }

@@ -7,14 +7,14 @@ mod moving;
 use std::sync::Arc;
 use std::time::Duration;
 
-use guest::{Machine, boot};
+use guest::{Machine, boot, limit};
 use kernel_files::console::Stream;
 use kernel_mm::{ImageWriter, MemorySaver, SaveError};
 use kernel_net::endpoint::Listener;
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture};
 use kernel_vfs::save::{LoadError, Unsavable};
 use moving::{
-    LIMIT, Memory, Snapshot, enter, move_house, python, snapshot, wait_for, wait_until_asleep,
+    Memory, Snapshot, enter, move_house, python, snapshot, wait_for, wait_until_asleep,
 };
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
@@ -150,7 +150,7 @@ print(sys.stdin.read())
     machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
     wait_for(&machine, "ready\n");
     wait_until_asleep(&machine);
-    let refused = capture(&machine.system, LIMIT, &mut |_, _| Ok(()));
+    let refused = capture(&machine.system, limit(), &mut |_, _| Ok(()));
     match refused.map(|_| ()) {
         Err(CaptureError::Unsavable(what)) => assert!(what.what.contains("terminal"), "{what}"),
         other => panic!("{other:?}"),
@@ -262,7 +262,7 @@ print(c.recv(99), c.getpeername())
     let mut request = [0; 99];
     assert_eq!(stream.read(&mut request), Ok(9));
     // An instance that waits for its next event is frozen; so is the copy until somebody thaws it.
-    machine.system.kernel.freeze(LIMIT).unwrap();
+    machine.system.kernel.freeze(limit()).unwrap();
     let next = move_house(machine);
     let resumed = next.system.net.take_resumed();
     assert_eq!(resumed.len(), 1);
@@ -420,7 +420,7 @@ sys.stdin.read()
     wait_for(&machine, "ready\n");
     wait_until_asleep(&machine);
     let Snapshot { state, memory } = snapshot(&machine);
-    machine.system.kernel.kill_all();
+    drop(machine);
     for len in (0..state.len()).step_by(state.len() / 40 + 1) {
         assert!(SavedKernel::parse(&state[..len]).is_err(), "{len} bytes");
     }
@@ -442,14 +442,13 @@ sys.stdin.read()
     }
     let mut refused = 0;
     for _ in 0..300 {
-        // What is still believed is built, and never runs.
+        // What is still believed is built, and ends before it runs.
         let damaged = Memory {
             image: Arc::clone(&memory.image),
             state: flip(&memory.state, 0),
         };
-        match enter(&state, &damaged) {
-            Ok(machine) => machine.system.kernel.kill_all(),
-            Err(_) => refused += 1,
+        if enter(&state, &damaged).is_err() {
+            refused += 1;
         }
     }
     assert!(refused > 30, "{refused}");
@@ -737,7 +736,7 @@ fn start_asking(program: &str) -> (Machine, std::sync::mpsc::Receiver<()>) {
     let asked = take_requests(&machine);
     let program = format!("{ASK}{program}");
     machine.start(&["/usr/bin/python3", "-I", "-S", "-c", &program]);
-    asked.recv_timeout(LIMIT).unwrap();
+    asked.recv_timeout(limit()).unwrap();
     (machine, asked)
 }
 
@@ -759,7 +758,7 @@ print(state(), ask(), state(), flush=True)
 print(ask(), state())
 ";
     let (machine, asked) = start_asking(program);
-    machine.system.kernel.freeze(LIMIT).unwrap();
+    machine.system.kernel.freeze(limit()).unwrap();
     let Snapshot { state, memory } = snapshot(&machine);
     let requests = &machine.system.snapshot_requests;
     assert!(requests.waiting());
@@ -767,7 +766,7 @@ print(ask(), state())
     requests.resume();
     machine.system.kernel.thaw();
     // The next one is not granted.
-    asked.recv_timeout(LIMIT).unwrap();
+    asked.recv_timeout(limit()).unwrap();
     requests.resume();
     assert_eq!(
         machine.finish().expect_success(),
@@ -777,7 +776,7 @@ print(ask(), state())
     let clone = enter(&state, &memory).expect("load");
     let asked = take_requests(&clone);
     clone.system.kernel.thaw();
-    asked.recv_timeout(LIMIT).unwrap();
+    asked.recv_timeout(limit()).unwrap();
     clone.system.snapshot_requests.close();
     assert_eq!(
         clone.finish().expect_success(),
@@ -808,7 +807,7 @@ print(ask(), ask(), state())
         wait_for(&machine, "\n"),
         "['Device or resource busy'] Resource temporarily unavailable\n"
     );
-    asked.recv_timeout(LIMIT).unwrap();
+    asked.recv_timeout(limit()).unwrap();
     requests.captured();
     requests.close();
     machine.console.push_input(b"3\n");
@@ -929,7 +928,7 @@ fn an_image_that_grows_too_large_is_given_up_and_the_program_goes_on() {
     wait_for(&machine, "ready\n");
     wait_until_asleep(&machine);
     let image = tempfile::tempfile().expect("an image");
-    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+    let captured = capture(&machine.system, limit(), &mut |mms, saver| {
         let mut writer = ImageWriter::new(&image, 0, 10 * PAGE);
         let mut memory = MemorySaver::new(&mut writer);
         let saved = mms.iter().try_for_each(|mm| memory.add(mm, saver));

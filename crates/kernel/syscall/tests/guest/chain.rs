@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use kernel_files::console::Stream;
 use kernel_syscall::snapshot::{CaptureError, SavedKernel};
 
-use crate::guest::{Machine, Outcome, boot_on};
-use crate::moving::{LIMIT, Snapshot, enter_in, try_snapshot};
+use crate::guest::{Machine, Outcome, boot_on, limit};
+use crate::moving::{Snapshot, enter_in, try_snapshot};
 use crate::watched::{Chosen, Next, Watch, Watched};
 
 /// What was done with a program.
@@ -151,7 +151,7 @@ impl Chain {
     /// Somebody is about to make the call of this number: the machine is captured after it, or asleep in it.
     fn stop(&mut self, number: u64) {
         let system = Arc::clone(&self.machine.system);
-        if system.kernel.freeze(LIMIT).is_err() {
+        if system.kernel.freeze(limit()).is_err() {
             self.report.busy += 1;
             self.resume();
             return;
@@ -206,7 +206,7 @@ impl Chain {
         let system = Arc::clone(&self.machine.system);
         system.kernel.kill_all();
         system.kernel.thaw();
-        let ended = system.kernel.wait_ended(Some(Instant::now() + LIMIT));
+        let ended = system.kernel.wait_ended(Some(Instant::now() + limit()));
         assert!(ended.is_some(), "call {number}: the old machine goes on");
         self.platform = platform.expect("a platform");
         self.machine = next;

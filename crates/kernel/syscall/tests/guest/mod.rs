@@ -25,6 +25,12 @@ const BUDGET: BudgetLimits = BudgetLimits {
     inodes: 10_000,
 };
 
+/// Longest wait for anything in a test: `GUEST_PATIENCE` seconds, a minute where that is not set.
+pub(crate) fn limit() -> Duration {
+    let given = std::env::var("GUEST_PATIENCE").ok();
+    Duration::from_secs(given.and_then(|text| text.parse().ok()).unwrap_or(60))
+}
+
 /// What a program printed and how it ended.
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -59,7 +65,7 @@ pub(crate) fn native(argv: &[&str]) -> Output {
         .expect("env of the machine")
 }
 
-/// A kernel with everything mounted and nothing running.
+/// A kernel with everything mounted and nothing running. It ends when this is dropped.
 pub(crate) struct Machine {
     pub(crate) system: Arc<System>,
     pub(crate) console: HostSide,
@@ -145,6 +151,14 @@ fn seed() -> [u8; 32] {
     seed
 }
 
+impl Drop for Machine {
+    /// What a test that failed leaves running would take the time and the descriptors of those after it.
+    fn drop(&mut self) {
+        self.system.kernel.kill_all();
+        self.system.kernel.thaw();
+    }
+}
+
 impl Machine {
     /// Starts a program of the machine.
     pub(crate) fn start(&self, argv: &[&str]) {
@@ -173,7 +187,7 @@ impl Machine {
         let (system, console) = (&self.system, &self.console);
         let status = system
             .kernel
-            .wait_ended(Some(Instant::now() + Duration::from_secs(60)));
+            .wait_ended(Some(Instant::now() + limit()));
         if status.is_none() {
             system.kernel.kill_all();
         }

@@ -4,14 +4,11 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::guest::{Machine, boot};
+use crate::guest::{Machine, boot, limit};
 use kernel_files::console::Stream;
 use kernel_mm::{ImageWriter, MemorySaver, Mm, SaveError, SavedMemory};
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture, load_space};
 use kernel_vfs::save::{LoadError, Saver, Unsavable};
-
-/// Longest wait for anything in a test.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// What lies in a snapshot besides the kernel's state.
 pub(crate) struct Memory {
@@ -42,7 +39,7 @@ fn save_memory(mms: &[Arc<Mm>], saver: &mut Saver) -> Result<Memory, Unsavable> 
 /// Captures the machine, which goes on unless it was frozen.
 pub(crate) fn try_snapshot(machine: &Machine) -> Result<Snapshot, CaptureError> {
     let mut memory = None;
-    let captured = capture(&machine.system, LIMIT, &mut |mms, saver| {
+    let captured = capture(&machine.system, limit(), &mut |mms, saver| {
         memory = Some(save_memory(mms, saver)?);
         Ok(())
     })?;
@@ -61,8 +58,6 @@ pub(crate) fn snapshot(machine: &Machine) -> Snapshot {
 #[allow(dead_code, reason = "not every test file moves so")]
 pub(crate) fn move_house(machine: Machine) -> Machine {
     let taken = snapshot(&machine);
-    machine.system.kernel.kill_all();
-    machine.system.kernel.thaw();
     drop(machine);
     let next = enter(&taken.state, &taken.memory).expect("load");
     next.system.kernel.thaw();
@@ -94,7 +89,7 @@ pub(crate) fn enter_in(
 /// Waits until the machine has printed this; gives all that it printed.
 #[allow(dead_code, reason = "not every test file waits for words")]
 pub(crate) fn wait_for(machine: &Machine, text: &str) -> String {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit();
     let mut seen = String::new();
     while !seen.contains(text) {
         assert!(Instant::now() < deadline, "{seen}");
@@ -108,7 +103,7 @@ pub(crate) fn wait_for(machine: &Machine, text: &str) -> String {
 /// Waits until every task sleeps in a call: what the program does next it does after the capture.
 #[allow(dead_code, reason = "not every test file waits for rest")]
 pub(crate) fn wait_until_asleep(machine: &Machine) {
-    let deadline = Instant::now() + LIMIT;
+    let deadline = Instant::now() + limit();
     let awake = || {
         let tree = machine.system.kernel.tree.lock();
         tree.tasks().any(|t| t.blocked_call.lock().is_none())
