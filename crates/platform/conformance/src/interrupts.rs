@@ -1,9 +1,9 @@
 //! Stopping a context from outside.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 
-use platform_api::{Event, Fault, Platform};
+use platform_api::{Event, Fault, FaultKind, Platform};
 
 use crate::code;
 use crate::guest::{CODE, DATA, FREE, Guest, report, syscall};
@@ -209,6 +209,57 @@ pub fn faults_of_many_threads_arrive(platform: &dyn Platform) {
                     }
                 }
             });
+        }
+    });
+}
+
+/// Faults of several kinds and contexts at a time, which are interrupted all the while: each is what its own instruction does.
+pub fn each_fault_is_of_its_own_context(platform: &dyn Platform) {
+    let guest = Guest::new(platform);
+    std::thread::scope(|scope| {
+        let (send, receive) = mpsc::channel();
+        let guest = &guest;
+        // All of it is gone when the threads have ended, however they do.
+        let at_work = Arc::new(());
+        let watched = Arc::downgrade(&at_work);
+        for id in 0..8u64 {
+            let (send, at_work) = (send.clone(), at_work.clone());
+            scope.spawn(move || {
+                let at = FREE + id * 4096 + id;
+                let (offset, kind, addr) = match id % 4 {
+                    0 => (code::load(), FaultKind::Segv, Some(at)),
+                    1 => (code::store(), FaultKind::Segv, Some(at)),
+                    2 => (code::jump(), FaultKind::Segv, Some(at)),
+                    _ => (code::undefined(), FaultKind::Ill, None),
+                };
+                let mut context = guest.context(offset, |r| r.rdi = at);
+                send.send(context.interrupter()).expect("the test listens");
+                drop(send);
+                let mut faults = 0;
+                while faults < 100 {
+                    match context.run() {
+                        Event::Interrupted => {}
+                        Event::Fault(fault) => {
+                            let addr = addr.unwrap_or(CODE + offset);
+                            assert_eq!((fault.kind, fault.addr), (kind, addr));
+                            let rip = &mut context.state_mut().expect("it lives").regs.rip;
+                            assert_eq!(*rip, if id % 4 == 2 { at } else { CODE + offset });
+                            *rip = CODE + offset;
+                            faults += 1;
+                        }
+                        other => panic!("{other:?}"),
+                    }
+                }
+                drop(at_work);
+            });
+        }
+        drop((send, at_work));
+        let interrupts: Vec<_> = receive.iter().collect();
+        while watched.strong_count() > 0 {
+            for interrupt in &interrupts {
+                interrupt.interrupt();
+            }
+            std::thread::yield_now();
         }
     });
 }

@@ -51,7 +51,7 @@ macro_rules! suite {
             run_in_parallel, add_atomically, many, mapping_is_seen_by_all, end_while_others_run);
         $crate::suite!(@module $make $how, interrupts:
             busy_loop, before_first_run, between_runs, during_a_pending_call, only_once, guest_goes_on, from_many_threads,
-            no_interruption_is_lost, faults_of_many_threads_arrive);
+            no_interruption_is_lost, faults_of_many_threads_arrive, each_fault_is_of_its_own_context);
     };
     (@module $make:ident one, $module:ident: $($test:ident),+ $(,)?) => {
         mod $module {

@@ -19,6 +19,7 @@ fn threads_share_two_vcpus() {
     threads::add_atomically(&platform);
     threads::end_while_others_run(&platform);
     interrupts::faults_of_many_threads_arrive(&platform);
+    interrupts::each_fault_is_of_its_own_context(&platform);
     spaces::fork_copies(&platform);
 }
 
