@@ -64,6 +64,9 @@ fn nothing_is_left_of_machines_that_ended() {
         make_and_end();
     }
     let after = settled(before);
-    let same = after.iter().zip(before).all(|(after, before)| *after <= before);
+    let same = after
+        .iter()
+        .zip(before)
+        .all(|(after, before)| *after <= before);
     assert!(same, "descriptors and threads: {before:?}, then {after:?}");
 }

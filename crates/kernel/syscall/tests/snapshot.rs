@@ -13,9 +13,7 @@ use kernel_mm::{ImageWriter, MemorySaver, SaveError};
 use kernel_net::endpoint::Listener;
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture};
 use kernel_vfs::save::{LoadError, Unsavable};
-use moving::{
-    Memory, Snapshot, enter, move_house, python, snapshot, wait_for, wait_until_asleep,
-};
+use moving::{Memory, Snapshot, enter, move_house, python, snapshot, wait_for, wait_until_asleep};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
 

@@ -185,9 +185,7 @@ impl Machine {
     /// Waits for the end of the program.
     pub(crate) fn finish(&self) -> Outcome {
         let (system, console) = (&self.system, &self.console);
-        let status = system
-            .kernel
-            .wait_ended(Some(Instant::now() + limit()));
+        let status = system.kernel.wait_ended(Some(Instant::now() + limit()));
         if status.is_none() {
             system.kernel.kill_all();
         }
