@@ -23,6 +23,8 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         // These two start as single threads and must stay so until they say otherwise.
         Command::Run(mut args) => {
             args.platform = platform::resolve(args.platform);
+            // Without them it is as slow as the host is busy.
+            let _ = host_sys::schedule::ask_for_short_turns();
             return run::run(&args);
         }
         Command::Sandbox(args) => return sandbox::sandbox(&args),

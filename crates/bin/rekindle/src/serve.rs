@@ -20,6 +20,9 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<(), Failure> {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .init();
+    if let Err(error) = host_sys::schedule::ask_for_short_turns() {
+        tracing::debug!(%error, "the host grants no short turns");
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

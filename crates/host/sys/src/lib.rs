@@ -16,6 +16,7 @@ pub mod proc;
 pub mod process;
 pub mod ptrace;
 pub mod rlimit;
+pub mod schedule;
 pub mod seal;
 pub mod seccomp;
 pub mod shared_words;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use node_pool::{
-    Capture, FunctionEnvironment, LaunchError, Launcher, Link, Moment, late_environment,
+    Capture, FunctionEnvironment, LaunchError, Launcher, Link, Moment, TakeFirst, late_environment,
 };
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, PlatformChoice, StartSpec, ToSandbox};
@@ -89,13 +89,14 @@ impl ProcessLauncher {
         &self,
         function: &FunctionSpec,
         stream: &str,
+        first: TakeFirst<'_>,
     ) -> Result<Box<dyn Link>, LaunchError> {
         let runtime = self.runtimes.find(function)?;
         let kind = runtime.environment;
         let spec = start_spec(function, runtime, stream, &self.layers, self.platform);
         if let Some(snapshots) = &self.snapshots
             && let Some(link) = self
-                .restored(snapshots, function, kind, &spec, stream)
+                .restored(snapshots, function, kind, &spec, (stream, first))
                 .await
         {
             return Ok(link);
@@ -124,27 +125,30 @@ impl ProcessLauncher {
 }
 
 impl ProcessLauncher {
-    /// The function from its snapshot; none if there is none, or it is no good.
+    /// The function from its snapshot, with its first event; none if there is none, or it is no good.
     async fn restored(
         &self,
         snapshots: &Snapshots,
         function: &FunctionSpec,
         kind: FunctionEnvironment,
         spec: &StartSpec,
-        stream: &str,
+        (stream, take_first): (&str, TakeFirst<'_>),
     ) -> Option<Box<dyn Link>> {
         let (key, opened) = snapshots.find(function, kind, spec).await?;
         let late = late_environment(function, stream);
         let shell = self.shells.take(&key, spec, &opened);
+        // A sandbox that does not say that it restored has not begun with it: the next may.
+        let mut first = None;
         if let Some(shell) = shell {
-            match restore::into(shell, late.clone()).await {
+            first = take_first();
+            match restore::into(shell, late.clone(), first.clone()).await {
                 Ok(process) => return Some(Box::new(process)),
                 // The shell may have been ended by somebody; a new one tells who is to blame.
                 Err(refusal) => tracing::warn!(%refusal, "a shell was of no use"),
             }
         }
         let restored = match restore::shell(&self.sandboxes, spec, &opened, &opened.hot).await {
-            Ok(shell) => restore::into(shell, late).await,
+            Ok(shell) => restore::into(shell, late, first.or_else(take_first)).await,
             Err(refusal) => Err(refusal),
         };
         match restored {
@@ -201,8 +205,9 @@ impl Launcher for ProcessLauncher {
         &'a self,
         function: &'a FunctionSpec,
         stream: &'a str,
+        first: TakeFirst<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>> {
-        Box::pin(self.start(function, stream))
+        Box::pin(self.start(function, stream, first))
     }
 
     fn capture<'a>(

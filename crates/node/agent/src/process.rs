@@ -156,10 +156,15 @@ impl SandboxProcess {
         }
     }
 
-    pub(crate) async fn end(mut self) -> String {
+    /// Ends the process; what it said before can still be received.
+    pub(crate) async fn kill_now(&mut self) {
         if let Err(error) = self.child.kill().await {
             tracing::error!(%error, "a sandbox process could not be killed");
         }
+    }
+
+    pub(crate) async fn end(mut self) -> String {
+        self.kill_now().await;
         let _ = timeout(STDERR_GRACE, &mut self.listening).await;
         self.listening.abort();
         let said = std::mem::take(&mut *self.said.lock());
@@ -190,6 +195,10 @@ impl Link for SandboxProcess {
 
     fn receive(&mut self) -> BoxFuture<'_, io::Result<Option<Message<FromSandbox>>>> {
         Box::pin(self.receive_message())
+    }
+
+    fn end_now(&mut self) -> BoxFuture<'_, ()> {
+        Box::pin(self.kill_now())
     }
 
     fn kill(self: Box<Self>) -> BoxFuture<'static, String> {

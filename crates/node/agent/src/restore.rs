@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
+use node_pool::First;
 use node_snapshots::Opened;
 use proto_sandbox::{
     FromSandbox, Message, RefusalKind, RestoreSpec, ShellSpec, StartSpec, ToSandbox,
@@ -83,29 +84,50 @@ async fn prepare(
     }
 }
 
-/// Restores into a shell, which is killed if that fails.
+/// Restores into a shell, for this event if there is one. The shell is killed if that fails.
 pub(crate) async fn into(
     mut process: SandboxProcess,
     environment: Vec<(String, String)>,
+    first: Option<First>,
 ) -> Result<SandboxProcess, Refusal> {
-    let restored = timeout(LIMIT, ask(&mut process, environment)).await;
+    let event = first.is_some();
+    let restored = timeout(LIMIT, ask(&mut process, environment, first)).await;
     match restored.unwrap_or(Err(Refusal::TooLong)) {
         Ok(message) => {
             process.restored_with(message);
             Ok(process)
         }
+        Err(Refusal::TooLong) if event => too_late(process).await,
         Err(refusal) => Err(ended(process, refusal).await),
+    }
+}
+
+/// Ends a sandbox that has an event and was not heard of in time. If it restored all the same it may have begun with
+/// the event, which no other may have then: the messages that it left tell.
+async fn too_late(mut process: SandboxProcess) -> Result<SandboxProcess, Refusal> {
+    process.kill_now().await;
+    match process.receive_message().await {
+        Ok(Some(message)) if matches!(message.head, FromSandbox::Restored { .. }) => {
+            process.restored_with(message);
+            Ok(process)
+        }
+        _ => Err(ended(process, Refusal::TooLong).await),
     }
 }
 
 async fn ask(
     process: &mut SandboxProcess,
     environment: Vec<(String, String)>,
+    first: Option<First>,
 ) -> Result<Message<FromSandbox>, Refusal> {
-    let mut seed = vec![0; SEED_BYTES];
-    random(&mut seed)?;
-    let restore = ToSandbox::Restore(RestoreSpec { environment });
-    process.send_all(&restore, &seed, &[]).await?;
+    let mut payload = vec![0; SEED_BYTES];
+    random(&mut payload)?;
+    let event = first.map(|first| {
+        payload.extend_from_slice(&first.body);
+        first.event
+    });
+    let restore = ToSandbox::Restore(RestoreSpec { environment, event });
+    process.send_all(&restore, &payload, &[]).await?;
     match process.receive_message().await? {
         Some(message) if matches!(message.head, FromSandbox::Restored { .. }) => Ok(message),
         other => Err(unexpected(other)),

@@ -160,7 +160,7 @@ impl Templates {
         let opened: Opened = opening.await.ok()?.ok()?;
         let variables = function_environment(function, kind, stream, RUNTIME_API_ADDRESS);
         let begun = match restore::shell(&self.sandboxes, start, &opened, &[]).await {
-            Ok(shell) => restore::into(shell, variables).await,
+            Ok(shell) => restore::into(shell, variables, None).await,
             Err(refusal) => Err(refusal),
         };
         match begun {

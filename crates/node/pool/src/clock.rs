@@ -1,6 +1,6 @@
 //! Wall-clock time as the log lines and log streams of AWS spell it (UTC).
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The clock by which timers run; tests may stop it.
 pub(crate) fn now() -> Instant {
@@ -9,10 +9,20 @@ pub(crate) fn now() -> Instant {
 
 /// Milliseconds since 1970.
 pub(crate) fn epoch_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    u64::try_from(epoch().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn epoch() -> Duration {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default()
+}
+
+/// A moment that somebody told in nanoseconds since 1970, who is believed if it was after `earliest`.
+pub(crate) fn told(epoch_ns: u64, earliest: Instant) -> Instant {
+    let now = now();
+    let ago = epoch().saturating_sub(Duration::from_nanos(epoch_ns));
+    let latest = now.saturating_duration_since(earliest);
+    now.checked_sub(ago.min(latest)).unwrap_or(now)
 }
 
 /// Year, month and day of a day since 1970-01-01 (Howard Hinnant, "chrono-compatible
@@ -58,6 +68,16 @@ pub(crate) fn date(epoch_ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_told_moment_is_neither_in_the_future_nor_too_long_ago() {
+        let earliest = now();
+        for told_ns in [0, u64::MAX, epoch().as_nanos() as u64] {
+            let moment = told(told_ns, earliest);
+            assert!(earliest <= moment && moment <= now());
+        }
+        assert_eq!(told(0, earliest), earliest);
+    }
 
     #[test]
     fn known_moments() {

@@ -6,9 +6,16 @@
 //! ```text
 //!            Started            Assign              Gone
 //! Starting ──────────▶ Idle ◀───────────▶ Busy   Stopping ──▶ ∅
-//!    └─ StartFailed ─▶ Stopping   Finished   │        ▲
-//!    └─ InitAgain ───▶ Busy (tries again)   └────────┘ (also from any state)
+//!    │ ▲          Finished ╲ Answered ▼ ▲ Late   ▲
+//!    │ │                    ╰──────── Closing ───┤ (from any state)
+//!    │ ╰─ Return ── Busy ◀── Take ──╮            │
+//!    ├──────────────────────────────╯            │
+//!    ├─ InitAgain ─▶ Busy (tries again)          │
+//!    ╰─ StartFailed ─────────────────────────────╯
 //! ```
+//!
+//! Two kinds of instances will soon be idle, and an event that waits for one has no other started for it: those that
+//! start, and those whose event is answered while its turn is not over (`Closing`).
 //!
 //! An instance of a function whose events are kept apart ([`Isolation::PerEvent`]) goes from `Busy` to
 //! `Stopping` when it has finished; until its event comes it may be idle like any other.
@@ -85,6 +92,14 @@ pub enum Input {
     StartFailed(InstanceId),
     /// The instance failed or took too long to initialise; it may try again as part of an event.
     InitAgain(InstanceId),
+    /// The instance is about to come up, and would take the event that waits for it along.
+    Take(InstanceId),
+    /// It did not come up with the event that it took.
+    Return(InstanceId),
+    /// The event of the instance is answered, and the instance will be done with it in a moment.
+    Answered(InstanceId),
+    /// It was not.
+    Late(InstanceId),
     /// The instance is done with its event.
     Finished(InstanceId),
     /// The instance exists no more.
@@ -129,6 +144,7 @@ enum State {
     Starting,
     Idle { since: Instant },
     Busy,
+    Closing,
     Stopping,
 }
 
@@ -151,23 +167,28 @@ struct Function {
     /// Instances that are not gone, of any state.
     alive: usize,
     starting: Vec<InstanceId>,
+    /// Instances whose event is answered and not over.
+    closing: usize,
     /// Idle instances, the last used last.
     idle: Vec<InstanceId>,
     waiting: VecDeque<Ticket>,
 }
 
 impl Function {
-    /// The longest waiting event for which no instance is starting.
+    /// Instances that will soon be idle.
+    fn coming(&self) -> usize {
+        self.starting.len() + self.closing
+    }
+
+    /// The longest waiting event for which no instance is coming.
     fn uncovered(&self) -> Option<TicketId> {
-        self.waiting
-            .get(self.starting.len())
-            .map(|ticket| ticket.id)
+        self.waiting.get(self.coming()).map(|ticket| ticket.id)
     }
 }
 
 /// Forgotten revisions that are remembered, so that late events do not revive them.
 const MAX_FORGOTTEN: usize = 4096;
-/// When an event beyond its deadline, whose instance is starting, is looked at again.
+/// When an event beyond its deadline, whose instance is coming, is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The whole state of the decision.
@@ -238,6 +259,10 @@ impl Decider {
             Input::Finished(id) => self.finish(id, now, &mut actions),
             Input::StartFailed(id) => self.take_oldest(id, State::Stopping, &mut actions),
             Input::InitAgain(id) => self.take_oldest(id, State::Busy, &mut actions),
+            Input::Take(id) => self.take_along(id, &mut actions),
+            Input::Return(id) => self.pass(id, State::Busy, State::Starting),
+            Input::Answered(id) => self.answered(id),
+            Input::Late(id) => self.pass(id, State::Closing, State::Busy),
             Input::Gone(id) => self.remove_instance(id),
             Input::Forget(revision) => self.forget(revision),
             Input::Drain => {
@@ -319,6 +344,7 @@ impl Decider {
                 isolation,
                 alive: 0,
                 starting: Vec::new(),
+                closing: 0,
                 idle: Vec::new(),
                 waiting: VecDeque::new(),
             });
@@ -381,6 +407,7 @@ impl Decider {
                 self.idle.remove(&(since, id));
                 function.idle.retain(|idle| *idle != id);
             }
+            State::Closing => function.closing -= 1,
             State::Busy => {}
         }
         match state {
@@ -389,6 +416,7 @@ impl Decider {
                 self.idle.insert((since, id));
                 function.idle.push(id);
             }
+            State::Closing => function.closing += 1,
             State::Busy => {}
             State::Stopping => {
                 self.stopping += 1;
@@ -402,7 +430,7 @@ impl Decider {
         if self
             .instances
             .get(&id)
-            .is_some_and(|i| matches!(i.state, State::Starting | State::Busy))
+            .is_some_and(|i| matches!(i.state, State::Starting | State::Busy | State::Closing))
         {
             self.enter(id, State::Idle { since: now });
         }
@@ -419,6 +447,35 @@ impl Decider {
                 self.stop(id, actions);
             }
             _ => self.become_idle(id, now),
+        }
+    }
+
+    /// Moves an instance on if it is where it is believed to be.
+    fn pass(&mut self, id: InstanceId, from: State, to: State) {
+        if self.instances.get(&id).is_some_and(|i| i.state == from) {
+            self.enter(id, to);
+        }
+    }
+
+    /// The event of an instance is answered. One whose events are kept apart will not be idle.
+    fn answered(&mut self, id: InstanceId) {
+        let instance = self.instances.get(&id);
+        let function = instance.and_then(|instance| self.functions.get(&instance.revision));
+        if function.is_some_and(|function| function.isolation == Isolation::PerInstance) {
+            self.pass(id, State::Busy, State::Closing);
+        }
+    }
+
+    /// Gives the event that waits longest to an instance that is not there yet.
+    fn take_along(&mut self, id: InstanceId, actions: &mut Vec<Action>) {
+        let instance = self.instances.get(&id);
+        let Some(instance) = instance.filter(|i| i.state == State::Starting) else {
+            return;
+        };
+        let revision = instance.revision.clone();
+        if let Some(ticket) = self.pop_ticket(&revision) {
+            self.enter(id, State::Busy);
+            actions.push(Action::Assign(ticket, id));
         }
     }
 
@@ -488,8 +545,8 @@ impl Decider {
                 .and_then(|f| f.waiting.iter().position(|t| t.id == id));
             self.deadlines.remove(&(deadline, id));
             match (function, position) {
-                // An instance is starting for it: its failure or its answer is better than ours.
-                (Some(function), Some(at)) if at < function.starting.len() => {
+                // An instance is coming for it: its failure or its answer is better than ours.
+                (Some(function), Some(at)) if at < function.coming() => {
                     function.waiting[at].deadline = now + LOOK_AGAIN;
                     self.deadlines.insert((now + LOOK_AGAIN, id));
                 }
@@ -530,9 +587,8 @@ impl Decider {
             .collect::<Vec<_>>()
         {
             while let Some(function) = self.functions.get(&revision)
-                && let Some(ticket) = function.waiting.get(function.starting.len())
+                && let Some(id) = function.uncovered()
             {
-                let id = ticket.id;
                 self.remove_ticket(id);
                 actions.push(Action::Reject(id, why));
             }

@@ -221,7 +221,10 @@ impl Shared {
     }
 
     fn arrive(&self, turn: Turn) -> TicketId {
-        let mut state = self.state.lock();
+        self.arrive_at(&mut self.state.lock(), turn)
+    }
+
+    fn arrive_at(&self, state: &mut State, turn: Turn) -> TicketId {
         let function = Arc::clone(&turn.function);
         let ticket = TicketId(state.next_ticket);
         state.next_ticket += 1;
@@ -237,15 +240,39 @@ impl Shared {
             .functions
             .entry(function.revision.clone())
             .or_insert(function);
-        self.perform(&mut state, input);
+        self.perform(state, input);
         ticket
     }
 
+    /// The event that waits for an instance which is about to come up, if there is one.
+    pub(crate) fn take(&self, id: InstanceId) -> Option<Turn> {
+        let mut state = self.state.lock();
+        let mut taken = None;
+        for action in state.decider.step(clock::now(), Input::Take(id)) {
+            match action {
+                Action::Assign(ticket, to) if to == id => taken = state.turns.remove(&ticket),
+                action => self.act(&mut state, action),
+            }
+        }
+        taken
+    }
+
     /// An instance ended before it began with this event: another shall take it.
-    pub(crate) fn give_back(&self, mut turn: Turn) {
+    pub(crate) fn give_back(&self, turn: Turn) {
+        self.give_back_at(&mut self.state.lock(), turn);
+    }
+
+    /// An instance that is still starting did not begin with the event that it took along.
+    pub(crate) fn give_back_from(&self, id: InstanceId, turn: Turn) {
+        let mut state = self.state.lock();
+        self.perform(&mut state, Input::Return(id));
+        self.give_back_at(&mut state, turn);
+    }
+
+    fn give_back_at(&self, state: &mut State, mut turn: Turn) {
         turn.lost += 1;
         if turn.lost < MAX_LOST {
-            self.arrive(turn);
+            self.arrive_at(state, turn);
         } else {
             let error = InvokeError::Sandbox("instances end before they take events".into());
             let _ = turn.answer.send(Err(error));
@@ -262,16 +289,7 @@ impl Shared {
             state.orders.remove(&id);
         }
         for action in state.decider.step(clock::now(), input) {
-            match action {
-                Action::Start(id, revision) => self.start(state, id, &revision),
-                Action::Assign(ticket, id) => state.assign(ticket, id),
-                Action::Reject(ticket, why) => {
-                    if let Some(turn) = state.turns.remove(&ticket) {
-                        let _ = turn.answer.send(Err(rejected(why)));
-                    }
-                }
-                Action::Stop(id) => state.order(id, Order::Stop),
-            }
+            self.act(state, action);
         }
         let State {
             decider, functions, ..
@@ -285,6 +303,19 @@ impl Shared {
         let next = state.decider.next_deadline();
         if next.is_some() && state.timer_at.is_none_or(|at| next < Some(at)) {
             self.timer.notify_one();
+        }
+    }
+
+    fn act(&self, state: &mut State, action: Action) {
+        match action {
+            Action::Start(id, revision) => self.start(state, id, &revision),
+            Action::Assign(ticket, id) => state.assign(ticket, id),
+            Action::Reject(ticket, why) => {
+                if let Some(turn) = state.turns.remove(&ticket) {
+                    let _ = turn.answer.send(Err(rejected(why)));
+                }
+            }
+            Action::Stop(id) => state.order(id, Order::Stop),
         }
     }
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto_node::{FunctionSpec, Stage, StartKind, Timings};
-use proto_sandbox::{FromSandbox, RestoreStage, StageName, ToSandbox};
+use proto_sandbox::{FirstEvent, FromSandbox, RestoreStage, StageName, ToSandbox};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
 use tokio::time::timeout_at;
@@ -21,10 +21,10 @@ use crate::decide::{Input, InstanceId};
 use crate::drive::Shared;
 use crate::environment::late_environment;
 use crate::failure::Failure;
-use crate::launch::{Link, Moment};
+use crate::launch::{First, Link, Moment};
 use crate::log::InstanceLog;
 use crate::report::{self, Phase, Status};
-use crate::turn::{After, Turn};
+use crate::turn::{After, Turn, event_head};
 
 /// Starts that may break before an event is refused: two from a snapshot, which is out of use then, and one without.
 const STARTS: u8 = 3;
@@ -57,8 +57,11 @@ pub(crate) struct Instance {
     pub(crate) stream: String,
     pub(crate) start: Option<Start>,
     pub(crate) max_memory_bytes: u64,
-    /// How long the launcher took.
+    /// When the launcher was asked, and how long it took.
+    launched: Instant,
     launching: Duration,
+    /// The event that came along when it was restored, and is not begun.
+    taken: Option<Turn>,
     /// A snapshot of it that is being put in place.
     pub(crate) keeping: Option<JoinHandle<Result<(), String>>>,
     /// Why it was not captured when it should have been.
@@ -76,6 +79,8 @@ enum Life {
 /// What became of an initialisation.
 pub(crate) enum Init {
     Ready,
+    /// With an event that it took along, since then.
+    Begun(Box<Turn>, Instant),
     TimedOut,
     Failed(Failure),
     Stopped,
@@ -104,7 +109,9 @@ impl Instance {
             stream,
             start,
             max_memory_bytes: 0,
+            launched: clock::now(),
             launching: Duration::ZERO,
+            taken: None,
             keeping: None,
             uncaptured: None,
         }
@@ -150,8 +157,12 @@ impl Instance {
         };
         self.say_start(link.start());
         let link = match self.initialise(link.as_mut(), limit).await {
-            Init::Ready => {
-                let took = clock::now() - launched;
+            init @ (Init::Ready | Init::Begun(..)) => {
+                let up = match &init {
+                    Init::Begun(_, at) => *at,
+                    _ => clock::now(),
+                };
+                let took = up.saturating_duration_since(launched);
                 let restored = link.start() == StartKind::Restored;
                 if restored {
                     self.shared.launcher.came_up(&self.function);
@@ -165,8 +176,16 @@ impl Instance {
                         (Some(took), None)
                     };
                 }
-                self.shared.step(Input::Started(self.id));
-                self.serve(link.as_mut()).await;
+                let after = match init {
+                    Init::Begun(turn, at) => self.run_begun(link.as_mut(), *turn, at).await,
+                    _ => {
+                        self.shared.step(Input::Started(self.id));
+                        After::Keep
+                    }
+                };
+                if after == After::Keep {
+                    self.serve(link.as_mut()).await;
+                }
                 Some(link)
             }
             Init::Failed(failure) if failure.is_worth_another(link.start()) => {
@@ -200,25 +219,75 @@ impl Instance {
         self.start = Some(Start::default());
     }
 
+    /// Starts a sandbox; one that is restored takes the event along that waits for this instance.
     pub(crate) async fn launch(&mut self, limit: Instant) -> Result<Box<dyn Link>, Failure> {
         let began = clock::now();
-        let launching = self.shared.launcher.launch(&self.function, &self.stream);
+        self.launched = began;
+        let (id, shared, function) = (self.id, &self.shared, &self.function);
+        let taken = &mut self.taken;
+        let mut take = || {
+            *taken = shared.take(id);
+            taken.as_ref().map(|turn| first(function, turn))
+        };
+        let launching = shared.launcher.launch(function, &self.stream, &mut take);
         let launched = timeout_at(limit.into(), launching).await;
         self.launching = clock::now() - began;
         match launched {
-            Ok(launched) => Ok(launched?),
+            Ok(launched) => {
+                let restored = matches!(&launched, Ok(link) if link.start() == StartKind::Restored);
+                if !restored {
+                    self.put_back();
+                }
+                Ok(launched?)
+            }
+            // An event that came along may have begun: it is not given to another.
             Err(_) => Err(Failure::Platform(
                 "the sandbox process took too long to start".into(),
             )),
         }
     }
 
+    /// Gives up the event that came along: whoever can shall take it.
+    fn put_back(&mut self) {
+        if let Some(turn) = self.taken.take() {
+            self.shared.give_back_from(self.id, turn);
+        }
+    }
+
     pub(crate) async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
-        let init = self.come_to_first_event(link, limit).await;
+        let mut init = self.come_to_first_event(link, limit).await;
+        if let Some((turn, at)) = self.not_begun(link).await {
+            init = Init::Begun(turn, at);
+        }
         if matches!(init, Init::Failed(_) | Init::TimedOut) && link.origin().is_some() {
             self.shared.launcher.distrust(&self.function);
         }
         init
+    }
+
+    /// Ends a sandbox that did not come up with the event that it took along, which another shall take, unless it was
+    /// begun with in the meantime.
+    async fn not_begun(&mut self, link: &mut dyn Link) -> Option<(Box<Turn>, Instant)> {
+        self.taken.as_ref()?;
+        link.end_now().await;
+        while let Ok(Some(message)) = link.receive().await {
+            let begun = self.begun(&message.head);
+            self.note(message.head, &Bytes::from(message.payload));
+            if begun.is_some() {
+                return begun;
+            }
+        }
+        self.put_back();
+        None
+    }
+
+    /// The event that a message says was begun with, and when.
+    fn begun(&mut self, head: &FromSandbox) -> Option<(Box<Turn>, Instant)> {
+        let FromSandbox::Begun { at, .. } = head else {
+            return None;
+        };
+        let turn = self.taken.take()?;
+        Some((Box::new(turn), clock::told(*at, self.launched)))
     }
 
     async fn come_to_first_event(&mut self, link: &mut dyn Link, mut limit: Instant) -> Init {
@@ -242,6 +311,16 @@ impl Instance {
                 Ok(Err(error)) => return Init::Failed(Failure::Platform(error.to_string())),
             };
             match &message.head {
+                FromSandbox::Begun { .. } => {
+                    let begun = self.begun(&message.head);
+                    self.note(message.head, &Bytes::new());
+                    return match begun {
+                        Some((turn, at)) => Init::Begun(turn, at),
+                        None => {
+                            Init::Failed(Failure::Platform("it began with no event".to_owned()))
+                        }
+                    };
+                }
                 FromSandbox::Ready if offered => return Init::Ready,
                 FromSandbox::Ready => {
                     return match self.at_first_event(link).await {
@@ -324,6 +403,9 @@ impl Instance {
                 "a sandbox could not be made"
             );
         }
+        if let Some(turn) = self.taken.take() {
+            return self.fail_turn(turn, failure);
+        }
         self.shared.step(Input::StartFailed(self.id));
         if let Ok(Order::Turn(turn)) = self.orders.try_recv() {
             self.fail_turn(*turn, failure);
@@ -404,6 +486,12 @@ impl Instance {
                         .push(stage(*name), Duration::from_nanos(*nanoseconds));
                 }
             }
+            FromSandbox::Begun { nanoseconds, .. } => {
+                if let Some(start) = &mut self.start {
+                    let hooks = Duration::from_nanos(*nanoseconds);
+                    start.stages.push(Stage::AfterRestore, hooks);
+                }
+            }
             FromSandbox::Restored { times } => {
                 let inside = times.iter().map(|t| Duration::from_nanos(t.nanoseconds));
                 let shell = self.launching.saturating_sub(inside.sum());
@@ -431,17 +519,23 @@ impl Instance {
         Failure::told_by(&head, payload)
     }
 
-    /// The runtime asked for its next event.
-    pub(crate) fn report_finished(&self) {
-        self.shared.step(Input::Finished(self.id));
-    }
-
     pub(crate) async fn bury(&mut self, link: Option<Box<dyn Link>>) {
         let Some(link) = link else { return };
         let said = link.kill().await;
         if !said.is_empty() {
             tracing::warn!(function = self.function.name, said, "a sandbox complained");
         }
+    }
+}
+
+/// An event as it goes along with a restore.
+fn first(function: &FunctionSpec, turn: &Turn) -> First {
+    First {
+        event: FirstEvent {
+            head: event_head(function, &turn.request),
+            timeout_ms: u64::try_from(function.timeout.as_millis()).unwrap_or(u64::MAX),
+        },
+        body: turn.request.payload.clone(),
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use proto_node::{BoxFuture, FunctionSpec, Revision, StartKind};
-use proto_sandbox::{CapturedPages, FromSandbox, Message, RefusalKind, ToSandbox};
+use proto_sandbox::{CapturedPages, FirstEvent, FromSandbox, Message, RefusalKind, ToSandbox};
 
 /// Why no sandbox came to be.
 #[derive(Debug, thiserror::Error)]
@@ -43,15 +43,29 @@ pub enum Moment {
     FirstEvent,
 }
 
+/// The event that an instance is started for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct First {
+    /// Everything but its body.
+    pub event: FirstEvent,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// Takes the event that waits for an instance which comes up, if one does. No other instance gets it then.
+pub type TakeFirst<'a> = &'a mut (dyn FnMut() -> Option<First> + Send);
+
 /// Makes sandboxes.
 pub trait Launcher: Send + Sync + 'static {
     /// Starts a sandbox for one instance of `function`, whose log stream and hostname
     /// go by `stream`, and sends it `Start`. The messages before `Ready` come later by
-    /// [`Link::receive`].
+    /// [`Link::receive`]. A sandbox that is restored may take its `first` event along: it says `Begun`, not
+    /// `Ready`, where that was there. To one that starts cold it was not sent, even if it was taken.
     fn launch<'a>(
         &'a self,
         function: &'a FunctionSpec,
         stream: &'a str,
+        first: TakeFirst<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>>;
 
     /// Where to put a snapshot of `function`, which stands still at `moment`; none if there is to be
@@ -171,6 +185,9 @@ pub trait Link: Send {
 
     /// The next message; `None` when the sandbox is gone. Dropping the future loses nothing.
     fn receive(&mut self) -> BoxFuture<'_, io::Result<Option<Message<FromSandbox>>>>;
+
+    /// Kills the sandbox; what it said before can still be received.
+    fn end_now(&mut self) -> BoxFuture<'_, ()>;
 
     /// Kills the sandbox and waits until nothing of it is left; what it said on its
     /// own standard error, for a person.

@@ -70,7 +70,7 @@ impl Instance {
             init = self.initialise(link.as_mut(), limit).await;
         }
         let prepared = match init {
-            Init::Ready | Init::Stopped => Ok(()),
+            Init::Ready | Init::Begun(..) | Init::Stopped => Ok(()),
             Init::Failed(failure) => Err((failure.status(), Some(failure))),
             Init::TimedOut => Err((Status::Timeout, None)),
         };

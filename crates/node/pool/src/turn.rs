@@ -13,8 +13,9 @@ use tokio::sync::oneshot;
 use tokio::time::timeout_at;
 
 use crate::clock;
+use crate::decide::Input;
 use crate::failure::Failure;
-use crate::instance::{Instance, Order};
+use crate::instance::{Instance, Order, Start};
 use crate::launch::Link;
 use crate::report::{self, Report, Status};
 
@@ -99,41 +100,90 @@ impl Instance {
     /// Runs an event to its end and answers it.
     pub(crate) async fn run_turn(&mut self, link: &mut dyn Link, turn: Turn) -> After {
         let begun = clock::now();
-        let id = turn.request.request_id.clone();
-        self.log.begin_event(&id);
-        self.log
-            .platform(&report::start(&id, &self.function.version));
-        let head = self.event_head(&turn.request);
+        self.begin(&turn);
+        let head = event_head(&self.function, &turn.request);
         let limit = begun + self.function.timeout;
         let sending = link.send(ToSandbox::Event(head), turn.request.payload.clone());
         let end = match timeout_at(limit.into(), sending).await {
             // If sending failed, the sandbox's last messages tell what became of it.
             Ok(_) => self.await_answer(link, &turn, limit).await,
-            Err(_) => End::timed_out(&id, self.function.timeout),
+            Err(_) => End::timed_out(&turn.request.request_id, self.function.timeout),
         };
-        let duration = (clock::now() - begun).min(self.function.timeout);
+        self.conclude(link, turn, begun, end).await
+    }
+
+    /// The same for an event that the sandbox has begun with.
+    pub(crate) async fn run_begun(
+        &mut self,
+        link: &mut dyn Link,
+        turn: Turn,
+        begun: Instant,
+    ) -> After {
+        self.begin(&turn);
+        let limit = begun + self.function.timeout;
+        let end = self.await_answer(link, &turn, limit).await;
+        self.conclude(link, turn, begun, end).await
+    }
+
+    fn begin(&mut self, turn: &Turn) {
+        let id = &turn.request.request_id;
+        self.log.begin_event(id);
+        self.log
+            .platform(&report::start(id, &self.function.version));
+    }
+
+    /// Answers an event and sees it to its end: the runtime asks for another. Only who wants the log waits for that,
+    /// since its last line tells what memory was used.
+    async fn conclude(
+        &mut self,
+        link: &mut dyn Link,
+        turn: Turn,
+        begun: Instant,
+        end: End,
+    ) -> After {
+        let timeout = self.function.timeout;
+        let limit = begun + timeout;
+        let span = Span {
+            start: self.start.take(),
+            waited: begun.saturating_duration_since(turn.arrived),
+            duration: (clock::now() - begun).min(timeout),
+        };
+        let outcome = end.result.map(|result| self.outcome(result, &span));
+        let mut unanswered = Some((turn.answer, outcome));
         let mut after = end.after;
         let mut closed = false;
         if after == After::Keep {
-            closed = self
-                .await_closing(link, limit.min(clock::now() + CLOSING_GRACE), &mut after)
-                .await;
+            // Before the answer: who asks again at once shall be served here.
+            self.shared.step(Input::Answered(self.id));
+            if turn.request.log_tail == LogTail::None
+                && let Some((answer, outcome)) = unanswered.take()
+            {
+                let _ = answer.send(outcome);
+            }
+            let grace = limit.min(clock::now() + CLOSING_GRACE);
+            closed = self.await_closing(link, grace, &mut after).await;
+        }
+        let id = turn.request.request_id.as_str();
+        self.write_report(id, &span, end.status.as_ref(), &end.lines);
+        let log_tail = self.log_tail(&turn.request);
+        self.log.end_event();
+        self.shared.step(match closed {
+            true => Input::Finished(self.id),
+            false => Input::Late(self.id),
+        });
+        if let Some((answer, outcome)) = unanswered {
+            let _ = answer.send(outcome.map(|outcome| InvokeOutcome {
+                log_tail,
+                ..outcome
+            }));
         }
         if closed {
-            // Before the answer: who asks again at once shall find this instance idle.
-            let outcome = self.tell(&turn, end, begun, duration);
-            self.log.end_event();
-            self.report_finished();
-            let _ = turn.answer.send(outcome);
             return After::Keep;
         }
-        let outcome = self.tell(&turn, end, begun, duration);
-        self.log.end_event();
-        let _ = turn.answer.send(outcome);
         // What it still does after its answer is of use only to an event that follows.
         let reused = self.function.isolation == Isolation::PerInstance;
         if reused && after == After::Keep && self.await_closing(link, limit, &mut after).await {
-            self.report_finished();
+            self.shared.step(Input::Finished(self.id));
             return After::Keep;
         }
         After::End
@@ -141,28 +191,22 @@ impl Instance {
 
     /// Tells an event that its instance could not initialise.
     pub(crate) fn fail_turn(&mut self, turn: Turn, failure: Failure) {
-        let id = turn.request.request_id.clone();
-        self.log.begin_event(&id);
-        self.log
-            .platform(&report::start(&id, &self.function.version));
-        let mut end = End::of(failure, &id);
-        end.lines.clear(); // said by INIT_REPORT
-        let outcome = self.tell(&turn, end, clock::now(), Duration::ZERO);
-        let _ = turn.answer.send(outcome);
-    }
-
-    pub(crate) fn event_head(&self, request: &InvokeRequest) -> EventHead {
-        let limit = u64::try_from(self.function.timeout.as_millis()).unwrap_or(u64::MAX);
-        EventHead {
-            request_id: request.request_id.clone(),
-            invocation_id: uuid::Uuid::new_v4().to_string(),
-            deadline_ms: clock::epoch_ms().saturating_add(limit),
-            invoked_function_arn: request.invoked_arn.clone(),
-            trace_id: request.trace_id.clone(),
-            client_context: request.client_context.clone(),
-            cognito_identity: None,
-            tenant_id: None,
+        let begun = clock::now();
+        self.begin(&turn);
+        let id = turn.request.request_id.as_str();
+        // Why is said by INIT_REPORT.
+        let end = End::of(failure, id);
+        let span = Span {
+            start: self.start.take(),
+            waited: begun.saturating_duration_since(turn.arrived),
+            duration: Duration::ZERO,
+        };
+        self.write_report(id, &span, end.status.as_ref(), &[]);
+        let mut outcome = end.result.map(|result| self.outcome(result, &span));
+        if let Ok(outcome) = &mut outcome {
+            outcome.log_tail = self.log_tail(&turn.request);
         }
+        let _ = turn.answer.send(outcome);
     }
 
     /// Listens until the event has an answer or can have none any more.
@@ -256,58 +300,87 @@ impl Instance {
         }
     }
 
-    /// Writes END and REPORT and puts the outcome together.
-    fn tell(
-        &mut self,
-        turn: &Turn,
-        end: End,
-        begun: Instant,
-        duration: Duration,
-    ) -> Result<InvokeOutcome, InvokeError> {
-        let id = turn.request.request_id.as_str();
-        let start = self.start.take();
-        for line in &end.lines {
+    /// Writes END and REPORT.
+    fn write_report(&mut self, id: &str, span: &Span, status: Option<&Status>, lines: &[String]) {
+        for line in lines {
             self.log.platform(line);
         }
         self.log.platform(&report::end(id));
         self.log.platform(&report::report(&Report {
             request_id: id,
-            duration,
+            duration: span.duration,
             memory_mb: self.function.memory_mb,
             max_memory_bytes: self.max_memory_bytes,
-            init: start.as_ref().and_then(|start| start.reported),
-            restore: start.as_ref().and_then(|start| start.restored),
-            status: end.status.as_ref(),
+            init: span.start.as_ref().and_then(|start| start.reported),
+            restore: span.restored(),
+            status,
         }));
-        let waited = begun.saturating_duration_since(turn.arrived);
+    }
+
+    /// The end of the log, for who wants it.
+    fn log_tail(&self, request: &InvokeRequest) -> Bytes {
+        match request.log_tail {
+            LogTail::Tail => self.log.tail(),
+            LogTail::None => Bytes::new(),
+        }
+    }
+
+    /// What the client learns, without the log.
+    fn outcome(&self, result: InvokeResult, span: &Span) -> InvokeOutcome {
         let mut timings = Timings::default();
-        let restore = start.as_ref().and_then(|start| start.restored);
-        let kind = match start {
+        let kind = match &span.start {
             Some(start) => {
-                timings.push(Stage::Queue, waited.saturating_sub(start.took));
-                timings.0.extend(start.stages.0);
+                timings.push(Stage::Queue, span.waited.saturating_sub(start.took));
+                timings.0.extend_from_slice(&start.stages.0);
                 match start.restored {
                     Some(_) => StartKind::Restored,
                     None => StartKind::Cold,
                 }
             }
             None => {
-                timings.push(Stage::Queue, waited);
+                timings.push(Stage::Queue, span.waited);
                 StartKind::Warm
             }
         };
-        timings.push(Stage::Invoke, duration);
-        Ok(InvokeOutcome {
-            result: end.result?,
+        timings.push(Stage::Invoke, span.duration);
+        InvokeOutcome {
+            result,
             executed_version: self.function.version.clone(),
-            log_tail: match turn.request.log_tail {
-                LogTail::Tail => self.log.tail(),
-                LogTail::None => Bytes::new(),
-            },
+            log_tail: Bytes::new(),
             start: kind,
-            restore,
+            restore: span.restored(),
             timings,
-        })
+        }
+    }
+}
+
+/// How long the parts of an event took.
+struct Span {
+    /// If the instance came up for it.
+    start: Option<Start>,
+    /// From its arrival until it was begun with, the start included.
+    waited: Duration,
+    duration: Duration,
+}
+
+impl Span {
+    fn restored(&self) -> Option<Duration> {
+        self.start.as_ref()?.restored
+    }
+}
+
+/// The event without its body; its deadline counts from now.
+pub(crate) fn event_head(function: &FunctionSpec, request: &InvokeRequest) -> EventHead {
+    let limit = u64::try_from(function.timeout.as_millis()).unwrap_or(u64::MAX);
+    EventHead {
+        request_id: request.request_id.clone(),
+        invocation_id: uuid::Uuid::new_v4().to_string(),
+        deadline_ms: clock::epoch_ms().saturating_add(limit),
+        invoked_function_arn: request.invoked_arn.clone(),
+        trace_id: request.trace_id.clone(),
+        client_context: request.client_context.clone(),
+        cognito_identity: None,
+        tenant_id: None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::launch::Link;
+use crate::turn::event_head;
 
 /// Longest time for one of them.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -36,7 +37,7 @@ impl Instance {
                 log_tail: LogTail::None,
                 queue_deadline: limit,
             };
-            let head = ToSandbox::Event(self.event_head(&request));
+            let head = ToSandbox::Event(event_head(&self.function, &request));
             let sent = link.send(head, request.payload).await;
             sent.map_err(|error| Failure::Platform(error.to_string()))?;
             let handled = timeout_at(limit.into(), self.until_next(link)).await;

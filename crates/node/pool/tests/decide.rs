@@ -34,6 +34,8 @@ enum Life {
     Starting,
     Idle,
     Busy,
+    /// Answered, and not over.
+    Closing,
     Stopping,
 }
 
@@ -47,6 +49,8 @@ struct World {
     settled: BTreeSet<TicketId>,
     /// Instances that were assigned an event.
     used: BTreeSet<InstanceId>,
+    /// Those among them that have not come up with it.
+    early: BTreeSet<InstanceId>,
     forgotten: BTreeSet<usize>,
     draining: bool,
 }
@@ -61,6 +65,7 @@ impl World {
             instances: BTreeMap::new(),
             settled: BTreeSet::new(),
             used: BTreeSet::new(),
+            early: BTreeSet::new(),
             forgotten: BTreeSet::new(),
             draining: false,
         }
@@ -96,7 +101,8 @@ impl World {
                     let function = self.waiting.remove(ticket).expect("assigned once");
                     let (of, life) = self.instances.get_mut(id).unwrap();
                     assert_eq!(*of, function, "an event goes to its own function");
-                    assert_ne!(*life, Life::Busy, "one event at a time");
+                    let busy = matches!(*life, Life::Busy | Life::Closing);
+                    assert!(!busy, "one event at a time");
                     let unused = self.used.insert(*id);
                     assert!(unused || ISOLATION[function] == Isolation::PerInstance);
                     if *life == Life::Idle {
@@ -195,13 +201,55 @@ impl World {
                 }
             }
             11..=13 => {
-                if let Some(id) = of(Life::Busy) {
+                if let Some(id) = of(Life::Closing).or_else(|| of(Life::Busy)) {
+                    self.early.remove(&id);
                     self.instances.get_mut(&id).unwrap().1 = Life::Idle;
                     self.step(Input::Finished(id));
                 }
             }
+            20..=22 => {
+                if let Some(id) = of(Life::Busy) {
+                    self.early.remove(&id);
+                    let (function, life) = self.instances.get_mut(&id).unwrap();
+                    if ISOLATION[*function] == Isolation::PerInstance {
+                        *life = Life::Closing;
+                    }
+                    self.step(Input::Answered(id));
+                }
+            }
+            23 => {
+                if let Some(id) = of(Life::Closing) {
+                    self.instances.get_mut(&id).unwrap().1 = Life::Busy;
+                    self.step(Input::Late(id));
+                }
+            }
+            24..=26 => {
+                if let Some(id) = of(Life::Starting) {
+                    let actions = self.decider.step(self.now, Input::Take(id));
+                    let mine = actions
+                        .iter()
+                        .any(|a| matches!(a, Action::Assign(_, to) if *to == id));
+                    if mine {
+                        self.instances.get_mut(&id).unwrap().1 = Life::Idle;
+                        self.early.insert(id);
+                    }
+                    self.apply(actions);
+                }
+            }
+            27 => {
+                let id = self.early.pop_first();
+                if let Some(id) = id.filter(|id| self.instances.contains_key(id)) {
+                    let (function, life) = self.instances.get_mut(&id).unwrap();
+                    let function = *function;
+                    *life = Life::Starting;
+                    self.used.remove(&id);
+                    self.step(Input::Return(id));
+                    self.arrive(function, 10);
+                }
+            }
             14..=15 => {
                 if let Some(id) = of(Life::Stopping)
+                    .or_else(|| of(Life::Closing))
                     .or_else(|| of(Life::Busy))
                     .or_else(|| of(Life::Starting))
                 {
@@ -285,7 +333,7 @@ impl World {
                     self.instances.get_mut(&id).unwrap().1 = Life::Idle;
                     self.step(Input::Started(id));
                 }
-                Some((id, Life::Busy)) => {
+                Some((id, Life::Busy | Life::Closing)) => {
                     self.instances.get_mut(&id).unwrap().1 = Life::Idle;
                     self.step(Input::Finished(id));
                 }
@@ -327,7 +375,7 @@ impl World {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
     #[test]
-    fn promises_hold_in_every_order(script in prop::collection::vec((0u8..20, 0usize..1000), 0..200)) {
+    fn promises_hold_in_every_order(script in prop::collection::vec((0u8..28, 0usize..1000), 0..200)) {
         let mut world = World::new();
         for (kind, pick) in script {
             world.happen(kind, pick);
@@ -373,6 +421,36 @@ fn an_instance_whose_events_are_kept_apart_ends_after_the_first() {
         world.step(Input::Started(InstanceId(1))),
         [Action::Assign(TicketId(1), InstanceId(1))]
     );
+}
+
+#[test]
+fn an_event_waits_for_an_instance_that_is_about_to_be_free() {
+    let mut world = World::new();
+    world.arrive(0, 10);
+    let id = InstanceId(0);
+    world.instances.get_mut(&id).unwrap().1 = Life::Idle;
+    world.step(Input::Started(id));
+    world.instances.get_mut(&id).unwrap().1 = Life::Closing;
+    world.step(Input::Answered(id));
+    assert_eq!(world.arrive(0, 10), [], "it will be free in a moment");
+    let second = [Action::Start(InstanceId(1), revision(0))];
+    assert_eq!(world.arrive(0, 10), second, "it takes one event");
+    world.instances.get_mut(&id).unwrap().1 = Life::Busy;
+    let third = [Action::Start(InstanceId(2), revision(0))];
+    assert_eq!(world.step(Input::Late(id)), third, "it is not");
+}
+
+#[test]
+fn an_event_that_was_taken_along_can_come_back() {
+    let mut world = World::new();
+    world.arrive(0, 10);
+    let id = InstanceId(0);
+    let taken = world.decider.step(world.now, Input::Take(id));
+    assert_eq!(taken, [Action::Assign(TicketId(0), id)]);
+    assert_eq!(world.decider.step(world.now, Input::Take(id)), []);
+    assert_eq!(world.decider.step(world.now, Input::Return(id)), []);
+    world.waiting.clear();
+    assert_eq!(world.arrive(0, 10), [], "the instance is starting for it");
 }
 
 #[test]

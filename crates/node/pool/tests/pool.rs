@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use proto_node::{
-    InvokeError, InvokeResult, Isolation, LogKind, NoSnapshot, Stage, StartKind, ThrottleReason,
+    InvokeError, InvokeResult, Isolation, LogKind, LogTail, NoSnapshot, Stage, StartKind,
+    ThrottleReason,
 };
 use scripted::{Script, Scripted, fault, function, invoke, invoke_one, pool};
 
@@ -455,6 +456,50 @@ async fn an_event_whose_clone_breaks_before_it_is_served_by_another() {
     assert!(
         told[0].starts_with("spoilt") && told[1] == "came up" && told.len() == 2,
         "{told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_a_clone_has_begun_with_is_given_to_no_other() {
+    for script in [Script::EndsBegun, Script::BegunUnheard] {
+        let launcher = Scripted::new(script);
+        let pool = pool(&launcher, 4);
+        let refused = invoke(&pool, "1").await;
+        assert!(
+            matches!(refused, Err(InvokeError::Sandbox(_))),
+            "{refused:?}"
+        );
+        assert_eq!(launcher.launched.load(Ordering::SeqCst), 1);
+        // It is over and done with.
+        pool.forget(&function().revision).await;
+        assert_eq!(launcher.alive.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_does_not_want_the_log_has_the_answer_before_the_turn_is_over() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = pool(&launcher, 1);
+    let began = tokio::time::Instant::now();
+    let request = |payload| scripted::request(payload, LogTail::None);
+    let outcome = pool.invoke(function(), request("linger")).await.unwrap();
+    assert_eq!(outcome.result, InvokeResult::Success("1".into()));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    // An event that follows waits for that instance, for a moment, and then for room.
+    let second = pool.invoke(function(), request("2"));
+    let waiting = tokio::time::timeout(Duration::from_millis(99), second).await;
+    assert!(waiting.is_err());
+    assert_eq!(launcher.launched.load(Ordering::SeqCst), 1);
+
+    let launcher = Scripted::new(Script::Obey);
+    let pool = scripted::pool(&launcher, 4);
+    for event in ["1", "2", "3"] {
+        pool.invoke(function(), request(event)).await.unwrap();
+    }
+    assert_eq!(
+        launcher.launched.load(Ordering::SeqCst),
+        1,
+        "one after the other"
     );
 }
 

@@ -4,6 +4,8 @@
 //! could find, and fits where guests find at least these. Features that are not in the list (of the operating system, of
 //! performance counters, of the newest processors) decide nothing.
 
+use std::sync::OnceLock;
+
 /// State components that every platform saves and restores: x87, SSE, AVX, and the three parts of AVX-512
 /// (Intel SDM vol. 1, 13.1). What a host has beyond (protection keys, tiles) is in its initial state after a restore; our kernel
 /// gives guests no way to ask for it.
@@ -114,6 +116,14 @@ impl ProcessorFeatures {
     pub fn has(self, name: &str) -> bool {
         self.names().any(|own| own == name)
     }
+}
+
+/// What programs find on the processor that this process runs on. It is asked once: in a virtual machine every
+/// question leaves it.
+#[must_use]
+pub fn native_features() -> ProcessorFeatures {
+    static FOUND: OnceLock<ProcessorFeatures> = OnceLock::new();
+    *FOUND.get_or_init(|| ProcessorFeatures::found(native))
 }
 
 /// What the processor that this process runs on answers; zeros for leaves that it has not.

@@ -92,7 +92,7 @@ impl Spawner {
             xcr0,
             xstate_size: processor::state_size(xcr0, processor::native).min(host_xstate_size),
             // A guest asks the processor itself.
-            processor: ProcessorFeatures::found(processor::native),
+            processor: processor::native_features(),
         })
     }
 

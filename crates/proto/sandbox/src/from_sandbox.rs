@@ -32,7 +32,7 @@ pub enum FromSandbox {
         /// How long the guest stood still for it.
         nanoseconds: u64,
     },
-    /// The snapshot lives in this shell. `Ready` follows, after the runtime's own hooks.
+    /// The snapshot lives in this shell. `Ready` or `Begun` follows, after the runtime's own hooks.
     Restored {
         /// The parts, in order.
         times: Vec<RestoreTime>,
@@ -56,6 +56,14 @@ pub enum FromSandbox {
     /// The runtime asked for its first event: initialisation is over and the
     /// guest is frozen.
     Ready,
+    /// In place of `Ready` where the first event came along with `Restore`: the runtime asked for it, and
+    /// gets it next. Said before the runtime can know anything of it: an event without `Begun` was not begun.
+    Begun {
+        /// How long the runtime took for its own hooks, as [`StageName::AfterRestore`].
+        nanoseconds: u64,
+        /// When, in nanoseconds since 1970: by the time this is read the event may be answered.
+        at: u64,
+    },
     /// The runtime posted to `/init/error`. Payload: the error body. It normally
     /// exits next.
     InitError {

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::StartSpec;
+use crate::to_sandbox::EventHead;
 
 /// An empty sandbox, made ahead of the event that will need it: jail, files and an empty kernel are there,
 /// the snapshot is opened and checked, and nothing of the guest exists.
@@ -62,6 +63,18 @@ pub struct RestoreSpec {
     /// Variables that must not be in a snapshot: secrets, credentials, names of this very
     /// instance. The runtime gets them with the answer to `restore/next`.
     pub environment: Vec<(String, String)>,
+    /// The event that the clone is for, if there is one: the runtime has it as soon as it asks.
+    pub event: Option<FirstEvent>,
+}
+
+/// An event that comes along with a restore; its body follows the random bytes of the payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstEvent {
+    /// Its deadline is set when the runtime takes it.
+    pub head: EventHead,
+    /// How long the runtime may work on it, in milliseconds.
+    pub timeout_ms: u64,
 }
 
 /// Runs of pages that a clone uses at once, by address space.

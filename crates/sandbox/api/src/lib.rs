@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base_abi::Errno;
 use kernel_net::NetStack;
@@ -48,9 +49,17 @@ pub struct ApiServer {
 
 struct State {
     runtime: Runtime,
+    first: Option<First>,
     connections: BTreeMap<ConnectionId, Connection>,
     buffer: Box<[u8]>,
     _listening: Vec<Registration>,
+}
+
+/// An event that waits for the runtime to ask for its first.
+struct First {
+    event: Event,
+    /// From when it asks.
+    timeout: Duration,
 }
 
 struct Connection {
@@ -89,6 +98,7 @@ impl ApiServer {
         let listener = Listener::bind(stack, address, BACKLOG)?;
         let state = Mutex::new(State {
             runtime,
+            first: None,
             connections: BTreeMap::new(),
             buffer: vec![0; READ_SIZE].into_boxed_slice(),
             _listening: Vec::new(),
@@ -114,6 +124,13 @@ impl ApiServer {
         self.state.lock().runtime.deliver(event)?;
         self.run();
         Ok(())
+    }
+
+    /// Has an event ready for a runtime that will ask for its first, or waits for it already: it is told as
+    /// [`RuntimeEvent::Begun`], before the runtime can know of it, and has `timeout` from then.
+    pub fn deliver_first(&self, event: Event, timeout: Duration) {
+        self.state.lock().first = Some(First { event, timeout });
+        self.run();
     }
 
     /// Answers a runtime that waits in `/restore/next`; `environment` is what it could not have
@@ -151,12 +168,17 @@ impl ApiServer {
         self.accept(state);
         let State {
             runtime,
+            first,
             connections,
             buffer,
             ..
         } = state;
+        self.tell(runtime, first);
         for (id, connection) in connections.iter_mut() {
-            while connection.write(*id, runtime) | connection.read(*id, runtime, buffer) {}
+            // What the runtime did is told before it has its answer.
+            while connection.write(*id, runtime) | connection.read(*id, runtime, buffer) {
+                self.tell(runtime, first);
+            }
         }
         // Events handed over meanwhile may be output of connections that were looked at before.
         connections.retain(|id, connection| {
@@ -167,8 +189,27 @@ impl ApiServer {
             }
             !finished
         });
+        self.tell(runtime, first);
+    }
+
+    /// Tells what the runtime did, and lets it begin with an event that waits for it.
+    fn tell(&self, runtime: &mut Runtime, first: &mut Option<First>) {
         while let Some(event) = runtime.next_event() {
-            (self.sink)(event);
+            // Said as `Begun`.
+            if event != RuntimeEvent::Ready || first.is_none() {
+                (self.sink)(event);
+            }
+        }
+        if runtime.waits_for() == Some(Waiting::Next)
+            && let Some(First { mut event, timeout }) = first.take()
+        {
+            (self.sink)(RuntimeEvent::Begun);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let deadline = now.unwrap_or_default().saturating_add(timeout);
+            event.head.deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+            if runtime.deliver(event).is_err() {
+                tracing::warn!("an event came while another was worked on; it was dropped");
+            }
         }
     }
 

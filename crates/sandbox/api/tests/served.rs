@@ -1,7 +1,8 @@
 //! A guest's sockets against the served Runtime API.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base_abi::{Errno, net};
 use kernel_net::{Address, Caller, MsgFlags, NetStack, Outgoing, Socket, StackConfig};
@@ -19,6 +20,11 @@ struct Served {
 }
 
 fn serve() -> Served {
+    serve_with(|_| {})
+}
+
+/// Serves; `also` is told of each event while the server waits for it.
+fn serve_with(also: impl Fn(&RuntimeEvent) + Send + Sync + 'static) -> Served {
     let address: SocketAddr = proto_sandbox::RUNTIME_API_ADDRESS.parse().unwrap();
     let config = StackConfig {
         addresses: vec![address.ip()],
@@ -27,7 +33,10 @@ fn serve() -> Served {
     let stack = NetStack::new(config);
     let events = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&events);
-    let sink = Box::new(move |event| seen.lock().unwrap().push(event));
+    let sink = Box::new(move |event| {
+        also(&event);
+        seen.lock().unwrap().push(event);
+    });
     let server = ApiServer::start(
         &stack,
         address,
@@ -66,16 +75,17 @@ impl Served {
     }
 
     fn deliver(&self, payload: &[u8]) {
-        let head = EventHead {
+        self.server.deliver(event(payload)).unwrap();
+    }
+}
+
+fn event(payload: &[u8]) -> Event {
+    Event {
+        head: EventHead {
             request_id: "r".into(),
             ..EventHead::default()
-        };
-        self.server
-            .deliver(Event {
-                head,
-                payload: payload.to_vec(),
-            })
-            .unwrap();
+        },
+        payload: payload.to_vec(),
     }
 }
 
@@ -125,6 +135,69 @@ fn events_go_round_inside_the_calls_that_cause_them() {
         );
         send(&socket, NEXT);
         assert_eq!(served.events(), [RuntimeEvent::Idle]);
+    }
+}
+
+/// What the guest's runtime can read at the moment it is said to have done something.
+#[test]
+fn what_a_runtime_did_is_told_before_it_has_its_answer() {
+    let guest: Arc<OnceLock<Arc<dyn Socket>>> = Arc::default();
+    let read = Arc::new(Mutex::new(Vec::new()));
+    let (socket, early) = (Arc::clone(&guest), Arc::clone(&read));
+    let served = serve_with(move |_| {
+        let got = socket.get().map(receive).unwrap_or_default();
+        early.lock().unwrap().extend(got);
+    });
+    let socket = guest.get_or_init(|| served.connect());
+    served
+        .server
+        .deliver_first(event(b"{}"), Duration::from_secs(3));
+    send(socket, NEXT);
+    assert_eq!(
+        served.events(),
+        [RuntimeEvent::Connected, RuntimeEvent::Begun]
+    );
+    assert_eq!(read.lock().unwrap().len(), 0);
+    let answer = String::from_utf8(receive(socket)).unwrap();
+    assert!(answer.ends_with("\r\n\r\n{}"), "{answer}");
+    send(
+        socket,
+        b"POST /2018-06-01/runtime/invocation/r/response HTTP/1.1\r\nContent-Length: 2\r\n\r\n42",
+    );
+    let told = served.events();
+    assert!(matches!(&told[..], [RuntimeEvent::Response { .. }]));
+    assert_eq!(read.lock().unwrap().len(), 0);
+    assert!(receive(socket).starts_with(b"HTTP/1.1 202 "));
+}
+
+#[test]
+fn an_event_that_came_along_is_begun_with_when_the_runtime_asks_and_its_time_counts_from_there() {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let limit = Duration::from_secs(3);
+    let deadline = |answer: Vec<u8>| -> Duration {
+        let answer = String::from_utf8(answer).unwrap();
+        let line = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("Lambda-Runtime-Deadline-Ms: "));
+        Duration::from_millis(line.unwrap().parse().unwrap())
+    };
+    for waits in [true, false] {
+        let served = serve();
+        let socket = served.connect();
+        if waits {
+            send(&socket, NEXT);
+            assert_eq!(served.events().pop(), Some(RuntimeEvent::Ready));
+        }
+        let mut before = now();
+        served.server.deliver_first(event(b"{}"), limit);
+        if !waits {
+            assert_eq!(served.events(), [RuntimeEvent::Connected]);
+            before = now();
+            send(&socket, NEXT);
+        }
+        assert_eq!(served.events().pop(), Some(RuntimeEvent::Begun));
+        let deadline = deadline(receive(&socket)) + Duration::from_millis(1);
+        assert!(before + limit <= deadline && deadline <= now() + limit + Duration::from_millis(1));
     }
 }
 

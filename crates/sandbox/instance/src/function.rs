@@ -6,12 +6,12 @@
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use kernel_syscall::System;
 use kernel_vfs::save::Unsavable;
 use parking_lot::Mutex;
-use proto_sandbox::{EventHead, FailureKind, FromSandbox, FunctionSpec, StageName};
+use proto_sandbox::{EventHead, FailureKind, FirstEvent, FromSandbox, FunctionSpec, StageName};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent, Waiting};
 use sandbox_snapshot::Moment;
@@ -53,6 +53,7 @@ pub(crate) struct Function {
     api: Arc<ApiServer>,
     tell: SyncSender<Turn>,
     executed: Arc<OnceLock<Instant>>,
+    resumed: Arc<OnceLock<Instant>>,
     engaged: Arc<Mutex<Engaged>>,
 }
 
@@ -75,6 +76,7 @@ impl Function {
         let Told {
             tell,
             executed,
+            resumed,
             engaged,
             sink,
         } = turns(instance, outbox, None)?;
@@ -90,6 +92,7 @@ impl Function {
             api,
             tell,
             executed,
+            resumed,
             engaged,
         })
     }
@@ -106,6 +109,7 @@ impl Function {
         let Told {
             tell,
             executed,
+            resumed,
             engaged,
             sink,
         } = turns(instance, outbox, Some(spaces))?;
@@ -115,6 +119,7 @@ impl Function {
             api,
             tell,
             executed,
+            resumed,
             engaged,
         })
     }
@@ -155,7 +160,9 @@ impl Function {
     /// snapshot may hold, and who wrote to `/proc/rekindle/snapshot`.
     pub(crate) fn resume(&self, instance: &Instance, environment: &[(String, String)]) {
         // Told before the guest can run, so that its hooks count from here.
-        let _ = self.tell.send(Turn::Resumed(Instant::now()));
+        let now = Instant::now();
+        let _ = self.resumed.set(now);
+        let _ = self.tell.send(Turn::Resumed(now));
         let requests = &instance.system.snapshot_requests;
         requests.resume();
         if requests.closed() {
@@ -168,6 +175,14 @@ impl Function {
         if !waited {
             tracing::debug!("nobody waits in restore/next");
         }
+    }
+
+    /// Has an event ready that came along with a restore. Call it before the guest runs, or waits for its event.
+    pub(crate) fn deliver_first(&self, event: FirstEvent, payload: Vec<u8>) {
+        *self.engaged.lock() = Engaged::Yes;
+        let timeout = Duration::from_millis(event.timeout_ms);
+        let head = event.head;
+        self.api.deliver_first(Event { head, payload }, timeout);
     }
 
     /// Thaws the guest and hands it an event.
@@ -206,6 +221,7 @@ fn listen(spec: &FunctionSpec) -> Result<(SocketAddr, Limits), Failure> {
 struct Told {
     tell: SyncSender<Turn>,
     executed: Arc<OnceLock<Instant>>,
+    resumed: Arc<OnceLock<Instant>>,
     engaged: Arc<Mutex<Engaged>>,
     sink: sandbox_api::Sink,
 }
@@ -218,6 +234,7 @@ fn turns(
 ) -> Result<Told, Failure> {
     let (tell, turns) = sync_channel(16);
     let executed = Arc::new(OnceLock::new());
+    let resumed = Arc::new(OnceLock::new());
     let engaged = Arc::default();
     let watcher = Turns {
         system: Arc::downgrade(&instance.system),
@@ -246,10 +263,12 @@ fn turns(
         tell: tell.clone(),
         outbox: Arc::clone(outbox),
         flusher: instance.streams.flusher(outbox),
+        resumed: Arc::clone(&resumed),
     };
     Ok(Told {
         tell,
         executed,
+        resumed,
         engaged,
         sink: Box::new(move |event| sink.take(event)),
     })
@@ -261,11 +280,13 @@ struct Sink {
     tell: SyncSender<Turn>,
     outbox: Arc<Outbox>,
     flusher: Flusher,
+    /// When a clone was let go.
+    resumed: Arc<OnceLock<Instant>>,
 }
 
 impl Sink {
     fn take(&self, event: RuntimeEvent) {
-        if event == RuntimeEvent::Ready
+        if matches!(event, RuntimeEvent::Ready | RuntimeEvent::Begun)
             && let Some(system) = self.system.upgrade()
         {
             // Initialisation is over: nobody may ask for a snapshot any more.
@@ -285,7 +306,14 @@ impl Sink {
             }
             None => {
                 self.flusher.flush();
-                if let Some((message, payload)) = event.into_message() {
+                if event == RuntimeEvent::Begun {
+                    let hooks = self.resumed.get().map_or(Duration::ZERO, Instant::elapsed);
+                    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                    let [nanoseconds, at] = [hooks, now.unwrap_or_default()]
+                        .map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+                    let begun = FromSandbox::Begun { nanoseconds, at };
+                    self.outbox.send(&begun, &[]);
+                } else if let Some((message, payload)) = event.into_message() {
                     self.outbox.send(&message, &payload);
                 }
             }

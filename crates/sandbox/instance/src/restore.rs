@@ -116,7 +116,7 @@ pub(crate) fn shell(
         // Stop, or a node that does not keep the rules.
         return Ok(None);
     };
-    let Some(seed) = payload.first_chunk::<SEED>() else {
+    let Some((seed, body)) = payload.split_first_chunk::<SEED>() else {
         return refuse((RefusalKind::Host, "no random bytes came along".to_owned()));
     };
     let mut clock = StageClock::start();
@@ -137,11 +137,19 @@ pub(crate) fn shell(
                 Learn::Nothing
             };
             function.restored(began, learn);
-            // It is frozen until its event.
-            if moment == Moment::Ready {
-                function.restored_ready();
-            } else {
-                function.resume(&instance, &restore.environment);
+            match (moment, restore.event) {
+                (Moment::Ready, Some(event)) => {
+                    instance.thaw();
+                    function.deliver_first(event, body.to_vec());
+                }
+                // It is frozen until its event.
+                (Moment::Ready, None) => function.restored_ready(),
+                (_, event) => {
+                    if let Some(event) = event {
+                        function.deliver_first(event, body.to_vec());
+                    }
+                    function.resume(&instance, &restore.environment);
+                }
             }
         }
         None => instance.thaw(),

@@ -27,6 +27,9 @@ pub fn run(socket: OwnedFd) -> io::Result<()> {
     let nursery = Nursery::prepare();
     // What every child would ask the host for, asked once.
     let _ = host_sys::vdso_code::counter_is_steady();
+    let _ = platform_api::processor::native_features();
+    // All that the standard library ever asks of the processor.
+    let _ = std::arch::is_x86_feature_detected!("avx2");
     let mut reader = RightsReader::new(&socket);
     while let Some(message) = read_message::<ToZygote>(&mut reader).map_err(io::Error::other)? {
         let ToZygote::Bear { join } = message.head;

@@ -28,6 +28,8 @@ pub enum RuntimeEvent {
     },
     /// It asked for its first event: the function is loaded.
     Ready,
+    /// It asked for its first event, which was there before it asked: it gets it next.
+    Begun,
     /// It asked for another event after an answer: the turn is over.
     Idle,
     /// It answered the event.
@@ -59,10 +61,10 @@ pub enum RuntimeEvent {
 
 impl RuntimeEvent {
     /// The message (and payload) that tells the node; none for `Connected`,
-    /// `Idle` and `RestorePoint`, whose messages carry what only the sandbox knows.
+    /// `Begun`, `Idle` and `RestorePoint`, whose messages carry what only the sandbox knows.
     pub fn into_message(self) -> Option<(FromSandbox, Vec<u8>)> {
         Some(match self {
-            Self::Connected | Self::Idle | Self::RestorePoint => return None,
+            Self::Connected | Self::Begun | Self::Idle | Self::RestorePoint => return None,
             Self::Ready => (FromSandbox::Ready, Vec::new()),
             Self::Response {
                 request_id,

@@ -13,6 +13,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 place = pathlib.Path(sys.argv[1])
 link = socket.socket(fileno=0)
@@ -54,9 +55,10 @@ def say(payload=b"", **head):
     link.sendall(struct.pack("<II", len(text), len(payload)) + text + payload)
 
 
-def serve(answered):
+def serve(answered, first=None):
     while True:
-        head, payload = hear()
+        head, payload = first or hear()
+        first = None
         if head["type"] == "capture":
             assert answered == 0
             capture(head)
@@ -131,8 +133,10 @@ if first["type"] == "start":
     serve(0)
 elif first["type"] == "shell":
     say(type="shell_ready")
-    head, seed = hear()
+    head, payload = hear()
+    seed, body = payload[:32], payload[32:]
     assert head["type"] == "restore" and len(seed) == 32 and any(seed)
+    assert bool(head["event"]) == bool(body)
     if behaviour("offer") == "well":
         check_late(head["environment"])
     content = open(waiting.pop(0), "rb").read()
@@ -148,5 +152,11 @@ elif first["type"] == "shell":
         say(type="refused", kind=how, reason=f"a test: {how}")
         sys.exit(0)
     say(type="restored", times=[{"stage": "identity", "nanoseconds": 2_000_000}])
-    say(type="ready")
-    serve(int(content.split()[1]))
+    first = None
+    if head["event"]:
+        assert head["event"]["timeout_ms"] > 0
+        first = ({"type": "event", **head["event"]["head"]}, body)
+        say(type="begun", nanoseconds=1_000, at=time.time_ns())
+    else:
+        say(type="ready")
+    serve(int(content.split()[1]), first)

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use node_pool::decide::Limits;
 use node_pool::log::LogHub;
-use node_pool::{Capture, LaunchError, Launcher, Link, Moment, Pool, PoolConfig};
+use node_pool::{Capture, First, LaunchError, Launcher, Link, Moment, Pool, PoolConfig, TakeFirst};
 use parking_lot::Mutex;
 use proto_node::{
     BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
@@ -43,6 +43,10 @@ pub(crate) enum Script {
     Spoilt,
     /// Comes back from a snapshot each time, and ends the first time.
     Killed,
+    /// Comes back from a snapshot with an event, and ends when it has begun.
+    EndsBegun,
+    /// The same, and what it said is not heard before it is ended for taking too long.
+    BegunUnheard,
     /// Comes back from a snapshot; its hook fails.
     HookFails,
     /// Stops where a snapshot could be taken, until it is told to go on.
@@ -60,6 +64,11 @@ pub(crate) enum Script {
     /// Cannot be launched.
     Unavailable,
 }
+
+const BEGUN: FromSandbox = FromSandbox::Begun {
+    nanoseconds: 1,
+    at: 0,
+};
 
 pub(crate) struct Scripted {
     script: Script,
@@ -108,6 +117,8 @@ struct ScriptedLink {
     resume: Arc<Notify>,
     events: mpsc::UnboundedSender<(EventHead, Bytes)>,
     messages: mpsc::UnboundedReceiver<Message<FromSandbox>>,
+    /// Said in time to be heard at its end.
+    last: Option<FromSandbox>,
     alive: Arc<AtomicUsize>,
 }
 
@@ -117,14 +128,22 @@ impl Drop for ScriptedLink {
     }
 }
 
+/// How the `nth` sandbox of a script comes up.
+fn start(script: Script, nth: usize) -> StartKind {
+    match script {
+        Script::Restored
+        | Script::HookFails
+        | Script::Killed
+        | Script::EndsBegun
+        | Script::BegunUnheard => StartKind::Restored,
+        Script::Spoilt if nth < 2 => StartKind::Restored,
+        _ => StartKind::Cold,
+    }
+}
+
 impl Link for ScriptedLink {
     fn start(&self) -> StartKind {
-        match self.script {
-            Script::Restored | Script::HookFails => StartKind::Restored,
-            Script::Spoilt if self.nth < 2 => StartKind::Restored,
-            Script::Killed => StartKind::Restored,
-            _ => StartKind::Cold,
-        }
+        start(self.script, self.nth)
     }
 
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
@@ -176,6 +195,15 @@ impl Link for ScriptedLink {
         Box::pin(async { Ok(self.messages.recv().await) })
     }
 
+    fn end_now(&mut self) -> BoxFuture<'_, ()> {
+        if let (Some(head), Some(answers)) = (self.last.take(), self.answers.upgrade()) {
+            let payload = Vec::new();
+            let _ = answers.send(Message { head, payload });
+        }
+        self.messages.close();
+        Box::pin(async {})
+    }
+
     fn kill(self: Box<Self>) -> BoxFuture<'static, String> {
         Box::pin(async { String::new() })
     }
@@ -186,6 +214,7 @@ impl Launcher for Scripted {
         &'a self,
         function: &'a FunctionSpec,
         _stream: &'a str,
+        take_first: TakeFirst<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>> {
         let nth = self.launched.fetch_add(1, Ordering::SeqCst);
         if self.script == Script::Unavailable {
@@ -201,7 +230,9 @@ impl Launcher for Scripted {
         let resume = Arc::new(Notify::new());
         let answers = sender.downgrade();
         let out = Out(sender, Arc::clone(&resume));
-        tokio::spawn(play(self.script, nth, received, out));
+        let restored = start(self.script, nth) == StartKind::Restored;
+        let first = restored.then(take_first).flatten();
+        tokio::spawn(play(self.script, (nth, first), received, out));
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Arc::clone(&self.alive);
         let link: Box<dyn Link> = Box::new(ScriptedLink {
@@ -211,6 +242,7 @@ impl Launcher for Scripted {
             resume,
             events,
             messages,
+            last: (self.script == Script::BegunUnheard).then_some(BEGUN),
             alive,
         });
         Box::pin(async { Ok(link) })
@@ -273,7 +305,7 @@ impl Out {
 
 async fn play(
     script: Script,
-    nth: usize,
+    (nth, first): (usize, Option<First>),
     mut events: mpsc::UnboundedReceiver<(EventHead, Bytes)>,
     out: Out,
 ) {
@@ -302,7 +334,7 @@ async fn play(
             );
             return;
         }
-        Script::Restored | Script::HookFails => {
+        Script::Restored | Script::HookFails | Script::EndsBegun | Script::BegunUnheard => {
             let stage = RestoreStage::Identity;
             let times = [2_000_000, 1_000_000]
                 .map(|nanoseconds| RestoreTime { stage, nanoseconds })
@@ -313,6 +345,9 @@ async fn play(
                 let body = b"{\"errorType\":\"Runtime.AfterRestoreError\",\"errorMessage\":\"m\"}";
                 out.say(FromSandbox::RestoreError { error_type }, body);
                 return;
+            }
+            if script == Script::BegunUnheard {
+                std::future::pending::<()>().await;
             }
         }
         Script::RestorePoint => {
@@ -337,10 +372,21 @@ async fn play(
         },
         b"loaded\n",
     );
-    if script != Script::CapturedLate {
+    let mut early = first.map(|first| (first.event.head, first.body));
+    if early.is_some() {
+        out.say(BEGUN, b"");
+        if script == Script::EndsBegun {
+            return;
+        }
+    } else if script != Script::CapturedLate {
         out.say(FromSandbox::Ready, b"");
     }
-    while let Some((head, payload)) = events.recv().await {
+    loop {
+        let next = match early.take() {
+            Some(event) => Some(event),
+            None => events.recv().await,
+        };
+        let Some((head, payload)) = next else { return };
         let request_id = head.request_id.clone();
         let error = |outcome| FromSandbox::Error {
             request_id: request_id.clone(),
@@ -449,16 +495,19 @@ pub(crate) async fn invoke_one(
     function: Arc<FunctionSpec>,
     payload: &'static str,
 ) -> Result<InvokeOutcome, InvokeError> {
-    let request = InvokeRequest {
+    pool.invoke(function, request(payload, LogTail::Tail)).await
+}
+
+pub(crate) fn request(payload: &'static str, log_tail: LogTail) -> InvokeRequest {
+    InvokeRequest {
         request_id: "id".into(),
         payload: Bytes::from_static(payload.as_bytes()),
         invoked_arn: "arn".into(),
         client_context: None,
         trace_id: None,
-        log_tail: LogTail::Tail,
+        log_tail,
         queue_deadline: Instant::now() + Duration::from_secs(30),
-    };
-    pool.invoke(function, request).await
+    }
 }
 
 /// The error type and message of an event that fails.
