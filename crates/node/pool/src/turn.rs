@@ -19,9 +19,9 @@ use crate::instance::{Instance, Order, Start};
 use crate::launch::Link;
 use crate::report::{self, Report, Status};
 
-/// How long a finished answer waits for the runtime to ask for its next event, so that
-/// a client's next event finds this instance idle and REPORT knows the memory used.
-const CLOSING_GRACE: Duration = Duration::from_millis(100);
+/// How long the runtime has, after an answer, to ask for its next event: an event that follows waits for that, and so
+/// do an answer with the log, and REPORT, which tells the memory used.
+const CLOSING_GRACE: Duration = Duration::from_millis(250);
 
 /// An event on its way to its answer.
 pub(crate) struct Turn {

@@ -487,7 +487,7 @@ async fn who_does_not_want_the_log_has_the_answer_before_the_turn_is_over() {
     assert_eq!(began.elapsed(), Duration::ZERO);
     // An event that follows waits for that instance, for a moment, and then for room.
     let second = pool.invoke(function(), request("2"));
-    let waiting = tokio::time::timeout(Duration::from_millis(99), second).await;
+    let waiting = tokio::time::timeout(Duration::from_millis(249), second).await;
     assert!(waiting.is_err());
     assert_eq!(launcher.launched.load(Ordering::SeqCst), 1);
 
