@@ -2,9 +2,11 @@
 //!
 //! `guest hello` says hello and leaves. `guest calls FILE` reads lines `NAME COUNT` from standard input and answers each
 //! with the nanoseconds that COUNT system calls (or first writes to pages) took, by its own clock (which both kernels read without a system call).
-//! `guest floor FILE MAPPINGS READS WRITES` is the floor of a restore, see [`floor`].
+//! `guest floor FILE MAPPINGS READS WRITES` is the floor of a restore, see [`floor`]. `guest resume THREADS` are threads that are
+//! frozen and go on, see [`resume`].
 
 mod floor;
+mod resume;
 
 use std::ffi::c_long;
 use std::fs::File;
@@ -42,7 +44,8 @@ fn main() -> io::Result<()> {
             file.set_len(shape.file_bytes() as u64)?;
             floor::serve(&file, &shape)
         }
-        _ => Err(io::Error::other("use hello, calls FILE or floor FILE MAPPINGS READS WRITES")),
+        Some("resume") => resume::run(arguments.next().and_then(|word| word.parse().ok()).unwrap_or(1)),
+        _ => Err(io::Error::other("use hello, calls FILE, floor FILE MAPPINGS READS WRITES or resume THREADS")),
     }
 }
 

@@ -5,6 +5,7 @@
 //!   start     one command, twice: native, in a sandbox
 //!   exits     how often guests are left, by reason, and what it costs, on both platforms
 //!   invoke    one client, two servers: `rekindle serve` and a bare hyper server
+//!   resume    the threads of a frozen instance, until the last runs again: woken at once, one after the other
 //!
 //!   cold-start     the first answer: restored, without snapshot, a native interpreter, the floor (fork, map, touch)
 //!   restore-rate   restores a second and processor, beside the floor
@@ -31,6 +32,7 @@ mod peers;
 mod post_jit;
 mod processes;
 mod restore_rate;
+mod resume;
 mod start;
 mod subject;
 mod summary;
@@ -67,6 +69,10 @@ pub fn bench(args: &BenchArgs) -> Result<(), Failure> {
         BenchName::Invoke => report(
             args,
             invoke::run(args.rounds.unwrap_or(60), args.platform, &progress)?,
+        ),
+        BenchName::Resume => report(
+            args,
+            resume::run(args.rounds.unwrap_or(20), args.platform, &progress)?,
         ),
         BenchName::ColdStart => report(args, block_on(cold_start::run(args, &progress))?),
         BenchName::RestoreRate => report(args, block_on(restore_rate::run(args, &progress))?),

@@ -2,7 +2,7 @@
 
 use edge_cli::{BenchPart, Failure};
 
-use crate::{failed, peers};
+use crate::{failed, peers, resume};
 
 /// Plays one part of a benchmark until its standard input ends.
 ///
@@ -11,6 +11,11 @@ use crate::{failed, peers};
 pub fn part(part: &BenchPart) -> Result<(), Failure> {
     match part {
         BenchPart::Ptrace { kit } => peers::ptrace::run(kit).map_err(|error| failed(&error)),
+        BenchPart::Resume {
+            kit,
+            platform,
+            threads,
+        } => resume::part::run(kit, *platform, *threads).map_err(|error| failed(&error)),
         BenchPart::Hyper => peers::hyper::run().map_err(|error| failed(&error)),
     }
 }

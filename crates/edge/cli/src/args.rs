@@ -144,6 +144,8 @@ pub enum BenchName {
     Start,
     /// How often guests are left, by reason, and what it costs, on each platform.
     Exits,
+    /// The threads of a frozen instance until the last runs again, woken at once and in turn.
+    Resume,
     /// A warm invocation through HTTP beside a bare HTTP server.
     Invoke,
     /// The first answer when no instance runs: restored, without snapshot, native, the floor.
@@ -165,6 +167,17 @@ pub enum BenchPart {
     Ptrace {
         /// Directory of the kit.
         kit: PathBuf,
+    },
+    /// Hold guest threads that are frozen and go on.
+    Resume {
+        /// Directory of the kit.
+        kit: PathBuf,
+        /// How guests' instructions are run.
+        #[arg(long, value_enum)]
+        platform: crate::PlatformArg,
+        /// How many.
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=63))]
+        threads: u32,
     },
     /// Serve HTTP.
     Hyper,

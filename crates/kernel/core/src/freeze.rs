@@ -4,8 +4,15 @@
 //! those that do and waits for the last; a task that wakes from a wait looks at
 //! the flag before it goes on. Sleeping tasks are left asleep, so freezing an
 //! idle instance touches nobody.
+//!
+//! Each task that stands still does so at a [`Place`] of its own, so that nobody passes another on the way out:
+//! [`Freezer::thaw`] wakes all of them, and none waits for a lock. [`Freezer::thaw_in_turn`] wakes one after the other.
+//!
+//! Lock order: `standing`, then that of a place; `lock` alone.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -20,6 +27,65 @@ pub struct Freezer {
     lock: Mutex<()>,
     stopped: Condvar,
     thawed: Condvar,
+    /// Tasks that stand still, at most one place each.
+    standing: Mutex<Vec<Arc<Place>>>,
+}
+
+/// Where one task stands still.
+struct Place {
+    thread: Thread,
+    released: AtomicBool,
+    /// How far its turn has come, if it has one.
+    turn: Mutex<Progress>,
+    turn_over: Condvar,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// It goes with all others.
+    None,
+    Given,
+    Over,
+}
+
+impl Place {
+    fn of_this_thread() -> Arc<Place> {
+        Arc::new(Place {
+            thread: std::thread::current(),
+            released: AtomicBool::new(false),
+            turn: Mutex::new(Progress::None),
+            turn_over: Condvar::new(),
+        })
+    }
+
+    fn release(&self) {
+        self.released.store(true, Ordering::SeqCst);
+        self.thread.unpark();
+    }
+
+    /// Releases it alone, and waits until it has run.
+    fn give_turn(&self, longest: Duration) {
+        let mut turn = self.turn.lock();
+        *turn = Progress::Given;
+        self.release();
+        let deadline = Instant::now() + longest;
+        while *turn == Progress::Given {
+            if self.turn_over.wait_until(&mut turn, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+}
+
+/// A task's turn while tasks are thawed one after the other: whoever has it drops it when the task has run, or sleeps.
+#[must_use = "the next task waits for the end of it"]
+pub struct Turn(Arc<Place>);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        *self.0.turn.lock() = Progress::Over;
+        self.0.turn_over.notify_one();
+    }
 }
 
 /// Some task did not stop in time.
@@ -52,30 +118,41 @@ impl Freezer {
 
     /// A running task passes here: it waits if a freeze is wanted.
     pub fn checkpoint(&self) {
-        self.checkpoint_with(&mut |_| {});
+        drop(self.checkpoint_with(&mut |_| {}));
     }
 
     /// As [`checkpoint`](Freezer::checkpoint); whenever a frozen kernel asks its tasks where they stand,
-    /// `answer` is called with the number of the question.
-    pub fn checkpoint_with(&self, answer: &mut dyn FnMut(u64)) {
+    /// `answer` is called with the number of the question. Gives the task's turn if it was thawed in turn.
+    pub fn checkpoint_with(&self, answer: &mut dyn FnMut(u64)) -> Option<Turn> {
+        let mut turn = None;
         while self.wanted() {
+            turn = None;
+            let place = Place::of_this_thread();
+            {
+                let mut standing = self.standing.lock();
+                // It is lowered under this lock: whoever thaws finds the place, or it is not taken.
+                if !self.wanted() {
+                    break;
+                }
+                standing.push(Arc::clone(&place));
+            }
             self.leave();
             let mut seen = 0;
-            let mut guard = self.lock.lock();
-            while self.wanted() {
+            while !place.released.load(Ordering::SeqCst) {
                 let asked = self.asked.load(Ordering::SeqCst);
                 if asked == seen {
-                    self.thawed.wait(&mut guard);
+                    std::thread::park();
                     continue;
                 }
                 seen = asked;
-                drop(guard);
                 answer(asked);
-                guard = self.lock.lock();
             }
-            drop(guard);
             self.running.fetch_add(1, Ordering::SeqCst);
+            if *place.turn.lock() == Progress::Given {
+                turn = Some(Turn(place));
+            }
         }
+        turn
     }
 
     /// Whether a freeze is wanted or done.
@@ -123,10 +200,11 @@ impl Freezer {
         let number = {
             let _guard = self.lock.lock();
             self.answers.store(0, Ordering::SeqCst);
-            let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
-            self.thawed.notify_all();
-            number
+            self.asked.fetch_add(1, Ordering::SeqCst) + 1
         };
+        for place in self.standing.lock().iter() {
+            place.thread.unpark();
+        }
         kick();
         let mut guard = self.lock.lock();
         loop {
@@ -157,11 +235,31 @@ impl Freezer {
         }
     }
 
-    /// Lets everything run again.
+    /// Lets everything run again: wakes all tasks that stand still, and waits for none.
     pub fn thaw(&self) {
+        for place in self.melt() {
+            place.release();
+        }
+    }
+
+    /// As [`thaw`](Freezer::thaw), but wakes a task only when the one before has run guest code, or
+    /// sleeps, or neither `longest` after it was woken. Comes back when all have had their turn.
+    pub fn thaw_in_turn(&self, longest: Duration) {
+        for place in self.melt() {
+            place.give_turn(longest);
+        }
+    }
+
+    /// Nothing is frozen any more; who stands still is to be released.
+    fn melt(&self) -> Vec<Arc<Place>> {
+        let places = {
+            let mut standing = self.standing.lock();
+            self.wanted.store(false, Ordering::SeqCst);
+            std::mem::take(&mut *standing)
+        };
         let _guard = self.lock.lock();
-        self.wanted.store(false, Ordering::SeqCst);
         self.thawed.notify_all();
+        places
     }
 }
 
@@ -180,6 +278,75 @@ mod tests {
         let asked = |number| freezer.answered(number);
         let next = freezer.ask(1, Duration::ZERO, || asked(first + 2));
         assert_eq!(next, Ok(first + 2));
+    }
+
+    /// Threads that stand still and note what they find when they go on.
+    fn stand(
+        freezer: &Arc<Freezer>,
+        go_on: impl Fn(Option<Turn>) + Send + Sync + 'static,
+    ) -> Vec<std::thread::JoinHandle<()>> {
+        freezer.freeze(Duration::ZERO, || {}).unwrap();
+        let go_on = Arc::new(go_on);
+        let threads = (0..8).map(|_| {
+            let (freezer, go_on) = (Arc::clone(freezer), Arc::clone(&go_on));
+            std::thread::spawn(move || {
+                freezer.count_in();
+                go_on(freezer.checkpoint_with(&mut |_| {}));
+                freezer.leave();
+            })
+        });
+        let threads = threads.collect();
+        while freezer.standing.lock().len() < 8 {
+            std::thread::yield_now();
+        }
+        threads
+    }
+
+    #[test]
+    fn in_turn_none_goes_on_before_the_last_one_has_run() {
+        let freezer = Arc::new(Freezer::default());
+        let (inside, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counts = (Arc::clone(&inside), Arc::clone(&gone));
+        let threads = stand(&freezer, move |turn| {
+            assert_eq!(counts.0.fetch_add(1, Ordering::SeqCst), 0);
+            std::thread::yield_now();
+            counts.0.fetch_sub(1, Ordering::SeqCst);
+            counts.1.fetch_add(1, Ordering::SeqCst);
+            assert!(turn.is_some());
+        });
+        freezer.thaw_in_turn(Duration::from_secs(20));
+        assert_eq!(gone.load(Ordering::SeqCst), 8);
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn at_once_all_go_on_together_and_none_has_a_turn() {
+        let freezer = Arc::new(Freezer::default());
+        let all = std::sync::Barrier::new(8);
+        let threads = stand(&freezer, move |turn| {
+            assert!(turn.is_none());
+            all.wait();
+        });
+        freezer.thaw();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
+    #[test]
+    fn who_never_comes_back_keeps_the_others_for_its_turn_only() {
+        let freezer = Arc::new(Freezer::default());
+        let all = std::sync::Barrier::new(8);
+        let threads = stand(&freezer, move |turn| {
+            all.wait();
+            drop(turn);
+        });
+        freezer.thaw_in_turn(Duration::from_millis(1));
+        for thread in threads {
+            thread.join().unwrap();
+        }
     }
 
     #[test]

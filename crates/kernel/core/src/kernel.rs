@@ -58,6 +58,9 @@ struct Ended {
     all_gone: bool,
 }
 
+/// Longest turn of a task that computes and never leaves guest code.
+const TURN: Duration = Duration::from_millis(50);
+
 /// State that every task shares. File systems, sockets and clocks hang on the layer above.
 pub struct Kernel {
     /// What it was told.
@@ -134,6 +137,12 @@ impl Kernel {
     /// Lets guest code run again.
     pub fn thaw(&self) {
         self.freezer.thaw();
+    }
+
+    /// The same one task after the other, as one that resumes processors in a loop would do it: none is woken before the last one has
+    /// run guest code. Comes back when all have. Beside [`thaw`](Kernel::thaw) it shows what waking all at once brings.
+    pub fn thaw_in_turn(&self) {
+        self.freezer.thaw_in_turn(TURN);
     }
 
     /// Kills every process with `SIGKILL`.

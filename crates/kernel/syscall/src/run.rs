@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kernel_core::freeze::Turn;
 use kernel_core::signal::{Signal, SignalSet, siginfo};
 use kernel_core::task::saved::SavedCall;
 use kernel_core::task::{Blocked, ExitStatus, OnSignal, Restart, Standstill, Task, TimedCall};
@@ -43,6 +44,7 @@ pub(crate) fn spawn_in(
         meter: CpuMeter::default(),
         call,
         answered: 0,
+        turn: None,
     };
     std::thread::Builder::new()
         .name(name)
@@ -68,6 +70,8 @@ pub(crate) struct Runner {
     call: Option<(Syscall, Restart)>,
     /// The last question of the freezer that was answered.
     answered: u64,
+    /// Others wait until this task has run.
+    turn: Option<Turn>,
 }
 
 impl Runner {
@@ -103,7 +107,8 @@ impl Runner {
         if self.system.kernel.freezer.wanted() {
             let system = Arc::clone(&self.system);
             let mut answer = |number| self.stand_still(number);
-            system.kernel.freezer.checkpoint_with(&mut answer);
+            let turn = system.kernel.freezer.checkpoint_with(&mut answer);
+            self.turn = turn;
         }
     }
 
@@ -129,6 +134,7 @@ impl Runner {
         self.meter.enter_guest(&self.task);
         let event = self.cpu.run();
         self.meter.leave_guest(&self.task);
+        self.turn = None;
         match event {
             Event::Syscall(call) => self.syscall(call),
             Event::Fault(fault) => self.fault(fault),
@@ -252,6 +258,7 @@ impl Runner {
         let deaf = blocked.on_signal == OnSignal::Uninterruptible
             && self.task.process().exiting().is_none();
         if deaf || !self.task.parker.has_attention() {
+            self.turn = None;
             self.system.kernel.freezer.leave();
             self.meter.sleep(&self.task);
             self.task.parker.park(deadline);
@@ -338,6 +345,7 @@ impl Runner {
             return false;
         }
         self.task.stopped.store(true, Ordering::SeqCst);
+        self.turn = None;
         while stopped() && self.task.process().exiting().is_none() {
             system.kernel.freezer.leave();
             self.task.parker.park(None);
