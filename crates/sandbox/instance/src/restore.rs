@@ -176,8 +176,9 @@ impl Spaces {
                 mine.map(|run| run.addr..run.addr.saturating_add(run.len.into()))
                     .collect()
             };
-            mm.read_ahead(&ranges(HotUse::Read));
+            // First what each has of its own: the host maps the neighbours of what is read, and would copy them after that.
             mm.touch(&ranges(HotUse::Write));
+            mm.read_ahead(&ranges(HotUse::Read));
         }
     }
 
