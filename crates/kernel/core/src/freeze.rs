@@ -302,6 +302,12 @@ mod tests {
         threads
     }
 
+    fn all_end(threads: Vec<std::thread::JoinHandle<()>>) {
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+
     #[test]
     fn in_turn_none_goes_on_before_the_last_one_has_run() {
         let freezer = Arc::new(Freezer::default());
@@ -316,9 +322,7 @@ mod tests {
         });
         freezer.thaw_in_turn(Duration::from_secs(20));
         assert_eq!(gone.load(Ordering::SeqCst), 8);
-        for thread in threads {
-            thread.join().unwrap();
-        }
+        all_end(threads);
     }
 
     #[test]
@@ -330,9 +334,7 @@ mod tests {
             all.wait();
         });
         freezer.thaw();
-        for thread in threads {
-            thread.join().unwrap();
-        }
+        all_end(threads);
     }
 
     #[test]
@@ -344,9 +346,7 @@ mod tests {
             drop(turn);
         });
         freezer.thaw_in_turn(Duration::from_millis(1));
-        for thread in threads {
-            thread.join().unwrap();
-        }
+        all_end(threads);
     }
 
     #[test]
@@ -376,8 +376,6 @@ mod tests {
             freezer.thaw();
         }
         end.store(true, Ordering::SeqCst);
-        for thread in threads {
-            thread.join().unwrap();
-        }
+        all_end(threads);
     }
 }

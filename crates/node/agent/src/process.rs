@@ -84,10 +84,19 @@ impl SandboxProcess {
         self.child.id()
     }
 
-    async fn send_message(&mut self, head: &ToSandbox, payload: &[u8]) -> io::Result<()> {
-        let start = encode_head(head, payload.len()).map_err(io::Error::other)?;
+    /// Sends a message whose payload is these parts, one after the other.
+    pub(crate) async fn send_message(
+        &mut self,
+        head: &ToSandbox,
+        payload: &[&[u8]],
+    ) -> io::Result<()> {
+        let length = payload.iter().map(|part| part.len()).sum();
+        let start = encode_head(head, length).map_err(io::Error::other)?;
         self.socket.write_all(&start).await?;
-        self.socket.write_all(payload).await
+        for part in payload {
+            self.socket.write_all(part).await?;
+        }
+        Ok(())
     }
 
     /// From here on it counts as restored, and `message` is the first that it says.
@@ -130,7 +139,7 @@ impl SandboxProcess {
         descriptors: &[OwnedFd],
     ) -> io::Result<()> {
         if descriptors.is_empty() {
-            return self.send_message(head, payload).await;
+            return self.send_message(head, &[payload]).await;
         }
         self.send_descriptors(head, payload, descriptors).await
     }
@@ -190,7 +199,7 @@ impl Link for SandboxProcess {
     }
 
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.send_message(&head, &payload).await })
+        Box::pin(async move { self.send_message(&head, &[&payload]).await })
     }
 
     fn receive(&mut self) -> BoxFuture<'_, io::Result<Option<Message<FromSandbox>>>> {

@@ -120,14 +120,12 @@ async fn ask(
     environment: Vec<(String, String)>,
     first: Option<First>,
 ) -> Result<Message<FromSandbox>, Refusal> {
-    let mut payload = vec![0; SEED_BYTES];
-    random(&mut payload)?;
-    let event = first.map(|first| {
-        payload.extend_from_slice(&first.body);
-        first.event
-    });
+    let mut seed = [0; SEED_BYTES];
+    random(&mut seed)?;
+    let (event, body) = first.map(|first| (first.event, first.body)).unzip();
     let restore = ToSandbox::Restore(RestoreSpec { environment, event });
-    process.send_all(&restore, &payload, &[]).await?;
+    let parts = [&body.unwrap_or_default()[..], &seed];
+    process.send_message(&restore, &parts).await?;
     match process.receive_message().await? {
         Some(message) if matches!(message.head, FromSandbox::Restored { .. }) => Ok(message),
         other => Err(unexpected(other)),

@@ -272,7 +272,7 @@ fn no_trap_is_lost_to_an_interruption() {
         // Gone when this ends, however it does.
         let _running = running;
         let mut traps = 0;
-        while traps < 200 || Instant::now() < until {
+        while traps < 2000 || Instant::now() < until {
             match context.run() {
                 Event::Fault(fault) => {
                     assert_eq!(fault.kind, FaultKind::Trap);

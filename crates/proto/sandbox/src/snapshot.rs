@@ -67,7 +67,7 @@ pub struct RestoreSpec {
     pub event: Option<FirstEvent>,
 }
 
-/// An event that comes along with a restore; its body follows the random bytes of the payload.
+/// An event that comes along with a restore; its body comes before the random bytes of the payload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FirstEvent {

@@ -16,8 +16,8 @@ pub enum ToSandbox {
     /// [`crate::snapshot::HotPages`] if they are known, to be in place ahead. Answered by `ShellReady`, `Refused`
     /// or `Failed`.
     Shell(Box<ShellSpec>),
-    /// Bring the snapshot back in this shell. Once. Payload: 32 random bytes, then the body of
-    /// [`RestoreSpec::event`]. Answered by `Restored` or `Refused`; after `Restored` the guest runs until `Ready`, or
+    /// Bring the snapshot back in this shell. Once. Payload: the body of [`RestoreSpec::event`], then
+    /// 32 random bytes. Answered by `Restored` or `Refused`; after `Restored` the guest runs until `Ready`, or
     /// `Begun` if an event came along.
     Restore(RestoreSpec),
     /// Write the frozen guest to a file. Descriptors: the file, empty, for writing. Only after

@@ -116,12 +116,14 @@ pub(crate) fn shell(
         // Stop, or a node that does not keep the rules.
         return Ok(None);
     };
-    let Some((seed, body)) = payload.split_first_chunk::<SEED>() else {
+    let mut body = payload;
+    let seed = body.split_off(body.len().saturating_sub(SEED));
+    let Ok(seed) = <[u8; SEED]>::try_from(seed) else {
         return refuse((RefusalKind::Host, "no random bytes came along".to_owned()));
     };
     let mut clock = StageClock::start();
     let began = clock.last;
-    system.kernel.rng.reseed(*seed);
+    system.kernel.rng.reseed(seed);
     system.resume_time(monotonic);
     clock.done(RestoreStage::Identity);
     outbox.send(&FromSandbox::Restored { times: clock.times }, &[]);
@@ -140,13 +142,13 @@ pub(crate) fn shell(
             match (moment, restore.event) {
                 (Moment::Ready, Some(event)) => {
                     instance.thaw();
-                    function.deliver_first(event, body.to_vec());
+                    function.deliver_first(event, body);
                 }
                 // It is frozen until its event.
                 (Moment::Ready, None) => function.restored_ready(),
                 (_, event) => {
                     if let Some(event) = event {
-                        function.deliver_first(event, body.to_vec());
+                        function.deliver_first(event, body);
                     }
                     function.resume(&instance, &restore.environment);
                 }

@@ -134,7 +134,7 @@ if first["type"] == "start":
 elif first["type"] == "shell":
     say(type="shell_ready")
     head, payload = hear()
-    seed, body = payload[:32], payload[32:]
+    body, seed = payload[:-32], payload[-32:]
     assert head["type"] == "restore" and len(seed) == 32 and any(seed)
     assert bool(head["event"]) == bool(body)
     if behaviour("offer") == "well":
