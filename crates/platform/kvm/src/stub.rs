@@ -235,3 +235,37 @@ pub(crate) fn install_vcpu(window: &Window, page: u64) {
         put(DESCRIPTORS + i as u64 * 8, descriptor);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Instructions in a word of the stub, which holds nothing but `hlt`, short jumps and `iretq`.
+    fn instructions(word: u64) -> usize {
+        let mut bytes = &word.to_le_bytes()[..];
+        let mut count = 0;
+        loop {
+            bytes = match bytes {
+                [0xf4, rest @ ..] | [0xeb, _, rest @ ..] | [0x48, 0xcf, rest @ ..] => rest,
+                rest => {
+                    assert!(rest.iter().all(|byte| *byte == 0), "another instruction");
+                    return count;
+                }
+            };
+            count += 1;
+        }
+    }
+
+    #[test]
+    fn the_page_on_isolation_tells_the_size_of_ring_0() {
+        let window = Window::new().unwrap();
+        install(&window);
+        let words = (STUB..STUB + PAGE).step_by(8);
+        let count: usize = words
+            .map(|gpa| instructions(window.word(gpa).load(Ordering::Acquire)))
+            .sum();
+        let page = include_str!("../../../../docs/isolation.md");
+        let row = format!("| instructions in ring 0 of a machine | | {count} |");
+        assert!(page.contains(&row), "docs/isolation.md should have: {row}");
+    }
+}
