@@ -2,13 +2,14 @@
 
 mod watched;
 
+use std::path::Path;
 use std::process::{Command, Output};
 
 use serde_json::json;
-use watched::{Server, children_of};
+use watched::{Server, children_of, without_kvm};
 
 fn run(program: &[&str]) -> Option<Output> {
-    if !std::path::Path::new("/dev/kvm").exists() {
+    if !Path::new("/dev/kvm").exists() {
         eprintln!("skipped: this host has no /dev/kvm");
         return None;
     }
@@ -65,7 +66,7 @@ const FUNCTION: &str = "def handler(event, context): return event\n";
 
 #[test]
 fn a_function_demands_its_platform() {
-    if !std::path::Path::new("/dev/kvm").exists() {
+    if !Path::new("/dev/kvm").exists() {
         eprintln!("skipped: this host has no /dev/kvm");
         return;
     }
@@ -88,24 +89,57 @@ fn a_function_demands_its_platform() {
 }
 
 #[test]
-fn a_function_that_demands_what_is_missing_says_so() {
-    if !std::path::Path::new("/dev/kvm").exists() {
-        eprintln!("skipped: this host has no /dev/kvm to take away");
+fn a_program_on_a_platform_that_is_missing_does_not_start() {
+    let Some(mut command) = without_kvm() else {
         return;
-    }
-    // `sh` has a /dev/kvm that is none.
-    let script = "mount --bind /dev/null /dev/kvm && exec \"$0\" run --platform kvm -- true";
-    let mut command = Command::new("unshare");
-    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
-    let output = command
-        .arg(env!("CARGO_BIN_EXE_rekindle"))
-        .output()
-        .unwrap();
+    };
+    let output = command.args(["run", "--platform", "kvm", "--", "true"]);
+    let output = output.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    if said.contains("unshare failed") || said.contains("mount:") {
-        eprintln!("skipped: file systems cannot be mounted here");
-        return;
-    }
-    assert!(!output.status.success());
+    assert_eq!(output.status.code(), Some(125), "{said}");
     assert!(said.contains("cannot make a virtual machine"), "{said}");
+    assert!(said.contains("rekindle doctor"), "{said}");
+}
+
+#[test]
+fn a_function_that_demands_what_is_missing_says_so() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("app.py"), FUNCTION).unwrap();
+    let data = tempfile::tempdir().unwrap();
+    let Some(server) = Server::start_without_kvm(data.path()) else {
+        return;
+    };
+    server.deploy(place.path(), &["--name", "anywhere"]);
+    let demand = ["--name", "machine", "--env", "REKINDLE_PLATFORM=kvm"];
+    server.deploy(place.path(), &demand);
+    let path = "/2015-03-31/functions/machine/invocations";
+    let (head, body) = server.request("POST", path, "1");
+    assert!(head.starts_with("HTTP/1.1 500"), "{head}");
+    for part in ["cannot make a virtual machine", "REKINDLE_PLATFORM"] {
+        assert!(body.contains(part), "{body}");
+    }
+    assert_eq!(server.invoke("anywhere", &json!(1)).body, json!(1));
+}
+
+/// What `--platform auto` says that it took, and whether the program ran.
+fn automatic(mut rekindle: Command) -> String {
+    let output = rekindle.args(["run", "--platform", "auto", "--", "echo", "ran"]);
+    let output = output.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.stdout, b"ran\n", "{said}");
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("rekindle: platform "));
+    line.unwrap_or_else(|| panic!("{said}")).to_owned()
+}
+
+#[test]
+fn the_choice_is_told_with_its_reason() {
+    let taken = automatic(Command::new(env!("CARGO_BIN_EXE_rekindle")));
+    let measured = taken.contains("a guest's call ");
+    assert_eq!(measured, Path::new("/dev/kvm").exists(), "{taken}");
+    if let Some(command) = without_kvm() {
+        let taken = automatic(command);
+        assert!(taken.starts_with("process: no kvm: "), "{taken}");
+    }
 }

@@ -332,7 +332,7 @@ fn failed(kind: FailureKind, message: String) -> Failure {
             Failure::new(ExitCode::NoSandbox, message).next("check --rootfs and --mount")
         }
         FailureKind::Spec => Failure::new(ExitCode::NoSandbox, message),
-        FailureKind::Host => Failure::new(ExitCode::NoSandbox, message)
+        FailureKind::Platform | FailureKind::Host => Failure::new(ExitCode::NoSandbox, message)
             .next("`rekindle doctor` says what this machine offers"),
     }
 }

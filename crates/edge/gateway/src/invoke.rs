@@ -215,6 +215,10 @@ fn refused(error: &InvokeError) -> ApiError {
         InvokeError::RuntimeUnavailable { .. } => {
             ApiError::new(ErrorCode::INVALID_RUNTIME, error.to_string())
         }
+        InvokeError::PlatformUnavailable { reason } => ApiError::service(format!(
+            "The platform of this function is not available here: {reason}. `rekindle doctor` tells what is; \
+             REKINDLE_PLATFORM of the function, or --platform of the server, chooses another."
+        )),
         InvokeError::Sandbox(_) => {
             tracing::error!(%error, "an invocation could not be run");
             ApiError::service("The function could not be run; the server's log has the reason.")

@@ -22,6 +22,8 @@ pub(crate) enum Failure {
     Entrypoint(String),
     /// This machine cannot run the runtime: which, why.
     Unavailable(String, String),
+    /// The platform that the function or the server asks for is not there.
+    NoPlatform(String),
     /// The sandbox broke.
     Platform(String),
     /// The sandbox ended without a word.
@@ -44,6 +46,10 @@ impl Failure {
                 kind: FailureKind::Program,
                 message,
             } => Self::Entrypoint(message.clone()),
+            FromSandbox::Failed {
+                kind: FailureKind::Platform,
+                message,
+            } => Self::NoPlatform(message.clone()),
             FromSandbox::Failed { message, .. } => Self::Platform(message.clone()),
             FromSandbox::Refused { reason, .. } => Self::Platform(reason.clone()),
             _ => return None,
@@ -67,7 +73,7 @@ impl Failure {
     /// to blame, or the snapshot can be.
     pub(crate) fn is_worth_another(&self, start: StartKind) -> bool {
         match self {
-            Self::Platform(_) | Self::Vanished => true,
+            Self::NoPlatform(_) | Self::Platform(_) | Self::Vanished => true,
             Self::Exited(_) | Self::OutOfMemory => start == StartKind::Restored,
             // The function has spoken, or there is nothing to run it.
             Self::Reported(..) | Self::Entrypoint(_) | Self::Unavailable(..) => false,
@@ -86,6 +92,7 @@ impl Failure {
             Self::Unavailable(runtime, reason) => {
                 return Err(InvokeError::RuntimeUnavailable { runtime, reason });
             }
+            Self::NoPlatform(reason) => return Err(InvokeError::PlatformUnavailable { reason }),
             Self::Platform(message) => return Err(InvokeError::Sandbox(message)),
             Self::Vanished => {
                 return Err(InvokeError::Sandbox(
@@ -103,7 +110,7 @@ impl Failure {
             Self::Exited(_) => "Runtime.ExitError".to_owned(),
             Self::OutOfMemory => "Runtime.OutOfMemory".to_owned(),
             Self::Entrypoint(_) => "Runtime.InvalidEntrypoint".to_owned(),
-            Self::Unavailable(..) | Self::Platform(_) | Self::Vanished => {
+            Self::Unavailable(..) | Self::NoPlatform(_) | Self::Platform(_) | Self::Vanished => {
                 "Sandbox.Failure".to_owned()
             }
         })

@@ -53,7 +53,9 @@ pub(crate) fn refused(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> P
 
 impl Machine {
     pub(crate) fn new(kvm: &Kvm, vcpus: usize) -> Result<Machine, PlatformError> {
-        let vm = kvm.create_vm().map_err(refused("make a virtual machine"))?;
+        let vm = kvm
+            .create_vm()
+            .map_err(refused("cannot make a virtual machine"))?;
         let vm = Arc::new(vm);
         let window = Window::new()
             .map(Arc::new)

@@ -63,6 +63,12 @@ pub enum InvokeError {
         /// What is missing.
         reason: String,
     },
+    /// What is to run the function's instructions is not there on this machine.
+    #[error("platform is not available: {reason}")]
+    PlatformUnavailable {
+        /// What is missing.
+        reason: String,
+    },
     /// The sandbox could not be made or broke for a reason that is not the function's.
     #[error("sandbox failed: {0}")]
     Sandbox(String),

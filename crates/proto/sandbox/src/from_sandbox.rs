@@ -207,6 +207,8 @@ pub enum FailureKind {
     RootFs,
     /// The specification makes no sense or has another version.
     Spec,
+    /// What runs guests' instructions on this host: the platform that was asked for is not there.
+    Platform,
     /// The host lacks something or ran out of it.
     Host,
 }

@@ -82,7 +82,7 @@ pub use zygote::{FromZygote, ToZygote};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;

@@ -74,7 +74,7 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
         PlatformChoice::Process => None,
         PlatformChoice::Kvm => {
             let opened = platform_kvm::open();
-            Some(opened.map_err(|e| Failure::host("cannot open /dev/kvm", &e))?)
+            Some(opened.map_err(|e| Failure::platform("cannot open /dev/kvm", &e))?)
         }
     };
     let tree_began = Instant::now();
@@ -91,13 +91,13 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
     };
     let (platform, guests): (Arc<dyn Platform>, Guests) = match kvm {
         Some(kvm) => {
-            let platform = KvmPlatform::with_descriptor(kvm)
-                .map_err(|e| Failure::host("cannot make a virtual machine", &e))?;
+            let platform =
+                KvmPlatform::with_descriptor(kvm).map_err(|e| Failure::platform("KVM", &e))?;
             (Arc::new(platform), Guests::Machine)
         }
         None => {
             let platform = ProcessPlatform::with_proc(proc, network)
-                .map_err(|e| Failure::host("cannot start the process platform", &e))?;
+                .map_err(|e| Failure::platform("cannot start the process platform", &e))?;
             (Arc::new(platform), Guests::Processes)
         }
     };

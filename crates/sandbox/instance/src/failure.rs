@@ -18,6 +18,11 @@ impl Failure {
         Failure::with_causes(FailureKind::Host, what, error)
     }
 
+    /// The platform that was asked for is not there.
+    pub(crate) fn platform(what: &str, error: &dyn std::error::Error) -> Failure {
+        Failure::with_causes(FailureKind::Platform, what, error)
+    }
+
     /// The root file system cannot be put together.
     pub(crate) fn rootfs(what: &str, error: &dyn std::error::Error) -> Failure {
         Failure::with_causes(FailureKind::RootFs, what, error)
@@ -27,7 +32,12 @@ impl Failure {
         let mut message = format!("{what}: {error}");
         let mut cause = error.source();
         while let Some(error) = cause {
-            message.push_str(&format!(": {error}"));
+            let text = error.to_string();
+            // Many errors tell their cause themselves.
+            if !message.ends_with(&text) {
+                message.push_str(": ");
+                message.push_str(&text);
+            }
             cause = error.source();
         }
         Failure { kind, message }

@@ -134,6 +134,27 @@ pub(crate) fn groups_of(server: u32) -> Vec<PathBuf> {
     found
 }
 
+/// A shell whose mounts nobody else sees; what follows are the script's `$0`, `$1` and so on.
+fn in_mounts_of_its_own(script: &str) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
+    command
+}
+
+/// `rekindle`, with the arguments that follow, where `/dev/kvm` is no KVM. None where there is no `/dev/kvm` to take
+/// away, or nothing can be mounted.
+pub(crate) fn without_kvm() -> Option<Command> {
+    let taken_away = "mount --bind /dev/null /dev/kvm";
+    let tried = in_mounts_of_its_own(taken_away).output();
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("skipped: no /dev/kvm that could be taken away");
+        return None;
+    }
+    let mut command = in_mounts_of_its_own(&format!("{taken_away} && exec \"$0\" \"$@\""));
+    command.arg(REKINDLE);
+    Some(command)
+}
+
 /// The server; killed when dropped.
 pub(crate) struct Server {
     child: Child,
@@ -151,25 +172,22 @@ impl Server {
         let mut command = Command::new(REKINDLE);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
         command.arg(data).args(options);
-        Self::run(command, data)
+        Self::run(&mut command, data)
     }
 
     /// With a file system of so many bytes for its data, which nobody else sees and which is gone with it. None where
     /// file systems cannot be mounted.
     pub(crate) fn start_on_a_small_disk(mount: &Path, bytes: u64) -> Option<Server> {
         let script = "mount -t tmpfs -o size=$1,mode=700 none \"$2\" && exec \"$3\" serve --listen 127.0.0.1:0 --data \"$2\"";
-        let inside = |script: &str| {
-            let mut command = Command::new("unshare");
-            command.args(["--mount", "--propagation", "private", "sh", "-c", script]);
-            command.args(["sh", &bytes.to_string()]);
-            command.arg(mount).arg(REKINDLE);
-            command
-        };
-        let permitted = inside("mount -t tmpfs -o size=$1 none \"$2\"").output();
-        if !permitted.is_ok_and(|tried| tried.status.success()) {
+        let permitted = format!("mount -t tmpfs -o size={bytes} none \"$0\"");
+        let mut tried = in_mounts_of_its_own(&permitted);
+        if !tried.arg(mount).output().is_ok_and(|o| o.status.success()) {
             return None;
         }
-        let mut server = Self::run(inside(script), mount);
+        let mut command = in_mounts_of_its_own(script);
+        command.args(["sh", &bytes.to_string()]);
+        command.arg(mount).arg(REKINDLE);
+        let mut server = Self::run(&mut command, mount);
         let path = mount.strip_prefix("/").unwrap();
         server.data = Path::new("/proc")
             .join(server.pid().to_string())
@@ -178,7 +196,14 @@ impl Server {
         Some(server)
     }
 
-    fn run(mut command: Command, data: &Path) -> Server {
+    /// Where `/dev/kvm` is no KVM.
+    pub(crate) fn start_without_kvm(data: &Path) -> Option<Server> {
+        let mut command = without_kvm()?;
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]);
+        Some(Self::run(command.arg(data), data))
+    }
+
+    fn run(command: &mut Command, data: &Path) -> Server {
         let mut child = command
             .env("NO_COLOR", "1")
             .env("RUST_LOG", "info,node_agent=debug")
@@ -329,7 +354,8 @@ impl Server {
         serde_json::from_str(&self.request("GET", &path, "").1).unwrap()
     }
 
-    fn request(&self, method: &str, path: &str, body: &str) -> (String, String) {
+    /// Head and body of the answer to a request.
+    pub(crate) fn request(&self, method: &str, path: &str, body: &str) -> (String, String) {
         let address = self.endpoint.strip_prefix("http://").unwrap();
         let mut stream = TcpStream::connect(address).unwrap();
         let length = body.len();
