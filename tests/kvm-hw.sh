@@ -1,21 +1,26 @@
 #!/usr/bin/env bash
 # Tests the KVM platform on AMD's virtualisation as QEMU emulates it: needs no /dev/kvm here. Boots Debian's cloud kernel with a
 # few files of this machine, loads kvm-amd, and runs the platform's tests and a Python program in guests of it; with the argument
-# `kernel` the kernel's guest tests instead, but for those that need more of a file tree.
+# `kernel` the kernel's guest tests instead, but for those that need more of a file tree. Names of test programs after that choose
+# among them: `tests/kvm-hw.sh kernel ends snapshot`.
 # Fails when a test fails, was skipped or did not run, and when the machine does not end in time.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/kvm-hw
 # Seconds for everything in the machine.
-case ${1:-platform} in
+plan=${1:-platform}
+shift $(($# > 0))
+case $plan in
 platform) limit=${KVM_HW_SECONDS:-420} ;;
 kernel) limit=${KVM_HW_SECONDS:-3600} ;;
 *)
-    echo "usage: $0 [platform|kernel]" >&2
+    echo "usage: $0 [platform|kernel [test program]...]" >&2
     exit 2
     ;;
 esac
+# Test programs that are asked for; none means all.
+chosen=("$@")
 
 . "$root/tests/need.sh"
 need "command -v qemu-system-x86_64" qemu-system-x86
@@ -111,6 +116,7 @@ plan_tests() {
     while read -r program path; do
         name=$package/$program
         [ "$program" != "${without:-}" ] || continue
+        [ ${#chosen[@]} = 0 ] || [[ " ${chosen[*]} " == *" $program "* ]] || continue
         count=$("$path" --list "$@" 2>/dev/null | grep -c ': test$') || true
         count=$((count - $("$path" --list --ignored "$@" 2>/dev/null | grep -c ': test$' || true)))
         [ "$count" -gt 0 ] || continue
@@ -120,7 +126,7 @@ plan_tests() {
         echo "tests $name $count" >>"$expected"
     done <"$work/programs"
 }
-if [ "${1:-platform}" = kernel ]; then
+if [ "$plan" = kernel ]; then
     # Programs as tests know them, and files that they look at.
     for tool in $(dpkg -L coreutils grep sed dash findutils | grep -E '^(/usr)?/s?bin/[^/]+$'); do
         [ -x "$tool" ] || continue
