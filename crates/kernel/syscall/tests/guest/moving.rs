@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::guest::{Machine, boot, limit};
+use kernel_core::park::{Parker, Wake};
 use kernel_files::console::Stream;
 use kernel_mm::{ImageWriter, MemorySaver, Mm, SaveError, SavedMemory};
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture, load_space};
 use kernel_vfs::save::{LoadError, Saver, Unsavable};
+use kernel_vfs::{Events, Notify};
 
 /// What lies in a snapshot besides the kernel's state.
 pub(crate) struct Memory {
@@ -90,14 +92,18 @@ pub(crate) fn enter_in(
 #[allow(dead_code, reason = "not every test file waits for words")]
 pub(crate) fn wait_for(machine: &Machine, text: &str) -> String {
     let deadline = Instant::now() + limit();
+    let parker = Arc::new(Parker::default());
+    let target: Arc<dyn Notify> = Arc::<Parker>::clone(&parker);
+    let _told = machine.console.queue().register(&target, Events::all());
     let mut seen = String::new();
-    while !seen.contains(text) {
-        assert!(Instant::now() < deadline, "{seen}");
+    loop {
         let more = machine.console.take_output(Stream::Output, 1 << 16);
         seen.push_str(&String::from_utf8_lossy(&more));
-        std::thread::yield_now();
+        if seen.contains(text) {
+            return seen;
+        }
+        assert_eq!(parker.park(Some(deadline)), Wake::Notified, "{seen}");
     }
-    seen
 }
 
 /// Waits until every task sleeps in a call: what the program does next it does after the capture.
