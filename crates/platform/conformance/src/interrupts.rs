@@ -90,7 +90,10 @@ pub fn guest_goes_on(platform: &dyn Platform) {
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         let (guest, seen) = (&guest, &seen);
+        let at_work = Arc::new(());
+        let watched = Arc::downgrade(&at_work);
         scope.spawn(move || {
+            let _at_work = at_work;
             let mut context = guest.context(code::spin(), |r| (r.rdi, r.rsi) = (DATA, DATA + 8));
             send.send(context.interrupter()).expect("the test listens");
             let last = loop {
@@ -111,6 +114,7 @@ pub fn guest_goes_on(platform: &dyn Platform) {
         for round in 1..=100 {
             interrupt.interrupt();
             while seen.load(Ordering::SeqCst) < round {
+                assert!(watched.strong_count() > 0, "its thread has ended");
                 std::thread::yield_now();
             }
         }
@@ -121,11 +125,14 @@ pub fn guest_goes_on(platform: &dyn Platform) {
 /// Interruptions from several threads at a context that makes calls: every call is reported exactly once.
 pub fn from_many_threads(platform: &dyn Platform) {
     let guest = Guest::new(platform);
-    let stop = AtomicU64::new(0);
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
-        let (guest, stop) = (&guest, &stop);
+        let guest = &guest;
+        // Gone when the thread has ended, however it does.
+        let at_work = Arc::new(());
+        let watched = Arc::downgrade(&at_work);
         scope.spawn(move || {
+            let _at_work = at_work;
             let mut context = guest.context(code::chain(), |r| r.rax = 1000);
             for _ in 0..2 {
                 send.send(context.interrupter()).expect("the test listens");
@@ -146,12 +153,12 @@ pub fn from_many_threads(platform: &dyn Platform) {
                     other => panic!("{other:?}"),
                 }
             }
-            stop.store(1, Ordering::SeqCst);
         });
         for _ in 0..2 {
             let interrupt = receive.recv().expect("a handle");
+            let watched = watched.clone();
             scope.spawn(move || {
-                while stop.load(Ordering::SeqCst) == 0 {
+                while watched.strong_count() > 0 {
                     interrupt.interrupt();
                     std::thread::yield_now();
                 }

@@ -14,6 +14,7 @@
 use std::sync::Arc;
 
 use host_sys::process::{Pid, thread_id};
+use kvm_bindings::kvm_regs;
 use parking_lot::Mutex;
 use platform_api::{
     Context, CpuState, Event, Exit as Reason, Fault, Interrupt, PlatformError, Syscall, processor,
@@ -34,7 +35,8 @@ const LONGEST: u64 = 15;
 
 /// `__X32_SYSCALL_BIT`: numbers from here on are no calls of the 64-bit table.
 const X32: u32 = 0x4000_0000;
-/// Interruptions in vain after which the guest is given a moment.
+/// Interruptions in vain after which the guest is given a moment, and requests for its vCPU after which it
+/// gives it up although the guest got nowhere with it.
 const PATIENCE: u32 = 3;
 /// Runs in a row that end because the host has no page, without the guest getting on.
 const MAX_BLIND: u32 = 1000;
@@ -108,7 +110,7 @@ pub(crate) struct GuestThread {
     changed: bool,
     /// The thread that ran it last.
     thread: Pid,
-    /// Interruptions in a row before the guest got anywhere.
+    /// Interruptions in a row before the guest got anywhere; after [`PATIENCE`], each moment is longer.
     in_vain: u32,
     /// The way to ring 3 was refused, and the guest got nowhere since.
     refused: bool,
@@ -218,6 +220,10 @@ impl GuestThread {
             self.settle(&mut held, turn)?;
             self.changed = false;
             self.whole = false;
+            // It begins here: the vCPU may have been long in coming.
+            if let Some(more) = self.in_vain.checked_sub(PATIENCE) {
+                self.holder.seat.give_moment(more);
+            }
             let vcpu = held.vcpu.as_mut().ok_or(PlatformError::Gone)?;
             if let Some(event) = self.enter(vcpu)? {
                 return Ok(event);
@@ -234,6 +240,7 @@ impl GuestThread {
     fn enter(&mut self, vcpu: &mut Vcpu) -> Result<Option<Event>, PlatformError> {
         let mut load = true;
         let mut blind = 0;
+        let mut in_vain = 0;
         loop {
             if load {
                 if let Some(event) = self.impossible() {
@@ -242,6 +249,7 @@ impl GuestThread {
                 sanitise_flags(&mut self.state);
                 vcpu.load(&self.state.regs);
             }
+            let before = vcpu.registers();
             let exit = {
                 let _gate = self.space.machine.gate.read();
                 let (seat, space) = (&self.holder.seat, &self.space);
@@ -252,7 +260,7 @@ impl GuestThread {
             }
             let next = match exit {
                 Exit::Halted => self.halted(vcpu)?,
-                Exit::Kicked => self.kicked(vcpu)?,
+                Exit::Kicked => self.kicked(vcpu, &before)?,
                 Exit::NoPage(gpa) => {
                     blind += 1;
                     self.no_page(vcpu, gpa, blind)?
@@ -278,7 +286,11 @@ impl GuestThread {
                 Next::Return(event) => return Ok(Some(event)),
             }
             if exit == Exit::Kicked && self.space.machine.pool.is_wanted() {
-                return Ok(None);
+                // Where entering takes longer than a turn, nobody would get anywhere.
+                in_vain += 1;
+                if vcpu.registers() != before || in_vain > PATIENCE {
+                    return Ok(None);
+                }
             }
         }
     }
@@ -445,8 +457,8 @@ impl GuestThread {
             || self.space.read(rip.wrapping_sub(2), &mut long) == 2 && long == [0xcd, 3]
     }
 
-    /// A signal ended the run: wherever it was, the guest's state is made whole.
-    fn kicked(&mut self, vcpu: &Vcpu) -> Result<Next, PlatformError> {
+    /// A signal ended the run, which began with the registers `before`: wherever it was, the guest's state is made whole.
+    fn kicked(&mut self, vcpu: &Vcpu, before: &kvm_regs) -> Result<Next, PlatformError> {
         let regs = vcpu.registers();
         let place = match stub::place(regs.rip) {
             // Not the stub, but a guest that jumped there and has not faulted yet.
@@ -474,8 +486,11 @@ impl GuestThread {
             }
         };
         if self.holder.seat.must_stop() && self.holder.seat.take_interruption() {
-            let nowhere = place == Place::Return;
-            self.in_vain = if nowhere { self.in_vain + 1 } else { 0 };
+            self.in_vain = if regs == *before {
+                self.in_vain.saturating_add(1)
+            } else {
+                0
+            };
             return Ok(Next::Return(Event::Interrupted));
         }
         Ok(next)
@@ -514,10 +529,7 @@ impl Context for GuestThread {
             self.mode = Mode::Gone;
             return Event::Gone;
         }
-        if self.in_vain >= PATIENCE {
-            self.in_vain = 0;
-            self.holder.seat.give_moment();
-        } else if self.holder.seat.take_interruption() {
+        if self.in_vain < PATIENCE && self.holder.seat.take_interruption() {
             self.in_vain += 1;
             return Event::Interrupted;
         }

@@ -5,13 +5,14 @@
 //! whenever it comes.
 //!
 //! Entering a vCPU takes time, and one that is kicked before it gets anywhere has done nothing. A context that was interrupted several
-//! times without having run is therefore given a moment ([`Seat::give_moment`]) in which interruptions wait.
+//! times without having run is therefore given a moment ([`Seat::give_moment`]) in which interruptions wait: a longer one
+//! each time, as nobody knows how long entering takes on a host that is busy or emulated.
 
 use std::cell::Cell;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering, compiler_fence};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use host_sys::process::Pid;
 use parking_lot::{Condvar, Mutex};
@@ -28,36 +29,58 @@ pub(crate) struct Seat {
     /// The thread that is inside `run`, else 0.
     running: AtomicI32,
     interrupted: AtomicBool,
-    /// Interruptions wait for the timekeeper.
-    moment: AtomicBool,
+    /// The number of the moment in which interruptions wait for the timekeeper; else 0.
+    moment: AtomicU64,
 }
 
-/// How long a context may run undisturbed that was interrupted too often.
+/// How long a context may run undisturbed that was interrupted too often, the first time.
 const MOMENT: Duration = Duration::from_millis(1);
+/// How often that is doubled: 64 ms.
+const MAX_DOUBLINGS: u32 = 6;
 
-/// Seats whose moment ends. Lock order: alone.
-static MOMENTS: Mutex<Vec<Arc<Seat>>> = Mutex::new(Vec::new());
+/// A context's time without interruptions.
+struct Moment {
+    number: u64,
+    seat: Arc<Seat>,
+    until: Instant,
+}
+
+#[derive(Default)]
+struct Moments {
+    /// One at most of each seat.
+    running: Vec<Moment>,
+    given: u64,
+}
+
+/// Lock order: alone.
+static MOMENTS: Mutex<Moments> = Mutex::new(Moments {
+    running: Vec::new(),
+    given: 0,
+});
 static MOMENT_BEGINS: Condvar = Condvar::new();
 
 /// Ends moments; started with the first.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the time that passes is what this waits for"
-)]
 fn keep_time() {
+    let mut moments = MOMENTS.lock();
     loop {
-        let mut seats = MOMENTS.lock();
-        while seats.is_empty() {
-            MOMENT_BEGINS.wait(&mut seats);
-        }
-        drop(seats);
-        std::thread::sleep(MOMENT);
-        let ended = std::mem::take(&mut *MOMENTS.lock());
-        for seat in ended {
-            seat.end_moment();
-            if seat.is_interrupted() {
-                seat.kick();
+        let now = Instant::now();
+        let ended: Vec<_> = moments
+            .running
+            .extract_if(.., |moment| moment.until <= now)
+            .collect();
+        if !ended.is_empty() {
+            drop(moments);
+            for moment in ended {
+                moment.seat.time_is_up(moment.number);
             }
+            moments = MOMENTS.lock();
+            continue;
+        }
+        match moments.running.iter().map(|moment| moment.until).min() {
+            Some(until) => {
+                MOMENT_BEGINS.wait_until(&mut moments, until);
+            }
+            None => MOMENT_BEGINS.wait(&mut moments),
         }
     }
 }
@@ -82,25 +105,50 @@ impl Seat {
 
     /// Whether an interruption counts now.
     pub(crate) fn must_stop(&self) -> bool {
-        self.is_interrupted() && !self.moment.load(Ordering::SeqCst)
+        self.is_interrupted() && !self.has_moment()
     }
 
-    /// Lets interruptions wait for a moment.
-    pub(crate) fn give_moment(self: &Arc<Seat>) {
+    fn has_moment(&self) -> bool {
+        self.moment.load(Ordering::SeqCst) != 0
+    }
+
+    /// Lets interruptions wait for a moment; it is doubled so often, within limits.
+    pub(crate) fn give_moment(self: &Arc<Seat>, doubled: u32) {
         static STARTED: OnceLock<bool> = OnceLock::new();
         let started = STARTED.get_or_init(|| {
             let thread = std::thread::Builder::new().name("vcpu-moments".to_owned());
             thread.spawn(keep_time).is_ok()
         });
         if *started {
-            self.moment.store(true, Ordering::SeqCst);
-            MOMENTS.lock().push(self.clone());
+            let length = MOMENT * (1 << doubled.min(MAX_DOUBLINGS));
+            let mut moments = MOMENTS.lock();
+            moments.given += 1;
+            let number = moments.given;
+            self.moment.store(number, Ordering::SeqCst);
+            moments
+                .running
+                .retain(|other| !Arc::ptr_eq(&other.seat, self));
+            moments.running.push(Moment {
+                number,
+                seat: self.clone(),
+                until: Instant::now() + length,
+            });
             MOMENT_BEGINS.notify_one();
         }
     }
 
     pub(crate) fn end_moment(&self) {
-        self.moment.store(false, Ordering::SeqCst);
+        self.moment.store(0, Ordering::SeqCst);
+    }
+
+    /// The moment of this number is over, unless it was before.
+    fn time_is_up(&self, number: u64) {
+        let over = self
+            .moment
+            .compare_exchange(number, 0, Ordering::SeqCst, Ordering::SeqCst);
+        if over.is_ok() && self.is_interrupted() {
+            self.kick();
+        }
     }
 
     /// Takes the interruption, if there is one.
@@ -123,7 +171,7 @@ impl Interrupt for Seat {
     fn interrupt(&self) {
         let known = self.interrupted.swap(true, Ordering::SeqCst);
         // Whoever was first kicks, or the timekeeper does.
-        if !known && !self.moment.load(Ordering::SeqCst) {
+        if !known && !self.has_moment() {
             self.kick();
         }
     }
@@ -193,5 +241,44 @@ pub(crate) fn unblock() {
         libc::sigemptyset(&raw mut set);
         libc::sigaddset(&raw mut set, signal());
         libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interruptions_wait_until_the_moment_is_over_and_no_longer() {
+        let seat = Seat::new();
+        seat.give_moment(1);
+        seat.interrupt();
+        while !seat.must_stop() {
+            std::thread::yield_now();
+        }
+        assert!(seat.take_interruption() && !seat.must_stop());
+    }
+
+    #[test]
+    fn a_moment_that_was_over_before_ends_no_other() {
+        let seat = Seat::new();
+        seat.moment.store(2, Ordering::SeqCst);
+        seat.interrupt();
+        seat.time_is_up(1);
+        assert!(!seat.must_stop());
+        seat.time_is_up(2);
+        assert!(seat.must_stop());
+    }
+
+    #[test]
+    fn a_seat_has_one_moment() {
+        let seat = Seat::new();
+        for _ in 0..1000 {
+            seat.give_moment(u32::MAX);
+            seat.end_moment();
+        }
+        let moments = MOMENTS.lock();
+        let own = |moment: &&Moment| Arc::ptr_eq(&moment.seat, &seat);
+        assert!(moments.running.iter().filter(own).count() <= 1);
     }
 }

@@ -1,8 +1,11 @@
 //! What hostile code in ring 3 does to the machine it runs in: it faults, and everybody else goes on.
 
+mod made;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use made::machine;
 use platform_api::{Backing, Context, CpuState, Event, Fault, FaultKind, MapOp, Protection};
 use platform_conformance::guest::{Guest, report};
 use platform_kvm::KvmPlatform;
@@ -13,14 +16,6 @@ const AT: u64 = 0x2000_0000;
 const UPPER: u64 = 0xffff_ff80_0000_0000;
 const STUB: u64 = UPPER + 0x4000;
 const VCPU_PAGE: u64 = UPPER + 0x1_0000;
-
-fn machine() -> Option<KvmPlatform> {
-    if !std::path::Path::new("/dev/kvm").exists() {
-        eprintln!("skipped: this host has no /dev/kvm");
-        return None;
-    }
-    Some(KvmPlatform::new().expect("this host makes virtual machines"))
-}
 
 /// A guest that runs these bytes.
 fn context(guest: &Guest, code: &[u8], set: impl FnOnce(&mut CpuState)) -> Box<dyn Context> {

@@ -1,20 +1,16 @@
 //! More guest threads than vCPUs: they take turns, with their whole state.
 
+mod made;
+
+use made::with_vcpus;
 use platform_conformance::guest::{DATA, Guest};
 use platform_conformance::{code, interrupts, registers, spaces, threads};
-use platform_kvm::KvmPlatform;
-
-fn machine(vcpus: usize) -> Option<KvmPlatform> {
-    if !std::path::Path::new("/dev/kvm").exists() {
-        eprintln!("skipped: this host has no /dev/kvm");
-        return None;
-    }
-    Some(KvmPlatform::with_vcpus(vcpus).expect("this host makes virtual machines"))
-}
 
 #[test]
 fn threads_share_two_vcpus() {
-    let Some(platform) = machine(2) else { return };
+    let Some(platform) = with_vcpus(2) else {
+        return;
+    };
     threads::many(&platform);
     threads::add_atomically(&platform);
     threads::end_while_others_run(&platform);
@@ -26,7 +22,9 @@ fn threads_share_two_vcpus() {
 /// Two that wait for each other in busy loops get on although only one can run.
 #[test]
 fn threads_share_one_vcpu() {
-    let Some(platform) = machine(1) else { return };
+    let Some(platform) = with_vcpus(1) else {
+        return;
+    };
     threads::run_in_parallel(&platform);
     registers::extended_state_is_preserved(&platform);
     registers::vectors_go_in_and_out(&platform);
@@ -36,7 +34,9 @@ fn threads_share_one_vcpu() {
 /// What a context had in its vectors and its thread pointer is there after others had the vCPU.
 #[test]
 fn state_survives_the_loss_of_the_vcpu() {
-    let Some(platform) = machine(1) else { return };
+    let Some(platform) = with_vcpus(1) else {
+        return;
+    };
     let guest = Guest::new(&platform);
     let pattern: Vec<u8> = (0..32).collect();
     assert_eq!(guest.space.write(DATA, &pattern), 32);

@@ -1,16 +1,15 @@
 //! What counts against a memory limit: every frame that takes memory, however it came to, and no other.
 
+mod made;
+
 use platform_conformance::code;
 use platform_conformance::guest::{FREE, Guest, PAGE, RW, anonymous};
-use platform_kvm::KvmPlatform;
 
 #[test]
 fn pages_that_were_only_read_count() {
-    if !std::path::Path::new("/dev/kvm").exists() {
-        eprintln!("skipped: this host has no /dev/kvm");
+    let Some(platform) = made::machine() else {
         return;
-    }
-    let platform = KvmPlatform::new().expect("this host makes virtual machines");
+    };
     let guest = Guest::new(&platform);
     guest.apply(&[anonymous(FREE, 64 * PAGE, RW)]);
     assert_eq!(guest.run(code::load(), |r| r.rdi = FREE), 0);
