@@ -46,6 +46,15 @@ pub struct Features {
     pub processor: ProcessorFeatures,
 }
 
+/// What is known of an address space before it is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Contexts that it will have.
+    pub contexts: usize,
+    /// Those of them that run guest code as soon as they may; the others sleep in system calls.
+    pub running: usize,
+}
+
 /// A way to run guest instructions.
 pub trait Platform: Send + Sync + 'static {
     /// Short lower-case name for people: `process`, `kvm`, `script`.
@@ -65,10 +74,10 @@ pub trait Platform: Send + Sync + 'static {
         ExitCounts::default().so_far()
     }
 
-    /// The next address spaces that will be asked for, in order, by how many contexts each will have: a
-    /// platform may make them now. Whatever it does not make is made when it is asked for.
-    fn prepare(&self, contexts: &[usize]) {
-        let _ = contexts;
+    /// The next address spaces that will be asked for, in order: a platform may make them, or whatever their contexts
+    /// need, now. What it does not make is made when it is asked for.
+    fn prepare(&self, spaces: &[Expected]) {
+        let _ = spaces;
     }
 }
 

@@ -5,6 +5,8 @@
 
 use platform_api::Protection;
 
+use crate::layout::FILES;
+
 const PRESENT: u64 = 1;
 const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
@@ -112,6 +114,11 @@ impl Entry {
     /// Whether the page was written since it became the address space's.
     pub(crate) fn is_written(self) -> bool {
         self.0 & (OWNED | DIRTY) == OWNED | DIRTY
+    }
+
+    /// Whether it shows a page of a file to whoever may read.
+    pub(crate) fn shows_a_file(self) -> bool {
+        self.is_present() && !self.is_owned() && self.page() >= FILES
     }
 
     /// The same page before anybody touched it: the processor notes when somebody does.

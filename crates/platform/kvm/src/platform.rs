@@ -4,7 +4,9 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Arc;
 
 use kvm_ioctls::Kvm;
-use platform_api::{AddressSpace, Exit, Features, Platform, PlatformError, ProcessorFeatures};
+use platform_api::{
+    AddressSpace, Exit, Expected, Features, Platform, PlatformError, ProcessorFeatures,
+};
 
 use crate::cpuid;
 use crate::layout::{GUEST_END, GUEST_START};
@@ -92,6 +94,13 @@ impl Platform for KvmPlatform {
 
     fn exits(&self) -> [(Exit, u64); Exit::ALL.len()] {
         self.machine.exits.so_far()
+    }
+
+    fn prepare(&self, spaces: &[Expected]) {
+        let running = spaces.iter().map(|space| space.running).sum();
+        if let Err(error) = self.machine.pool.make_ahead(&self.machine, running) {
+            tracing::debug!(%error, "vCPUs were not made ahead");
+        }
     }
 
     fn new_address_space(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {

@@ -17,10 +17,24 @@ use crate::vcpu::Vcpu;
 
 #[derive(Default)]
 struct Stock {
+    /// How many numbers were given to vCPUs.
     made: usize,
+    /// Those of them whose vCPU could not be made.
+    unused: Vec<usize>,
     idle: Vec<Vcpu>,
     /// Contexts that may hold one.
     holders: Vec<Weak<Holder>>,
+}
+
+impl Stock {
+    /// A number for another vCPU.
+    fn next_number(&mut self, limit: usize) -> Option<usize> {
+        self.unused.pop().or_else(|| {
+            let free = self.made < limit;
+            self.made += usize::from(free);
+            free.then(|| self.made - 1)
+        })
+    }
 }
 
 /// Lock order: a context's own state may be locked before, and is only tried after.
@@ -61,12 +75,32 @@ impl Pool {
         machine: &Machine,
         look: impl FnOnce(&Vcpu) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
-        let mut stock = self.stock.lock();
-        let vcpu = Vcpu::new(machine, stock.made)?;
-        stock.made += 1;
+        let number = self.stock.lock().next_number(self.limit);
+        let vcpu = self.make(machine, number.ok_or(PlatformError::Gone)?)?;
         let seen = look(&vcpu);
-        stock.idle.push(vcpu);
+        self.give(vcpu);
         seen
+    }
+
+    /// Has so many in all, as far as the limit allows, before contexts want them.
+    pub(crate) fn make_ahead(&self, machine: &Machine, wanted: usize) -> Result<(), PlatformError> {
+        loop {
+            let mut stock = self.stock.lock();
+            if stock.made - stock.unused.len() >= wanted {
+                return Ok(());
+            }
+            let number = stock.next_number(self.limit);
+            drop(stock);
+            match number {
+                Some(number) => self.give(self.make(machine, number)?),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    /// Makes one, while others may make theirs: it takes long.
+    fn make(&self, machine: &Machine, number: usize) -> Result<Vcpu, PlatformError> {
+        Vcpu::new(machine, number).inspect_err(|_| self.stock.lock().unused.push(number))
     }
 
     /// A vCPU for a context, which keeps it until it is dropped or until somebody else needs it.
@@ -93,11 +127,11 @@ impl Pool {
                 remember(&mut stock, holder);
                 return Ok(vcpu);
             }
-            if stock.made < self.limit {
-                let mut vcpu = Vcpu::new(machine, stock.made)?;
-                stock.made += 1;
-                vcpu.thread = thread;
+            if let Some(number) = stock.next_number(self.limit) {
                 remember(&mut stock, holder);
+                drop(stock);
+                let mut vcpu = self.make(machine, number)?;
+                vcpu.thread = thread;
                 return Ok(vcpu);
             }
             if let Some(vcpu) = steal(&mut stock, holder)? {

@@ -147,6 +147,23 @@ impl GuestSpace {
         Space::new(machine, Areas::default()).map(GuestSpace)
     }
 
+    /// The pages of a range whose entries are chosen, as runs.
+    fn pages(&self, range: Range<u64>, chosen: impl Fn(Entry) -> bool) -> Vec<Range<u64>> {
+        let state = self.0.state.lock();
+        let mut found: Vec<Range<u64>> = Vec::new();
+        let range = range.start.max(GUEST_START)..range.end.min(GUEST_END);
+        state.tree.visit(range, |at, word| {
+            if !chosen(Entry(word.load(Ordering::Acquire))) {
+                return;
+            }
+            match found.last_mut() {
+                Some(last) if last.end == at => last.end += PAGE,
+                _ => found.push(at..at + PAGE),
+            }
+        });
+        found
+    }
+
     fn change(&self, state: &mut State, op: &MapOp) -> Result<(), Errno> {
         let machine = &self.0.machine;
         match op {
@@ -196,9 +213,7 @@ impl GuestSpace {
                         })?;
                 }
             }
-            MapOp::Prefault { addr, len } => {
-                check(*addr, *len)?;
-            }
+            MapOp::Prefault { addr, len } => state.prefault(&check(*addr, *len)?),
             MapOp::Discard { addr, len } => {
                 let range = check(*addr, *len)?;
                 state.discard(&range).forget(machine);
@@ -453,19 +468,11 @@ impl AddressSpace for GuestSpace {
     }
 
     fn written_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
-        let state = self.0.state.lock();
-        let mut found: Vec<Range<u64>> = Vec::new();
-        let range = range.start.max(GUEST_START)..range.end.min(GUEST_END);
-        state.tree.visit(range, |at, word| {
-            if !Entry(word.load(Ordering::Acquire)).is_written() {
-                return;
-            }
-            match found.last_mut() {
-                Some(last) if last.end == at => last.end += PAGE,
-                _ => found.push(at..at + PAGE),
-            }
-        });
-        Ok(found)
+        Ok(self.pages(range, Entry::is_written))
+    }
+
+    fn shared_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
+        Ok(self.pages(range, Entry::shows_a_file))
     }
 
     fn resident_bytes(&self) -> u64 {

@@ -234,18 +234,6 @@ impl State {
         let block = AROUND * PAGE;
         let first = (page & !(block - 1)).max(start);
         let last = ((page & !(block - 1)) + block).min(area.end);
-        let mut neighbour = |at: u64, entry: Entry| {
-            if let Ok(word) = self.tree.word_or_new(at) {
-                let free = word.compare_exchange(
-                    0,
-                    entry.0,
-                    std::sync::atomic::Ordering::AcqRel,
-                    std::sync::atomic::Ordering::Relaxed,
-                );
-                return free.is_ok();
-            }
-            false
-        };
         match &area.behind {
             Behind::Zeros if area.prot.contains(Protection::WRITE) => {
                 // Upwards only: memory grows that way, except stacks.
@@ -253,7 +241,7 @@ impl State {
                     let Ok(entry) = fresh(machine, area.prot) else {
                         return;
                     };
-                    if !neighbour(at, entry.untouched()) {
+                    if !self.put_if_nothing(at, entry.untouched()) {
                         machine.frames.release(&[entry.page()]);
                         machine.frames.reuse(&[entry.page()]);
                         return;
@@ -261,28 +249,59 @@ impl State {
                 }
             }
             Behind::Zeros => {}
-            Behind::File {
-                mapped,
-                offset,
-                sharing,
-            } => {
-                let len = mapped.len();
-                let writing = match sharing {
-                    Sharing::Shared => Writing::Later,
-                    Sharing::Private => Writing::Never,
-                };
-                for at in (first..last).step_by(PAGE as usize) {
-                    let file_at = offset + (at - start);
-                    if file_at >= len || file_at / CHUNK != (offset + (page - start)) / CHUNK {
-                        continue;
-                    }
-                    let Ok(gpa) = mapped.page(file_at) else {
-                        return;
-                    };
-                    neighbour(at, Entry::new(gpa, area.prot, Holding::Borrowed, writing));
-                }
+            Behind::File { offset, .. } => {
+                // Of the same window, so that no other is made for what may not be wanted.
+                let at = offset + (page - start);
+                let before = page - (at % CHUNK).min(page - first);
+                let after = page.saturating_add(CHUNK - at % CHUNK);
+                self.show(start, area, before..last.min(after));
             }
         }
+    }
+
+    /// Makes pages of files in a range present before anybody touches them, as far as there are any. Failing is fine.
+    pub(crate) fn prefault(&mut self, range: &Range<u64>) {
+        for (start, area) in self.areas.parts(range) {
+            if allows(area.prot, Want::Read) {
+                self.show(start, &area, start..area.end);
+            }
+        }
+    }
+
+    /// Shows the file behind an area in a part of it, where nothing is yet.
+    fn show(&mut self, start: u64, area: &Area, part: Range<u64>) {
+        let Behind::File {
+            mapped,
+            offset,
+            sharing,
+        } = &area.behind
+        else {
+            return;
+        };
+        let writing = match sharing {
+            Sharing::Shared => Writing::Later,
+            Sharing::Private => Writing::Never,
+        };
+        let len = mapped.len();
+        for at in part.step_by(PAGE as usize) {
+            let file_at = offset + (at - start);
+            if file_at >= len {
+                return;
+            }
+            let Ok(gpa) = mapped.page(file_at) else {
+                return;
+            };
+            let entry = Entry::new(gpa, area.prot, Holding::Borrowed, writing);
+            self.put_if_nothing(at, entry);
+        }
+    }
+
+    fn put_if_nothing(&mut self, at: u64, entry: Entry) -> bool {
+        use std::sync::atomic::Ordering;
+        self.tree.word_or_new(at).is_ok_and(|word| {
+            let free = word.compare_exchange(0, entry.0, Ordering::AcqRel, Ordering::Relaxed);
+            free.is_ok()
+        })
     }
 
     /// Takes every page of a range out.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use host_sys::proc::ProcDir;
 use parking_lot::Mutex;
-use platform_api::{AddressSpace, Exit, ExitCounts, Features, Platform, PlatformError};
+use platform_api::{AddressSpace, Exit, ExitCounts, Expected, Features, Platform, PlatformError};
 
 use crate::arena::Arena;
 use crate::family::Family;
@@ -156,8 +156,8 @@ impl Platform for ProcessPlatform {
         self.shared.exits.so_far()
     }
 
-    fn prepare(&self, contexts: &[usize]) {
-        for count in contexts.iter().take(PREPARED_SPACES) {
+    fn prepare(&self, spaces: &[Expected]) {
+        for space in spaces.iter().take(PREPARED_SPACES) {
             let stub = match self.next_stub() {
                 Ok(stub) => stub,
                 Err(error) => {
@@ -165,7 +165,7 @@ impl Platform for ProcessPlatform {
                     return;
                 }
             };
-            if let Err(error) = stub.park((*count).min(PREPARED_THREADS)) {
+            if let Err(error) = stub.park(space.contexts.min(PREPARED_THREADS)) {
                 tracing::debug!(%error, "threads were not made ahead");
             }
             self.shared.ready.lock().push_back(stub);

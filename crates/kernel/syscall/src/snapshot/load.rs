@@ -13,7 +13,7 @@ use kernel_mm::Mm;
 use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, decode};
 use kernel_vfs::{FdFlags, FdTable, FsContext};
 use parking_lot::{Mutex, RwLock};
-use platform_api::{Context, Syscall};
+use platform_api::{Context, Expected, Syscall};
 
 use super::files::Maker;
 use super::{FdState, LoadMemory, MAX_STATE, MountState, State, VERSION, ViewState, malformed};
@@ -70,18 +70,19 @@ impl SavedKernel {
         self.0.mms
     }
 
-    /// Threads of each address space, for [`Platform::prepare`](platform_api::Platform::prepare).
+    /// What threads each address space has, for [`Platform::prepare`](platform_api::Platform::prepare).
     #[must_use]
-    pub fn contexts(&self) -> Vec<usize> {
+    pub fn contexts(&self) -> Vec<Expected> {
         let spaces = usize::try_from(self.0.mms).unwrap_or(usize::MAX);
-        let mut counts = vec![0; spaces.min(self.0.tasks.len())];
+        let mut expected = vec![Expected::default(); spaces.min(self.0.tasks.len())];
         for task in &self.0.tasks {
             let space = usize::try_from(task.mm).unwrap_or(usize::MAX);
-            if let Some(count) = counts.get_mut(space) {
-                *count += 1;
+            if let Some(space) = expected.get_mut(space) {
+                space.contexts += 1;
+                space.running += usize::from(task.at.call.is_none());
             }
         }
-        counts
+        expected
     }
 
     /// Fills a new kernel whose file systems are mounted as they were, and starts its tasks. They

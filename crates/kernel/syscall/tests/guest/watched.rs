@@ -17,8 +17,8 @@ use base_abi::Errno;
 use kernel_syscall::System;
 use parking_lot::{Condvar, Mutex};
 use platform_api::{
-    AddressSpace, ApplyError, Context, CpuState, Event, Features, Interrupt, MapOp, Platform,
-    PlatformError,
+    AddressSpace, ApplyError, Context, CpuState, Event, Expected, Features, Interrupt, MapOp,
+    Platform, PlatformError,
 };
 
 /// Says of the n-th system call whether to stop there.
@@ -162,8 +162,8 @@ impl Platform for Watched {
         Ok(self.shared.space(self.inner.new_address_space()?))
     }
 
-    fn prepare(&self, contexts: &[usize]) {
-        self.inner.prepare(contexts);
+    fn prepare(&self, spaces: &[Expected]) {
+        self.inner.prepare(spaces);
     }
 }
 
