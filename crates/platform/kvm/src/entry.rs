@@ -116,9 +116,10 @@ impl Entry {
         self.0 & (OWNED | DIRTY) == OWNED | DIRTY
     }
 
-    /// Whether it shows a page of a file to whoever may read.
-    pub(crate) fn shows_a_file(self) -> bool {
-        self.is_present() && !self.is_owned() && self.page() >= FILES
+    /// Whether it shows a page of a file that was used since, or put in place to be.
+    pub(crate) fn shows_a_used_file(self) -> bool {
+        let used = PRESENT | ACCESSED;
+        self.0 & used == used && !self.is_owned() && self.page() >= FILES
     }
 
     /// The same page before anybody touched it: the processor notes when somebody does.

@@ -29,6 +29,9 @@ pub fn open() -> std::io::Result<OwnedFd> {
 /// vCPUs of a machine: more threads of one sandbox hardly run at once.
 const MAX_VCPUS: usize = 64;
 
+/// vCPUs that are made before anybody wants them, at most: each takes memory of the host, and time of a start.
+const AHEAD: usize = 32;
+
 /// Runs guest instructions in a virtual machine; see the crate's description.
 pub struct KvmPlatform {
     machine: Arc<Machine>,
@@ -97,7 +100,10 @@ impl Platform for KvmPlatform {
     }
 
     fn prepare(&self, spaces: &[Expected]) {
-        let running = spaces.iter().map(|space| space.running).sum();
+        let running = spaces
+            .iter()
+            .fold(0usize, |sum, space| sum.saturating_add(space.running));
+        let running = running.min(AHEAD);
         if let Err(error) = self.machine.pool.make_ahead(&self.machine, running) {
             tracing::debug!(%error, "vCPUs were not made ahead");
         }

@@ -204,16 +204,14 @@ impl GuestSpace {
             }
             MapOp::Touch { addr, len } => {
                 let range = check(*addr, *len)?;
-                for page in range.step_by(PAGE as usize) {
-                    state
-                        .resolve(machine, page, Want::Write)
-                        .map_err(|refusal| match refusal {
-                            Refusal::Unmapped | Refusal::NoMemory => Errno::ENOMEM,
-                            Refusal::Forbidden | Refusal::BeyondFile => Errno::EFAULT,
-                        })?;
-                }
+                state
+                    .touch(machine, &range)
+                    .map_err(|refusal| match refusal {
+                        Refusal::Unmapped | Refusal::NoMemory => Errno::ENOMEM,
+                        Refusal::Forbidden | Refusal::BeyondFile => Errno::EFAULT,
+                    })?;
             }
-            MapOp::Prefault { addr, len } => state.prefault(&check(*addr, *len)?),
+            MapOp::Prefault { addr, len } => state.prefault(machine, &check(*addr, *len)?),
             MapOp::Discard { addr, len } => {
                 let range = check(*addr, *len)?;
                 state.discard(&range).forget(machine);
@@ -472,7 +470,7 @@ impl AddressSpace for GuestSpace {
     }
 
     fn shared_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
-        Ok(self.pages(range, Entry::shows_a_file))
+        Ok(self.pages(range, Entry::shows_a_used_file))
     }
 
     fn resident_bytes(&self) -> u64 {

@@ -13,10 +13,11 @@ use platform_api::{Protection, Sharing};
 
 use crate::areas::{Area, Areas, Behind};
 use crate::entry::{Entry, Holding, Writing};
-use crate::frames::ZERO_FRAME;
+use crate::frames::{self, ZERO_FRAME};
 use crate::layout::{CHUNK, PAGE};
 use crate::machine::Machine;
 use crate::tables::{Tree, change};
+use crate::window::Access;
 
 /// Pages around a touched one that are made present with it.
 const AROUND: u64 = 16;
@@ -94,7 +95,7 @@ fn suffices(entry: Entry, want: Want) -> bool {
 }
 
 impl State {
-    /// Makes a page present for an access; returns its entry and the area's protection.
+    /// Makes a page present for an access, and its neighbours with it; returns its entry.
     pub(crate) fn resolve(
         &mut self,
         machine: &Machine,
@@ -102,17 +103,61 @@ impl State {
         want: Want,
     ) -> Result<Entry, Refusal> {
         let page = addr & !(PAGE - 1);
-        if let Some(word) = self.tree.word(page) {
-            let entry = Entry(word.load(std::sync::atomic::Ordering::Relaxed));
-            if suffices(entry, want) {
-                return Ok(entry);
+        let entry = self.entry(page);
+        if suffices(entry, want) {
+            return Ok(entry);
+        }
+        let (start, area) = self.wanted(page, want)?;
+        let entry = self.present(machine, page, start, &area, want)?;
+        self.around(machine, page, start, &area);
+        Ok(entry)
+    }
+
+    /// Makes pages that may be written the address space's own, before anybody writes them.
+    pub(crate) fn touch(&mut self, machine: &Machine, range: &Range<u64>) -> Result<(), Refusal> {
+        let mut made = Vec::new();
+        let mut refused = None;
+        for page in range.clone().step_by(PAGE as usize) {
+            if suffices(self.entry(page), Want::Write) {
+                continue;
+            }
+            let entry = self
+                .wanted(page, Want::Write)
+                .and_then(|(start, area)| self.present(machine, page, start, &area, Want::Write));
+            match entry {
+                Ok(entry) if entry.is_owned() => made.push(entry.page()),
+                Ok(_) => {}
+                Err(refusal) => {
+                    refused = Some(refusal);
+                    break;
+                }
             }
         }
+        for run in frames::runs(&mut made) {
+            let len = run.end - run.start;
+            machine.window.populate(run.start, len, Access::Write);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// The area of a page that may be used so, with its start.
+    fn wanted(&self, page: u64, want: Want) -> Result<(u64, Area), Refusal> {
         let (start, area) = self.areas.at(page).ok_or(Refusal::Unmapped)?;
         if !allows(area.prot, want) {
             return Err(Refusal::Forbidden);
         }
-        let area = area.clone();
+        Ok((start, area.clone()))
+    }
+
+    /// Puts a page of an area in place for an access that is allowed.
+    fn present(
+        &mut self,
+        machine: &Machine,
+        page: u64,
+        start: u64,
+        area: &Area,
+        want: Want,
+    ) -> Result<Entry, Refusal> {
         let entry = match &area.behind {
             Behind::File {
                 mapped,
@@ -126,10 +171,9 @@ impl State {
                 let gpa = mapped.page(at).map_err(|_| Refusal::NoMemory)?;
                 Entry::new(gpa, area.prot, Holding::Borrowed, Writing::Later)
             }
-            _ => self.private(machine, page, start, &area, want)?,
+            _ => self.private(machine, page, start, area, want)?,
         };
         self.set(machine, page, entry)?;
-        self.around(machine, page, start, &area);
         Ok(entry)
     }
 
@@ -254,29 +298,41 @@ impl State {
                 let at = offset + (page - start);
                 let before = page - (at % CHUNK).min(page - first);
                 let after = page.saturating_add(CHUNK - at % CHUNK);
-                self.show(start, area, before..last.min(after));
+                self.show(start, area, before..last.min(after), Entry::untouched);
             }
         }
     }
 
     /// Makes pages of files in a range present before anybody touches them, as far as there are any. Failing is fine.
-    pub(crate) fn prefault(&mut self, range: &Range<u64>) {
+    pub(crate) fn prefault(&mut self, machine: &Machine, range: &Range<u64>) {
+        let mut shown = Vec::new();
         for (start, area) in self.areas.parts(range) {
             if allows(area.prot, Want::Read) {
-                self.show(start, &area, start..area.end);
+                shown.append(&mut self.show(start, &area, start..area.end, |entry| entry));
             }
+        }
+        for run in frames::runs(&mut shown) {
+            let len = run.end - run.start;
+            machine.window.populate(run.start, len, Access::Read);
         }
     }
 
-    /// Shows the file behind an area in a part of it, where nothing is yet.
-    fn show(&mut self, start: u64, area: &Area, part: Range<u64>) {
+    /// Shows the file behind an area in a part of it, where nothing is yet; returns which pages those are.
+    fn show(
+        &mut self,
+        start: u64,
+        area: &Area,
+        part: Range<u64>,
+        as_used: impl Fn(Entry) -> Entry,
+    ) -> Vec<u64> {
+        let mut shown = Vec::new();
         let Behind::File {
             mapped,
             offset,
             sharing,
         } = &area.behind
         else {
-            return;
+            return shown;
         };
         let writing = match sharing {
             Sharing::Shared => Writing::Later,
@@ -286,14 +342,17 @@ impl State {
         for at in part.step_by(PAGE as usize) {
             let file_at = offset + (at - start);
             if file_at >= len {
-                return;
+                return shown;
             }
             let Ok(gpa) = mapped.page(file_at) else {
-                return;
+                return shown;
             };
             let entry = Entry::new(gpa, area.prot, Holding::Borrowed, writing);
-            self.put_if_nothing(at, entry);
+            if self.put_if_nothing(at, as_used(entry)) {
+                shown.push(gpa);
+            }
         }
+        shown
     }
 
     fn put_if_nothing(&mut self, at: u64, entry: Entry) -> bool {

@@ -174,6 +174,23 @@ impl Window {
         assert_eq!(done, 0, "the host cannot refuse to drop pages");
     }
 
+    /// Has the host's own mappings of these pages in place, so that its faults on the machine's behalf find them. A hint:
+    /// what the host refuses is mapped when it is needed.
+    pub(crate) fn populate(&self, gpa: u64, len: u64, access: Access) {
+        let advice = match access {
+            Access::Read => libc::MADV_POPULATE_READ,
+            Access::Write => libc::MADV_POPULATE_WRITE,
+        };
+        // SAFETY: needed to map pages ahead; the range is inside the reservation, and touching pages of it changes none: a
+        // page that is not there, or may not be written, is refused (madvise(2)).
+        let done =
+            unsafe { libc::madvise(self.host(gpa) as *mut libc::c_void, len as usize, advice) };
+        if done != 0 {
+            let error = io::Error::last_os_error();
+            tracing::debug!(%error, "pages were not mapped ahead");
+        }
+    }
+
     /// Gives frames back: they read as zeros, and every translation to them is forgotten.
     pub(crate) fn free_frames(&self, gpa: u64, len: u64) -> io::Result<()> {
         host_sys::memory_file::punch_hole(&self.memory, gpa - FRAMES, len)
