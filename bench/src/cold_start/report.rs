@@ -30,6 +30,8 @@ pub(super) struct Workload {
     pub(super) no_snapshot: Option<String>,
     /// Medians of the stages of restored starts alone.
     pub(super) stages_ms: BTreeMap<String, f64>,
+    /// How often guest code was left until the answer, by reason: medians of restored starts alone.
+    pub(super) exits: BTreeMap<String, f64>,
     pub(super) rows: Vec<Row>,
 }
 
@@ -129,6 +131,18 @@ impl fmt::Display for Workload {
             writeln!(
                 f,
                 "restored alone, by stage, median ms: {}",
+                text.join(", ")
+            )?;
+        }
+        if !self.exits.is_empty() {
+            let exits = self
+                .exits
+                .iter()
+                .map(|(why, count)| format!("{why} {count}"));
+            let text: Vec<String> = exits.collect();
+            writeln!(
+                f,
+                "restored alone, exits until the answer, medians: {}",
                 text.join(", ")
             )?;
         }

@@ -30,6 +30,7 @@ struct Times {
     floor: Vec<f64>,
     /// Of restored starts.
     stages: Vec<(String, f64)>,
+    exits: Vec<(String, f64)>,
     started: Started,
     started_without: Started,
 }
@@ -77,6 +78,9 @@ impl Subject<'_> {
         if at_once == 1 {
             for (stage, ms) in times.stages.drain(..) {
                 self.stages.entry(stage).or_default().push(ms);
+            }
+            for (reason, count) in times.exits.drain(..) {
+                self.exits.entry(reason).or_default().push(count);
             }
             let mut alone = times.without.clone();
             alone.sort_by(f64::total_cmp);
@@ -146,6 +150,7 @@ impl Subject<'_> {
                         times.restored.push(answer.ms);
                         let told: f64 = answer.stages.iter().map(|(_, ms)| ms).sum();
                         times.stages.extend(answer.stages);
+                        times.exits.extend(answer.exits);
                         times
                             .stages
                             .push((UNTOLD.to_owned(), (answer.ms - told).max(0.0)));
@@ -186,6 +191,7 @@ impl Times {
         self.native.extend(other.native);
         self.floor.extend(other.floor);
         self.stages.extend(other.stages);
+        self.exits.extend(other.exits);
         self.started.take(other.started);
         self.started_without.take(other.started_without);
     }

@@ -85,6 +85,8 @@ pub(super) struct Subject<'a> {
     pub(super) restores: bool,
     /// Stages of restores alone, in milliseconds.
     pub(super) stages: BTreeMap<String, Vec<f64>>,
+    /// Exits of restores alone, by reason.
+    pub(super) exits: BTreeMap<String, Vec<f64>>,
     pub(super) event: Bytes,
     /// Median of a start without snapshot alone.
     pub(super) alone_ms: f64,
@@ -125,6 +127,7 @@ impl<'a> Subject<'a> {
             loaded: None,
             restores: false,
             stages: BTreeMap::new(),
+            exits: BTreeMap::new(),
             event: Bytes::from_static(EVENT),
             alone_ms: 0.0,
             _code: code,
@@ -176,6 +179,7 @@ impl<'a> Subject<'a> {
             floor: self.shape,
             no_snapshot: self.with.reason,
             stages_ms: super::report::medians(self.stages),
+            exits: super::report::medians(self.exits),
             rows,
         }
     }

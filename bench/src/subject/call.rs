@@ -25,6 +25,8 @@ pub(crate) struct Answer {
     pub(crate) kind: Kind,
     /// Stages and their milliseconds, as the server told them.
     pub(crate) stages: Vec<(String, f64)>,
+    /// How often the guest was left until the answer, by reason, if an instance came up for it.
+    pub(crate) exits: Vec<(String, f64)>,
     pub(crate) body: Bytes,
 }
 
@@ -104,11 +106,16 @@ impl Caller {
             let text = format!("a call was answered {} {text}", head.status);
             return Err(Failure::new(ExitCode::Function, text));
         }
-        let (kind, stages) = server_timing(&head.headers);
+        let Told {
+            kind,
+            stages,
+            exits,
+        } = server_timing(&head.headers);
         Ok(Answer {
             ms,
             kind,
             stages,
+            exits,
             body,
         })
     }
@@ -141,30 +148,49 @@ pub(crate) async fn burst(
     Ok(answers)
 }
 
-/// Reads `start;desc=KIND, STAGE;dur=MILLISECONDS, …` (W3C Server Timing, 3).
-fn server_timing(headers: &HeaderMap) -> (Kind, Vec<(String, f64)>) {
+/// What `Server-Timing` tells.
+#[derive(Debug, PartialEq)]
+struct Told {
+    kind: Kind,
+    stages: Vec<(String, f64)>,
+    exits: Vec<(String, f64)>,
+}
+
+/// Reads `start;desc=KIND, STAGE;dur=MILLISECONDS, …, exits;desc="REASON COUNT …"` (W3C Server Timing, 3).
+fn server_timing(headers: &HeaderMap) -> Told {
     let text = headers
         .get("server-timing")
         .and_then(|value| value.to_str().ok());
-    let mut kind = Kind::Warm;
-    let mut stages = Vec::new();
+    let mut told = Told {
+        kind: Kind::Warm,
+        stages: Vec::new(),
+        exits: Vec::new(),
+    };
     for entry in text.unwrap_or_default().split(',') {
         let mut parts = entry.split(';').map(str::trim);
         let name = parts.next().unwrap_or_default();
         for part in parts {
             match (name, part.split_once('=')) {
-                ("start", Some(("desc", "restored"))) => kind = Kind::Restored,
-                ("start", Some(("desc", "cold"))) => kind = Kind::Cold,
+                ("start", Some(("desc", "restored"))) => told.kind = Kind::Restored,
+                ("start", Some(("desc", "cold"))) => told.kind = Kind::Cold,
+                ("exits", Some(("desc", exits))) => {
+                    let words: Vec<&str> = exits.trim_matches('"').split(' ').collect();
+                    for pair in words.chunks_exact(2) {
+                        if let Ok(count) = pair[1].parse() {
+                            told.exits.push((pair[0].to_owned(), count));
+                        }
+                    }
+                }
                 (_, Some(("dur", ms))) => {
                     if let Ok(ms) = ms.parse() {
-                        stages.push((name.to_owned(), ms));
+                        told.stages.push((name.to_owned(), ms));
                     }
                 }
                 _ => {}
             }
         }
     }
-    (kind, stages)
+    told
 }
 
 #[cfg(test)]
@@ -174,10 +200,14 @@ mod tests {
     #[test]
     fn the_server_says_how_an_instance_came_to_be_and_what_its_stages_took() {
         let mut headers = HeaderMap::new();
-        assert_eq!(server_timing(&headers), (Kind::Warm, Vec::new()));
-        let text = "start;desc=restored, queue;dur=0.5, odd, restore;dur=1.25";
+        let told = server_timing(&headers);
+        assert_eq!((told.kind, told.stages.len()), (Kind::Warm, 0));
+        let text = "start;desc=restored, queue;dur=0.5, odd, restore;dur=1.25, exits;desc=\"call 12 fill 3 odd\"";
         headers.insert("server-timing", text.parse().unwrap());
-        let stages = vec![("queue".to_owned(), 0.5), ("restore".to_owned(), 1.25)];
-        assert_eq!(server_timing(&headers), (Kind::Restored, stages));
+        let told = server_timing(&headers);
+        let named = |name: &str, value: f64| (name.to_owned(), value);
+        assert_eq!(told.kind, Kind::Restored);
+        assert_eq!(told.stages, [named("queue", 0.5), named("restore", 1.25)]);
+        assert_eq!(told.exits, [named("call", 12.0), named("fill", 3.0)]);
     }
 }

@@ -272,7 +272,14 @@ fn answer(outcome: InvokeOutcome, log_tail: LogTail) -> Response<Body> {
             entry.time.as_secs_f64() * 1e3
         )
     });
-    let timing = stages.fold(format!("start;desc={start}"), |text, stage| text + &stage);
+    let mut timing = stages.fold(format!("start;desc={start}"), |text, stage| text + &stage);
+    if !outcome.exits.is_empty() {
+        let exits = outcome.exits.iter();
+        let exits: Vec<String> = exits
+            .map(|(reason, count)| format!("{reason} {count}"))
+            .collect();
+        timing.push_str(&format!(", exits;desc=\"{}\"", exits.join(" ")));
+    }
     respond::set(&mut response, SERVER_TIMING, &timing);
     response
 }

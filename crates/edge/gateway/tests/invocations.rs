@@ -126,7 +126,9 @@ async fn what_the_function_does_wrong_is_an_answer() {
     let reply = invoke(server.address, "max", b"").await;
     assert_eq!((reply.status, reply.body.len()), (200, 6_291_556));
     assert!(!reply.headers.contains_key("x-amz-function-error"));
-    assert!(reply.headers["server-timing"].starts_with("start;desc=warm, invoke;dur="));
+    let timing = &reply.headers["server-timing"];
+    assert!(timing.starts_with("start;desc=warm, invoke;dur="));
+    assert!(timing.ends_with(", exits;desc=\"call 12 fill 3\""));
     assert_eq!(reply.headers["x-rekindle-start"], "warm");
     assert!(!reply.headers.contains_key("x-rekindle-restore-ms"));
     create(server.address, "restored", "restored").await;

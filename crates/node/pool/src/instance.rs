@@ -5,6 +5,7 @@
 //!              └─ failed or too long ─▶ with an event: launch again inside it
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(crate) struct Start {
     pub(crate) reported: Option<Duration>,
     /// The same, if a snapshot was restored.
     pub(crate) restored: Option<Duration>,
+    /// How often guest code was left until the first answer, by reason.
+    pub(crate) exits: BTreeMap<String, u64>,
 }
 
 pub(crate) struct Instance {

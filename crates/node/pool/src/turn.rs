@@ -1,5 +1,6 @@
 //! One event on one instance: START, the answer or the failure, END, REPORT.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -249,7 +250,12 @@ impl Instance {
     fn judge(&mut self, id: &str, message: Message<FromSandbox>) -> Option<End> {
         let payload = Bytes::from(message.payload);
         match message.head {
-            FromSandbox::Response { request_id, .. } if request_id == id => {
+            FromSandbox::Response {
+                request_id, exits, ..
+            } if request_id == id => {
+                if let Some(start) = &mut self.start {
+                    start.exits = exits;
+                }
                 Some(End::answered(InvokeResult::Success(payload)))
             }
             FromSandbox::Error {
@@ -349,6 +355,10 @@ impl Instance {
             log_tail: Bytes::new(),
             start: kind,
             restore: span.restored(),
+            exits: span
+                .start
+                .as_ref()
+                .map_or_else(BTreeMap::new, |start| start.exits.clone()),
             timings,
         }
     }

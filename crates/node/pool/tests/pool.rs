@@ -28,6 +28,7 @@ async fn the_second_event_is_warm_and_the_log_reads_as_on_aws() {
             .iter()
             .any(|stage| stage.stage == Stage::RuntimeInit)
     );
+    assert_eq!(cold.exits, [("call".to_owned(), 12)].into());
     let tail = String::from_utf8(cold.log_tail.to_vec()).unwrap();
     let lines: Vec<_> = tail.lines().collect();
     assert_eq!(
@@ -49,6 +50,7 @@ async fn the_second_event_is_warm_and_the_log_reads_as_on_aws() {
         (warm.start, launcher.launched.load(Ordering::SeqCst)),
         (StartKind::Warm, 1)
     );
+    assert!(warm.exits.is_empty());
     assert!(!String::from_utf8_lossy(&warm.log_tail).contains("Init Duration"));
 
     let first = live.try_recv().unwrap();

@@ -1,5 +1,6 @@
 //! What came of an invocation, with the time each stage took.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -114,6 +115,8 @@ pub struct InvokeOutcome {
     pub start: StartKind,
     /// From the launch of a restored instance until it asked for this event, its first.
     pub restore: Option<Duration>,
+    /// How often guest code was left until the answer, by reason, if the instance came up for this event.
+    pub exits: BTreeMap<String, u64>,
     /// Times by stage.
     pub timings: Timings,
 }

@@ -1,5 +1,6 @@
 //! What a sandbox tells its node.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -76,6 +77,9 @@ pub enum FromSandbox {
         request_id: String,
         /// `Content-Type` of the runtime's request.
         content_type: Option<String>,
+        /// How often guest code was left until then, by reason; with the first answer of a sandbox alone.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        exits: BTreeMap<String, u64>,
     },
     /// The runtime reported an error, or its answer was no good. Payload: the
     /// error body, empty unless the outcome is `Function`.

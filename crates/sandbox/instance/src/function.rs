@@ -3,7 +3,9 @@
 //! The API's sink runs in guest threads, which must not freeze themselves: it sends answers
 //! at once and leaves freezing to the thread of turns.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use kernel_syscall::System;
 use kernel_vfs::save::Unsavable;
 use parking_lot::Mutex;
+use platform_api::Exit;
 use proto_sandbox::{EventHead, FailureKind, FirstEvent, FromSandbox, FunctionSpec, StageName};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent, Waiting};
@@ -264,6 +267,7 @@ fn turns(
         outbox: Arc::clone(outbox),
         flusher: instance.streams.flusher(outbox),
         resumed: Arc::clone(&resumed),
+        answered: AtomicBool::new(false),
     };
     Ok(Told {
         tell,
@@ -282,9 +286,21 @@ struct Sink {
     flusher: Flusher,
     /// When a clone was let go.
     resumed: Arc<OnceLock<Instant>>,
+    answered: AtomicBool,
 }
 
 impl Sink {
+    /// How often the guest was left, for the first answer.
+    fn exits(&self) -> BTreeMap<String, u64> {
+        let system = match self.answered.swap(true, Ordering::Relaxed) {
+            true => None,
+            false => self.system.upgrade(),
+        };
+        let counts = system.map(|system| system.kernel.platform.exits());
+        let named = |(exit, count): (Exit, u64)| (exit.name().to_owned(), count);
+        counts.into_iter().flatten().map(named).collect()
+    }
+
     fn take(&self, event: RuntimeEvent) {
         if matches!(event, RuntimeEvent::Ready | RuntimeEvent::Begun)
             && let Some(system) = self.system.upgrade()
@@ -313,7 +329,10 @@ impl Sink {
                         .map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
                     let begun = FromSandbox::Begun { nanoseconds, at };
                     self.outbox.send(&begun, &[]);
-                } else if let Some((message, payload)) = event.into_message() {
+                } else if let Some((mut message, payload)) = event.into_message() {
+                    if let FromSandbox::Response { exits, .. } = &mut message {
+                        *exits = self.exits();
+                    }
                     self.outbox.send(&message, &payload);
                 }
             }

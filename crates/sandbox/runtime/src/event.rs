@@ -1,5 +1,7 @@
 //! What goes in (an event for the function) and what comes out.
 
+use std::collections::BTreeMap;
+
 use proto_sandbox::{EventHead, FromSandbox, Outcome};
 use serde::{Deserialize, Serialize};
 
@@ -74,6 +76,7 @@ impl RuntimeEvent {
                 FromSandbox::Response {
                     request_id,
                     content_type,
+                    exits: BTreeMap::new(),
                 },
                 payload,
             ),

@@ -112,6 +112,7 @@ impl Invoker for Native {
                 log_tail: Bytes::copy_from_slice(tail_of(log.as_bytes())),
                 start: StartKind::Cold,
                 restore: None,
+                exits: [].into(),
                 timings: Timings::default(),
             })
         })

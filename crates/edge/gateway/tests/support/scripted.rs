@@ -119,6 +119,7 @@ impl Invoker for Scripted {
                     _ => StartKind::Warm,
                 },
                 restore: (function.handler == "restored").then(|| Duration::from_micros(3070)),
+                exits: [("call".to_owned(), 12), ("fill".to_owned(), 3)].into(),
                 timings,
             })
         })

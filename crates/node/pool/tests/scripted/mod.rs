@@ -416,6 +416,7 @@ async fn play(
                     FromSandbox::Response {
                         request_id: request_id.clone(),
                         content_type: None,
+                        exits: [("call".to_owned(), 12)].into(),
                     },
                     b"1",
                 );
@@ -428,6 +429,7 @@ async fn play(
                 FromSandbox::Response {
                     request_id,
                     content_type: None,
+                    exits: [("call".to_owned(), 12)].into(),
                 },
                 &payload,
             );
