@@ -50,6 +50,7 @@ mod state;
 mod stub;
 mod tables;
 mod vcpu;
+mod visit;
 mod window;
 
 pub use cost::exit_cost;

@@ -37,10 +37,12 @@ impl Stock {
     }
 }
 
-/// Lock order: a context's own state may be locked before, and is only tried after.
+/// Lock order: `own`, `stock`. A context's own state may be locked before, and is only tried after.
 pub(crate) struct Pool {
     limit: usize,
     stock: Mutex<Stock>,
+    /// The one of [`with_own`](Pool::with_own).
+    own: Mutex<Option<Vcpu>>,
     returned: Condvar,
     /// Contexts that wait for a vCPU.
     waiting: AtomicUsize,
@@ -64,6 +66,7 @@ impl Pool {
         Pool {
             limit: limit.clamp(1, MAX_VCPUS),
             stock: Mutex::default(),
+            own: Mutex::default(),
             returned: Condvar::new(),
             waiting: AtomicUsize::new(0),
         }
@@ -96,6 +99,20 @@ impl Pool {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// Does something with a vCPU that no context ever has: one that moves to another thread costs older hosts a grace period.
+    pub(crate) fn with_own<T>(
+        &self,
+        machine: &Machine,
+        work: impl FnOnce(&mut Vcpu) -> Result<T, PlatformError>,
+    ) -> Result<T, PlatformError> {
+        let mut own = self.own.lock();
+        if own.is_none() {
+            let number = self.stock.lock().next_number(self.limit);
+            *own = Some(self.make(machine, number.ok_or(PlatformError::Gone)?)?);
+        }
+        work(own.as_mut().ok_or(PlatformError::Gone)?)
     }
 
     /// Makes one, while others may make theirs: it takes long.

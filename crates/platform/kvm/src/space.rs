@@ -20,6 +20,7 @@ use crate::machine::Machine;
 use crate::seat::Seat;
 use crate::state::{Refusal, State, Want};
 use crate::tables::{Tree, change};
+use crate::visit;
 use crate::window::Access;
 
 /// What contexts and the handle of an address space share.
@@ -346,11 +347,21 @@ fn shift(
 impl AddressSpace for GuestSpace {
     fn apply(&self, ops: &[MapOp]) -> Result<(), ApplyError> {
         let mut state = self.0.state.lock();
+        let mut hints = Vec::new();
+        let mut result = Ok(());
         for (index, op) in ops.iter().enumerate() {
-            self.change(&mut state, op)
-                .map_err(|errno| ApplyError { index, errno })?;
+            if let Err(errno) = self.change(&mut state, op) {
+                result = Err(ApplyError { index, errno });
+                break;
+            }
+            if let MapOp::Touch { addr, len } | MapOp::Prefault { addr, len } = op {
+                hints.push(*addr..addr + len);
+            }
         }
-        Ok(())
+        if !hints.is_empty() {
+            visit::visit(&self.0.machine, &mut state, self.0.root, &hints);
+        }
+        result
     }
 
     fn read(&self, addr: u64, buf: &mut [u8]) -> usize {

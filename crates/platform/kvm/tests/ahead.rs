@@ -133,6 +133,32 @@ fn wrong_hints_do_no_harm() {
     }
 }
 
+/// What reads pages ahead is gone before the guest runs, and wrote none.
+#[test]
+fn nothing_is_left_of_the_visit() {
+    let Some(platform) = machine() else { return };
+    let guest = Guest::new(&platform);
+    let (addr, len) = (FREE, LEN);
+    let map = mapping(addr, len, RW, &file(&[7; LEN as usize]), Sharing::Private);
+    guest.apply(&[map]);
+    let before = guest.space.resident_bytes();
+    for _ in 0..100 {
+        guest.apply(&[MapOp::Prefault { addr, len }]);
+    }
+    assert_eq!(guest.space.resident_bytes(), before);
+    let written = guest.space.written_pages(FREE..FREE + LEN);
+    assert_eq!(written.expect("the platform knows"), []);
+    let above = platform.features().max_address;
+    for addr in [above, above + 64] {
+        let event = guest.event(code::load(), |r| r.rdi = addr);
+        assert!(matches!(event, Event::Fault(_)), "{addr:x}: {event:?}");
+        let event = guest.event(code::load(), |r| r.rip = addr);
+        assert!(matches!(event, Event::Fault(_)), "{addr:x}: {event:?}");
+    }
+    let child = guest.space.fork().expect("the host has room");
+    assert_eq!(child.resident_bytes(), before);
+}
+
 /// A page that was put in place goes with its mapping, and with the file's end.
 #[test]
 fn pages_in_place_go_with_what_they_show() {
