@@ -94,9 +94,9 @@ fn pages_in_place_are_named() {
     assert_eq!(shared(), []);
     let (addr, len) = (FREE + 40 * PAGE, 2 * PAGE);
     guest.apply(&[MapOp::Prefault { addr, len }]);
-    assert_eq!(shared(), [addr..addr + len]);
+    assert_eq!(shared(), std::slice::from_ref(&(addr..addr + len)));
     guest.apply(&[MapOp::Touch { addr, len: PAGE }]);
-    assert_eq!(shared(), [addr + PAGE..addr + len]);
+    assert_eq!(shared(), std::slice::from_ref(&(addr + PAGE..addr + len)));
 }
 
 /// A hint that names holes, memory without rights or without a file, and what is beyond a file's end changes nothing of what the guest sees.
