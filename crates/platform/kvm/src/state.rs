@@ -21,6 +21,8 @@ use crate::window::Access;
 
 /// Pages around a touched one that are made present with it.
 const AROUND: u64 = 16;
+/// The same of pages of files, which take nothing.
+const AROUND_OF_FILES: u64 = 64;
 
 /// What somebody wants to do with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -275,7 +277,11 @@ impl State {
 
     /// Makes neighbours present that cost nothing: pages of windows, and frames that nobody touched. Failing is fine.
     fn around(&mut self, machine: &Machine, page: u64, start: u64, area: &Area) {
-        let block = AROUND * PAGE;
+        let block = PAGE
+            * match &area.behind {
+                Behind::Zeros => AROUND,
+                Behind::File { .. } => AROUND_OF_FILES,
+            };
         let first = (page & !(block - 1)).max(start);
         let last = ((page & !(block - 1)) + block).min(area.end);
         match &area.behind {
@@ -339,14 +345,20 @@ impl State {
             Sharing::Private => Writing::Never,
         };
         let len = mapped.len();
+        let mut before: Option<u64> = None;
         for at in part.step_by(PAGE as usize) {
             let file_at = offset + (at - start);
             if file_at >= len {
                 return shown;
             }
-            let Ok(gpa) = mapped.page(file_at) else {
+            // Pages of a window are in a row.
+            let Ok(gpa) = (match before {
+                Some(gpa) if !file_at.is_multiple_of(CHUNK) => Ok(gpa + PAGE),
+                _ => mapped.page(file_at),
+            }) else {
                 return shown;
             };
+            before = Some(gpa);
             let entry = Entry::new(gpa, area.prot, Holding::Borrowed, writing);
             if self.put_if_nothing(at, as_used(entry)) {
                 shown.push(gpa);
