@@ -15,6 +15,11 @@ fn counters_agree() {
     let Some(platform) = made::machine() else {
         return;
     };
+    if !host_sys::vdso_code::counter_is_steady() {
+        // KVM moves a guest's counter then when a vCPU changes processors, and our kernel's clocks do without.
+        println!("the host does not trust its counter: no two readings can be compared");
+        return;
+    }
     let space = platform.new_address_space().expect("an address space");
     let map = MapOp::Map {
         addr: 0x10_0000,
