@@ -2,7 +2,7 @@
 # Tests the KVM platform on AMD's virtualisation as QEMU emulates it: needs no /dev/kvm here. Boots Debian's cloud kernel with a
 # few files of this machine, loads kvm-amd, and runs the platform's tests and a Python program in guests of it; with the argument
 # `kernel` the kernel's guest tests instead, but for those that need more of a file tree. Names of test programs after
-# that are run alone: `tests/kvm-hw.sh kernel ends snapshot`.
+# that are run alone, without the Python program: `tests/kvm-hw.sh kernel ends snapshot`.
 # Fails when a test fails, was skipped or did not run, and when the machine does not end in time.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -15,7 +15,7 @@ case $plan in
 platform) limit=${KVM_HW_SECONDS:-420} ;;
 kernel) limit=${KVM_HW_SECONDS:-3600} ;;
 *)
-    echo "usage: $0 [platform|kernel [test program]...]" >&2
+    echo "usage: $0 [platform|kernel] [test program]..." >&2
     exit 2
     ;;
 esac
