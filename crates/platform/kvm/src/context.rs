@@ -116,6 +116,15 @@ pub(crate) struct GuestThread {
     refused: bool,
 }
 
+/// How the use of a vCPU ended.
+enum Used {
+    Event(Event),
+    /// Others wait for it.
+    Wanted,
+    /// It broke, and what the guest had in it is gone.
+    Broken,
+}
+
 /// Whether a run goes on.
 enum Next {
     Again,
@@ -225,26 +234,35 @@ impl GuestThread {
                 self.holder.seat.give_moment(more);
             }
             let vcpu = held.vcpu.as_mut().ok_or(PlatformError::Gone)?;
-            if let Some(event) = self.enter(vcpu)? {
-                return Ok(event);
+            let used = self.enter(vcpu)?;
+            let machine = &self.space.machine;
+            match used {
+                Used::Event(event) => return Ok(event),
+                Used::Wanted => {
+                    if let Some(vcpu) = held.give_up()? {
+                        machine.pool.give(vcpu);
+                    }
+                    turn = Turn::AfterOthers;
+                }
+                Used::Broken => {
+                    if let Some(vcpu) = held.vcpu.take() {
+                        machine.pool.give_broken(machine, vcpu);
+                    }
+                    return Err(PlatformError::Gone);
+                }
             }
-            // Others wait for the vCPU.
-            if let Some(vcpu) = held.give_up()? {
-                self.space.machine.pool.give(vcpu);
-            }
-            turn = Turn::AfterOthers;
         }
     }
 
-    /// Runs to the next event; none when the vCPU is to be given up.
-    fn enter(&mut self, vcpu: &mut Vcpu) -> Result<Option<Event>, PlatformError> {
+    /// Runs to the next event, or as long as the vCPU may and can be used.
+    fn enter(&mut self, vcpu: &mut Vcpu) -> Result<Used, PlatformError> {
         let mut load = true;
         let mut blind = 0;
         let mut in_vain = 0;
         loop {
             if load {
                 if let Some(event) = self.impossible() {
-                    return Ok(Some(event));
+                    return Ok(Used::Event(event));
                 }
                 sanitise_flags(&mut self.state);
                 vcpu.load(&self.state.regs);
@@ -267,7 +285,7 @@ impl GuestThread {
                 }
                 Exit::Broken(reason) => {
                     tracing::error!(reason, state = vcpu.describe(), "the machine broke");
-                    return Err(PlatformError::Gone);
+                    return Ok(Used::Broken);
                 }
             };
             if exit != Exit::Kicked && !matches!(exit, Exit::NoPage(_)) {
@@ -283,13 +301,13 @@ impl GuestThread {
             match next {
                 Next::Again => load = true,
                 Next::AsItIs => load = false,
-                Next::Return(event) => return Ok(Some(event)),
+                Next::Return(event) => return Ok(Used::Event(event)),
             }
             if exit == Exit::Kicked && self.space.machine.pool.is_wanted() {
                 // Where entering takes longer than a turn, nobody would get anywhere.
                 in_vain += 1;
                 if vcpu.registers() != before || in_vain > PATIENCE {
-                    return Ok(None);
+                    return Ok(Used::Wanted);
                 }
             }
         }

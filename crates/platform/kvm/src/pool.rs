@@ -21,6 +21,8 @@ struct Stock {
     made: usize,
     /// Those of them whose vCPU could not be made.
     unused: Vec<usize>,
+    /// How many broke, and could not be made whole.
+    lost: usize,
     idle: Vec<Vcpu>,
     /// Contexts that may hold one.
     holders: Vec<Weak<Holder>>,
@@ -151,6 +153,9 @@ impl Pool {
                 vcpu.thread = thread;
                 return Ok(vcpu);
             }
+            if stock.lost >= self.limit {
+                return Err(PlatformError::Gone);
+            }
             if let Some(vcpu) = steal(&mut stock, holder)? {
                 stock.idle.push(vcpu);
                 continue;
@@ -163,6 +168,18 @@ impl Pool {
             self.waiting.fetch_add(1, Ordering::SeqCst);
             self.returned.wait_for(&mut stock, SLICE);
             self.waiting.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Takes a vCPU back that broke: nobody gets it as it is.
+    pub(crate) fn give_broken(&self, machine: &Machine, mut vcpu: Vcpu) {
+        match vcpu.renew(machine) {
+            Ok(()) => self.give(vcpu),
+            Err(error) => {
+                tracing::error!(%error, "a vCPU is lost");
+                self.stock.lock().lost += 1;
+                self.returned.notify_all();
+            }
         }
     }
 
@@ -218,4 +235,34 @@ fn steal(stock: &mut Stock, own: &Arc<Holder>) -> Result<Option<Vcpu>, PlatformE
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::open;
+    use std::os::fd::{FromRawFd, IntoRawFd};
+
+    /// A machine with so many vCPUs at most; none where the host has no KVM.
+    fn machine(vcpus: usize) -> Option<Arc<Machine>> {
+        let Ok(kvm) = open() else {
+            eprintln!("skipped: this host has no /dev/kvm");
+            return None;
+        };
+        // SAFETY: needed because the library takes raw descriptors; this one is open, and nobody else's from here on.
+        let kvm = unsafe { kvm_ioctls::Kvm::from_raw_fd(kvm.into_raw_fd()) };
+        Some(Arc::new(Machine::new(&kvm, vcpus).unwrap()))
+    }
+
+    #[test]
+    fn a_vcpu_that_broke_is_made_whole_before_anybody_gets_it() {
+        let Some(machine) = machine(1) else { return };
+        let mut vcpu = Vcpu::new(&machine, 0).unwrap();
+        vcpu.break_down();
+        assert!(vcpu.place(crate::layout::TABLES, 0, 0).is_err());
+        machine.pool.stock.lock().made = 1;
+        machine.pool.give_broken(&machine, vcpu);
+        let mut again = machine.pool.stock.lock().idle.pop().unwrap();
+        again.place(crate::layout::TABLES, 0, 0).unwrap();
+    }
 }

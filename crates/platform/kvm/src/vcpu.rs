@@ -108,6 +108,13 @@ impl Vcpu {
         Ok(vcpu)
     }
 
+    /// Makes it one that can be used again after [`Exit::Broken`]. What the guest had in it is gone.
+    pub(crate) fn renew(&mut self, machine: &Machine) -> Result<(), PlatformError> {
+        stub::install_vcpu(&self.window, self.page);
+        self.in_guest = false;
+        self.set_system_registers(machine)
+    }
+
     fn set_system_registers(&mut self, machine: &Machine) -> Result<(), PlatformError> {
         let model = &machine.model;
         let mut sregs = self.fd.get_sregs().map_err(refused("read registers"))?;
@@ -374,6 +381,17 @@ impl Vcpu {
     /// The exception frame at which it stopped.
     pub(crate) fn exception(&self, vector: u8) -> Option<stub::Frame> {
         stub::exception_frame(&self.window, self.page, vector)
+    }
+
+    /// Puts it into the state in which a host leaves one that broke: the one after power-on.
+    #[cfg(test)]
+    pub(crate) fn break_down(&mut self) {
+        let mut sregs = self.fd.get_sregs().unwrap();
+        // Real mode.
+        (sregs.cr0, sregs.cr3, sregs.cr4, sregs.efer) = (0x6000_0010, 0, 0, 0);
+        sregs.cs = segment(0xf000, 0xb, 0);
+        (sregs.cs.base, sregs.cs.limit, sregs.cs.g, sregs.cs.dpl) = (0xffff_0000, 0xffff, 0, 0);
+        self.fd.set_sregs(&sregs).unwrap();
     }
 
     /// What a machine that broke looks like, for the log.
