@@ -278,7 +278,7 @@ impl Runner {
             on_signal: blocked.on_signal,
             progress: restart.progress,
         });
-        let outcome = self.work_in_call(&mut interrupted);
+        let outcome = self.work_in_call(&mut interrupted, restart);
         if outcome == Flow::Exit {
             self.abandon(restart);
             return Slept::Ended(Flow::Exit);
@@ -288,16 +288,16 @@ impl Runner {
             return Slept::Again;
         }
         self.abandon(restart);
-        self.tell_remaining(restart);
         Slept::Ended(Flow::Continue)
     }
 
     /// Like `work`, but leaves `interrupted` in place when no handler took it.
-    fn work_in_call(&mut self, interrupted: &mut Option<Interrupted>) -> Flow {
+    fn work_in_call(&mut self, interrupted: &mut Option<Interrupted>, restart: &Restart) -> Flow {
         loop {
-            if interrupted.is_none() {
-                // A handler's frame took the call over: what stands now is code of the guest.
-                self.call = None;
+            if interrupted.is_none() && self.call.take().is_some() {
+                // A handler's frame took the call over: what stands now is code of the guest. All that the call tells it is told
+                // before a checkpoint, as a capture there knows of no call.
+                self.tell_remaining(restart);
             }
             self.checkpoint();
             if self.task.process().exiting().is_some() || self.task.leaving() {

@@ -14,11 +14,14 @@ mod moving;
 mod watched;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chain::{Chain, Check, Report};
+use kernel_core::signal::{Signal, siginfo};
 use kernel_core::task::ExitStatus;
-use watched::each;
+use moving::{move_house, wait_for, wait_until_asleep};
+use watched::{Watch, Watched, each};
 
 const LIMIT: Duration = Duration::from_secs(1500);
 
@@ -122,6 +125,34 @@ fn sockets() {
 #[test]
 fn threads() {
     script("threads", 7);
+}
+
+/// A capture between the frame of the handler that cuts a sleep off and the handler finds the rest of the sleep told.
+#[test]
+fn the_rest_of_a_sleep_is_told_before_its_end() {
+    let program = "
+import ctypes, signal
+libc = ctypes.CDLL(None)
+signal.signal(signal.SIGUSR1, lambda number, frame: None)
+left = (ctypes.c_long * 2)()
+print('ready', flush=True)
+print(libc.syscall(35, (ctypes.c_long * 2)(3600, 0), left), 0 < left[0] < 3600)
+";
+    let watch = Watch::new(Box::new(|_| false));
+    let platform = Arc::new(Watched::new(&watch));
+    let machine = guest::boot_on(Arc::clone(&platform) as _, Duration::ZERO, &[]);
+    platform.serve(&machine.system);
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
+    wait_for(&machine, "ready\n");
+    wait_until_asleep(&machine);
+    watch.freeze_at_frame();
+    let kernel = &machine.system.kernel;
+    let first = kernel.tree.lock().tasks().next().cloned();
+    let info = siginfo::kernel();
+    assert!(kernel.send_to_task(&first.expect("a task"), Signal::USR1, info));
+    assert!(watch.frozen_at_frame(Instant::now() + guest::limit()));
+    let next = move_house(machine);
+    assert_eq!(next.finish().expect_success(), "-1 True\n");
 }
 
 /// `make test-snapshot-everywhere`: each name with what it runs, from the third call on (before that there is no program).

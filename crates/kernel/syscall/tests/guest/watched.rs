@@ -11,7 +11,7 @@
 
 use std::ops::Range;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base_abi::Errno;
 use kernel_syscall::System;
@@ -35,6 +35,17 @@ struct Counted {
 pub(crate) struct Watch {
     counted: Mutex<Counted>,
     changed: Condvar,
+    at_frame: Mutex<AtFrame>,
+    frozen: Condvar,
+}
+
+/// What happens when the kernel next changes a thread's registers, as for the frame of a handler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum AtFrame {
+    #[default]
+    Nothing,
+    Freeze,
+    Frozen,
 }
 
 /// What a machine does next.
@@ -57,7 +68,37 @@ impl Watch {
                 due: None,
             }),
             changed: Condvar::new(),
+            at_frame: Mutex::default(),
+            frozen: Condvar::new(),
         })
+    }
+
+    /// Has a freeze be wanted as soon as the kernel next changes a thread's registers.
+    #[allow(dead_code, reason = "not every test file stops there")]
+    pub(crate) fn freeze_at_frame(&self) {
+        *self.at_frame.lock() = AtFrame::Freeze;
+    }
+
+    /// Waits until it is; whether that came in time.
+    #[allow(dead_code, reason = "not every test file stops there")]
+    pub(crate) fn frozen_at_frame(&self, deadline: Instant) -> bool {
+        let mut at_frame = self.at_frame.lock();
+        while *at_frame != AtFrame::Frozen {
+            if self.frozen.wait_until(&mut at_frame, deadline).timed_out() {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn frame(&self, system: &System) {
+        let mut at_frame = self.at_frame.lock();
+        if *at_frame == AtFrame::Freeze {
+            // It stays wanted although the calling thread runs.
+            let _ = system.kernel.freezer.freeze(Duration::ZERO, || {});
+            *at_frame = AtFrame::Frozen;
+            self.frozen.notify_all();
+        }
     }
 
     /// Calls made so far.
@@ -250,6 +291,9 @@ impl Context for WatchedContext {
     }
 
     fn state_mut(&mut self) -> Result<&mut CpuState, PlatformError> {
+        if let Some(system) = self.shared.system() {
+            self.shared.watch.frame(&system);
+        }
         self.inner().state_mut()
     }
 
