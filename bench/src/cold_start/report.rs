@@ -122,29 +122,17 @@ impl fmt::Display for Workload {
         for row in &self.rows {
             row.notes(f)?;
         }
-        if !self.stages_ms.is_empty() {
-            let stages = self
-                .stages_ms
-                .iter()
-                .map(|(name, ms)| format!("{name} {ms:.2}"));
-            let text: Vec<String> = stages.collect();
-            writeln!(
-                f,
-                "restored alone, by stage, median ms: {}",
-                text.join(", ")
-            )?;
-        }
-        if !self.exits.is_empty() {
-            let exits = self
-                .exits
-                .iter()
-                .map(|(why, count)| format!("{why} {count}"));
-            let text: Vec<String> = exits.collect();
-            writeln!(
-                f,
-                "restored alone, exits until the answer, medians: {}",
-                text.join(", ")
-            )?;
+        for (what, medians) in [
+            ("by stage, median ms", &self.stages_ms),
+            ("exits until the answer, medians", &self.exits),
+        ] {
+            let each = medians.iter();
+            let text: Vec<String> = each
+                .map(|(name, median)| format!("{name} {median}"))
+                .collect();
+            if !text.is_empty() {
+                writeln!(f, "restored alone, {what}: {}", text.join(", "))?;
+            }
         }
         writeln!(f)
     }

@@ -73,10 +73,13 @@ impl Failure {
     /// to blame, or the snapshot can be.
     pub(crate) fn is_worth_another(&self, start: StartKind) -> bool {
         match self {
-            Self::NoPlatform(_) | Self::Platform(_) | Self::Vanished => true,
+            Self::Platform(_) | Self::Vanished => true,
             Self::Exited(_) | Self::OutOfMemory => start == StartKind::Restored,
-            // The function has spoken, or there is nothing to run it.
-            Self::Reported(..) | Self::Entrypoint(_) | Self::Unavailable(..) => false,
+            // The function has spoken, or there is nothing to run it: a snapshot is not to blame for that.
+            Self::Reported(..)
+            | Self::Entrypoint(_)
+            | Self::Unavailable(..)
+            | Self::NoPlatform(_) => false,
         }
     }
 

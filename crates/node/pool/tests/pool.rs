@@ -461,6 +461,18 @@ async fn an_event_whose_clone_breaks_before_it_is_served_by_another() {
     );
 }
 
+#[tokio::test]
+async fn a_platform_that_is_not_there_is_told_once_and_no_snapshot_is_blamed() {
+    let launcher = Scripted::new(Script::NoPlatform);
+    let refused = invoke(&pool(&launcher, 4), "1").await;
+    let Err(InvokeError::PlatformUnavailable { reason }) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(reason, "no /dev/kvm");
+    assert_eq!(launcher.launched.load(Ordering::SeqCst), 1);
+    assert!(launcher.captures.lock().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_event_that_a_clone_has_begun_with_is_given_to_no_other() {
     for script in [Script::EndsBegun, Script::BegunUnheard] {

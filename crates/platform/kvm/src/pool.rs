@@ -21,8 +21,8 @@ struct Stock {
     made: usize,
     /// Those of them whose vCPU could not be made.
     unused: Vec<usize>,
-    /// How many broke, and could not be made whole.
-    lost: usize,
+    /// How many no context gets any more: they broke and could not be made whole, or [`Pool::with_own`] keeps them.
+    withdrawn: usize,
     idle: Vec<Vcpu>,
     /// Contexts that may hold one.
     holders: Vec<Weak<Holder>>,
@@ -36,6 +36,11 @@ impl Stock {
             self.made += usize::from(free);
             free.then(|| self.made - 1)
         })
+    }
+
+    /// Whether one that is out can come back.
+    fn has_more(&self) -> bool {
+        self.made > self.unused.len() + self.withdrawn
     }
 }
 
@@ -113,6 +118,7 @@ impl Pool {
         if own.is_none() {
             let number = self.stock.lock().next_number(self.limit);
             *own = Some(self.make(machine, number.ok_or(PlatformError::Gone)?)?);
+            self.stock.lock().withdrawn += 1;
         }
         work(own.as_mut().ok_or(PlatformError::Gone)?)
     }
@@ -153,7 +159,7 @@ impl Pool {
                 vcpu.thread = thread;
                 return Ok(vcpu);
             }
-            if stock.lost >= self.limit {
+            if !stock.has_more() {
                 return Err(PlatformError::Gone);
             }
             if let Some(vcpu) = steal(&mut stock, holder)? {
@@ -177,7 +183,7 @@ impl Pool {
             Ok(()) => self.give(vcpu),
             Err(error) => {
                 tracing::error!(%error, "a vCPU is lost");
-                self.stock.lock().lost += 1;
+                self.stock.lock().withdrawn += 1;
                 self.returned.notify_all();
             }
         }
@@ -241,28 +247,55 @@ fn steal(stock: &mut Stock, own: &Arc<Holder>) -> Result<Option<Vcpu>, PlatformE
 mod tests {
     use super::*;
     use crate::platform::open;
+    use crate::space::GuestSpace;
+    use platform_api::{AddressSpace, CpuState, Event};
     use std::os::fd::{FromRawFd, IntoRawFd};
 
     /// A machine with so many vCPUs at most; none where the host has no KVM.
-    fn machine(vcpus: usize) -> Option<Arc<Machine>> {
+    fn machine(vcpus: usize) -> Option<Machine> {
         let Ok(kvm) = open() else {
             eprintln!("skipped: this host has no /dev/kvm");
             return None;
         };
         // SAFETY: needed because the library takes raw descriptors; this one is open, and nobody else's from here on.
         let kvm = unsafe { kvm_ioctls::Kvm::from_raw_fd(kvm.into_raw_fd()) };
-        Some(Arc::new(Machine::new(&kvm, vcpus).unwrap()))
+        Some(Machine::new(&kvm, vcpus).unwrap())
+    }
+
+    /// A vCPU that a context had when it broke.
+    fn broken(machine: &Machine) -> Vcpu {
+        machine.pool.make_first(machine, |_| Ok(())).unwrap();
+        let mut vcpu = machine.pool.stock.lock().idle.pop().unwrap();
+        vcpu.break_down();
+        vcpu
     }
 
     #[test]
     fn a_vcpu_that_broke_is_made_whole_before_anybody_gets_it() {
         let Some(machine) = machine(1) else { return };
-        let mut vcpu = Vcpu::new(&machine, 0).unwrap();
-        vcpu.break_down();
+        let mut vcpu = broken(&machine);
         assert!(vcpu.place(crate::layout::TABLES, 0, 0).is_err());
-        machine.pool.stock.lock().made = 1;
         machine.pool.give_broken(&machine, vcpu);
         let mut again = machine.pool.stock.lock().idle.pop().unwrap();
         again.place(crate::layout::TABLES, 0, 0).unwrap();
+    }
+
+    #[test]
+    fn nobody_waits_for_a_vcpu_that_cannot_be_made_whole() {
+        for own in [false, true] {
+            let Some(mut machine) = machine(1 + usize::from(own)) else {
+                return;
+            };
+            let vcpu = broken(&machine);
+            if own {
+                machine.pool.with_own(&machine, |_| Ok(())).unwrap();
+            }
+            // No processor has that: the x87 state cannot be left out.
+            machine.model.xcr0 = 0;
+            machine.pool.give_broken(&machine, vcpu);
+            let space = GuestSpace::new(Arc::new(machine)).unwrap();
+            let mut context = space.new_context(CpuState::default()).unwrap();
+            assert!(matches!(context.run(), Event::Gone));
+        }
     }
 }

@@ -17,8 +17,8 @@ use proto_node::{
     LogTail, Revision, StartKind,
 };
 use proto_sandbox::{
-    EventHead, ExitReason, ExitStatus, FromSandbox, LogStream, Message, Outcome, RefusalKind,
-    RestoreStage, RestoreTime, StageName, ToSandbox,
+    EventHead, ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Message, Outcome,
+    RefusalKind, RestoreStage, RestoreTime, StageName, ToSandbox,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -47,6 +47,8 @@ pub(crate) enum Script {
     EndsBegun,
     /// The same, and what it said is not heard before it is ended for taking too long.
     BegunUnheard,
+    /// Is to come back from a snapshot, and the platform is not there.
+    NoPlatform,
     /// Comes back from a snapshot; its hook fails.
     HookFails,
     /// Stops where a snapshot could be taken, until it is told to go on.
@@ -134,6 +136,7 @@ fn start(script: Script, nth: usize) -> StartKind {
         Script::Restored
         | Script::HookFails
         | Script::Killed
+        | Script::NoPlatform
         | Script::EndsBegun
         | Script::BegunUnheard => StartKind::Restored,
         Script::Spoilt if nth < 2 => StartKind::Restored,
@@ -324,6 +327,11 @@ async fn play(
         );
     }
     match script {
+        Script::NoPlatform => {
+            let message = "no /dev/kvm".to_owned();
+            let kind = FailureKind::Platform;
+            return out.say(FromSandbox::Failed { kind, message }, b"");
+        }
         Script::SlowInit => std::future::pending::<()>().await,
         Script::SlowFirstInit if nth == 0 => std::future::pending::<()>().await,
         Script::InitError | Script::FirstInitError if script == Script::InitError || nth == 0 => {
