@@ -1,0 +1,81 @@
+//! The vCPU that a context has between its runs, and what stays of it when others take it.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use platform_api::{CpuState, PlatformError, processor};
+
+use crate::cpuid::CpuModel;
+use crate::seat::Seat;
+use crate::vcpu::Vcpu;
+
+/// What a vCPU keeps of a context.
+pub(super) struct Rest {
+    fs_base: u64,
+    gs_base: u64,
+    xstate: Vec<u8>,
+}
+
+impl Rest {
+    pub(super) fn put_into(self, state: &mut CpuState) {
+        state.regs.fs_base = self.fs_base;
+        state.regs.gs_base = self.gs_base;
+        state.xstate = self.xstate;
+    }
+}
+
+/// What others see of a context that may hold a vCPU.
+pub(crate) struct Holder {
+    /// Locked while it runs.
+    pub(crate) held: Mutex<Held>,
+    pub(crate) seat: Arc<Seat>,
+}
+
+impl Holder {
+    /// One without a vCPU.
+    pub(super) fn new(model: &CpuModel, seat: Arc<Seat>) -> Arc<Holder> {
+        Arc::new(Holder {
+            held: Mutex::new(Held {
+                vcpu: None,
+                rest: None,
+                xstate_size: model.xstate_size,
+                xcr0: model.xcr0,
+            }),
+            seat,
+        })
+    }
+}
+
+/// A context's vCPU, or what was in it.
+pub(crate) struct Held {
+    pub(super) vcpu: Option<Vcpu>,
+    /// Of the vCPU that was given up.
+    pub(super) rest: Option<Rest>,
+    pub(super) xstate_size: usize,
+    xcr0: u64,
+}
+
+impl Held {
+    pub(super) fn read_rest(&self) -> Result<Option<Rest>, PlatformError> {
+        let Some(vcpu) = &self.vcpu else {
+            return Ok(None);
+        };
+        let (fs_base, gs_base, _) = vcpu.bases_and_fault()?;
+        let mut xstate = vec![0; self.xstate_size];
+        vcpu.read_xstate(&mut xstate)?;
+        processor::without_others(&mut xstate, self.xcr0);
+        Ok(Some(Rest {
+            fs_base,
+            gs_base,
+            xstate,
+        }))
+    }
+
+    /// Takes the vCPU from a context that does not run.
+    pub(crate) fn give_up(&mut self) -> Result<Option<Vcpu>, PlatformError> {
+        if let Some(rest) = self.read_rest()? {
+            self.rest = Some(rest);
+        }
+        Ok(self.vcpu.take())
+    }
+}
