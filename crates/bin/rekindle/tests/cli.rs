@@ -2,6 +2,13 @@
 
 mod server;
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, Stdio};
+
+use proto_sandbox::{
+    Layer, Limits, PlatformChoice, Program, RootFs, StartSpec, ToSandbox, VERSION, write_message,
+};
 use serde_json::Value;
 use server::Server;
 
@@ -118,4 +125,56 @@ fn what_is_not_there_is_told_with_the_next_step() {
         .unwrap();
     let errors = String::from_utf8_lossy(&away.stderr);
     assert!(errors.contains("next: "), "{errors}");
+}
+
+/// Warnings of a sandbox's own code reach its parent, and no more of them than anybody would read.
+#[test]
+fn a_sandbox_that_is_told_nonsense_complains_on_standard_error() {
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    let child = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+        .args(["sandbox", "--fd", "0"])
+        .stdin(OwnedFd::from(theirs))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let start = ToSandbox::Start(Box::new(StartSpec {
+        version: VERSION,
+        id: "told-nonsense".to_owned(),
+        hostname: "sandbox".to_owned(),
+        program: Program {
+            argv: vec!["/bin/cat".to_owned()],
+            env: Vec::new(),
+            workdir: "/".to_owned(),
+            uid: 0,
+            gid: 0,
+            stdio: proto_sandbox::Stdio::Messages,
+        },
+        rootfs: RootFs {
+            layers: vec![Layer::Host],
+            mounts: Vec::new(),
+            writable_bytes: 1 << 20,
+        },
+        limits: Limits {
+            memory_bytes: 64 << 20,
+            tasks: 8,
+            open_files: 64,
+        },
+        function: None,
+        strace: false,
+        platform: PlatformChoice::Process,
+    }));
+    for _ in 0..200 {
+        write_message(&mut ours, &start, &[]).unwrap();
+    }
+    write_message(&mut ours, &ToSandbox::Stop, &[]).unwrap();
+    let said = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&said.stderr);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.contains("a second start was ignored")),
+        "{said}"
+    );
+    assert_eq!(lines.len(), 64);
 }
