@@ -1,7 +1,8 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
 .PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-kvm-hw-kernel test-programs test-storm bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
-# The runner of choice, and the one that every toolchain has.
+# The runner of choice, and the one that every toolchain has. Programs of the whole workspace are chosen from, as others have fewer features
+# of their dependencies, and would be built a second time.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
 test:
@@ -14,7 +15,7 @@ endif
 # The kernel's guest tests on the KVM platform; `make test` has the platform's own.
 test-kvm:
 ifeq ($(NEXTEST),yes)
-	GUEST_PLATFORM=kvm cargo nextest run -p kernel-syscall --status-level fail --final-status-level fail
+	GUEST_PLATFORM=kvm cargo nextest run --workspace -E 'package(kernel-syscall)' --status-level fail --final-status-level fail
 else
 	GUEST_PLATFORM=kvm cargo test -p kernel-syscall
 endif
@@ -29,7 +30,11 @@ test-kvm-hw-kernel:
 
 # Real programs, natively against a sandbox: make test-programs PLATFORM=kvm
 test-programs:
+ifeq ($(NEXTEST),yes)
+	GUEST_PLATFORM=$(PLATFORM) cargo nextest run --workspace -E 'package(rekindle) & binary(programs)' --status-level fail --final-status-level fail
+else
 	GUEST_PLATFORM=$(PLATFORM) cargo test -p rekindle --test programs
+endif
 
 lint:
 	cargo fmt --all --check

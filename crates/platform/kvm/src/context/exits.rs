@@ -60,6 +60,7 @@ impl GuestThread {
         if nr >= X32 {
             return Next::Again;
         }
+        tracing::warn!(nr, "CALLNR");
         self.mode = Mode::Call;
         Next::Return(Event::Syscall(Syscall {
             nr: u64::from(nr),
