@@ -38,9 +38,9 @@ impl Stock {
         })
     }
 
-    /// Whether one that is out can come back.
-    fn has_more(&self) -> bool {
-        self.made > self.unused.len() + self.withdrawn
+    /// How many there are that contexts have or can get.
+    fn for_contexts(&self) -> usize {
+        self.made - self.unused.len() - self.withdrawn
     }
 }
 
@@ -92,11 +92,11 @@ impl Pool {
         seen
     }
 
-    /// Has so many in all, as far as the limit allows, before contexts want them.
+    /// Has so many for contexts, as far as the limit allows, before contexts want them.
     pub(crate) fn make_ahead(&self, machine: &Machine, wanted: usize) -> Result<(), PlatformError> {
         loop {
             let mut stock = self.stock.lock();
-            if stock.made - stock.unused.len() >= wanted {
+            if stock.for_contexts() >= wanted {
                 return Ok(());
             }
             let number = stock.next_number(self.limit);
@@ -159,7 +159,7 @@ impl Pool {
                 vcpu.thread = thread;
                 return Ok(vcpu);
             }
-            if !stock.has_more() {
+            if stock.for_contexts() == 0 {
                 return Err(PlatformError::Gone);
             }
             if let Some(vcpu) = steal(&mut stock, holder)? {

@@ -1,7 +1,8 @@
 //! vCPUs that are made before contexts want them: as many as will run, and never more than the limit. One test, as it
 //! counts descriptors of its process.
 
-use platform_api::{Expected, Platform};
+use platform_api::{Expected, MapOp, Platform};
+use platform_conformance::guest::{FREE, Guest, PAGE, RW, anonymous};
 use platform_conformance::threads;
 use platform_kvm::KvmPlatform;
 
@@ -32,6 +33,15 @@ fn vcpus_are_made_for_those_that_run_within_the_limit() {
     threads::run_in_parallel(&platform);
     assert_eq!(vcpus(), 6);
     drop(platform);
+    // The one that visits pages runs no context.
+    let platform = KvmPlatform::with_vcpus(6).expect("this host makes virtual machines");
+    let guest = Guest::new(&platform);
+    let (addr, len) = (FREE, 64 * PAGE);
+    guest.apply(&[anonymous(addr, len, RW), MapOp::Touch { addr, len }]);
+    assert_eq!(vcpus(), 2);
+    platform.prepare(&[expect(3, 3)]);
+    assert_eq!(vcpus(), 4);
+    drop((guest, platform));
     let platform = KvmPlatform::new().expect("this host makes virtual machines");
     platform.prepare(&[expect(1000, 1000)]);
     assert_eq!(vcpus(), 32);
