@@ -60,7 +60,6 @@ impl GuestThread {
         if nr >= X32 {
             return Next::Again;
         }
-        tracing::warn!(nr, "CALLNR");
         self.mode = Mode::Call;
         Next::Return(Event::Syscall(Syscall {
             nr: u64::from(nr),
