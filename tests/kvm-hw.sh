@@ -36,36 +36,35 @@ unpack() {
     [ -e "$into/.whole" ] && return
     rm -rf "$into"
     mkdir -p "$into/deb"
-    (cd "$into/deb" && { apt-get download -q "$1" || { apt-get update -q && apt-get download -q "$1"; }; }) >&2
-    dpkg -x "$into"/deb/*.deb "$into"
-    rm -r "$into/deb"
-    touch "$into/.whole"
+    (cd "$into/deb" && apt-get -qq -o APT::Sandbox::User=root download "$1" >&2) &&
+        dpkg -x "$into"/deb/*.deb "$into" && rm -r "$into/deb" && touch "$into/.whole"
 }
-kernel_package() {
-    apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -1
+kernel=
+fetch() {
+    kernel=$(apt-cache depends linux-image-cloud-amd64 | sed -n 's/ *Depends: \(linux-image-[0-9].*\)/\1/p' | head -1)
+    [ -n "$kernel" ] && unpack "$kernel" && unpack busybox-static
 }
-kernel=$(kernel_package)
-if [ -z "$kernel" ]; then
-    apt-get update -q >&2
-    kernel=$(kernel_package)
-fi
-unpack "$kernel"
-unpack busybox-static
+fetch || { apt-get update -q >&2 && fetch; } || {
+    echo "FAILED: cannot get linux-image-cloud-amd64 and busybox-static from Debian's archive, which the emulated machine is made of" >&2
+    exit 1
+}
 kernel=$packages/$kernel
 
+# What `make test` builds, just as there: asked for a package alone, cargo would build what it shares with others again.
 cd "$root"
-[ ${#chosen[@]} -gt 0 ] || cargo build -q -p rekindle
-# Names and paths of the tests' programs.
+cargo test -q --workspace --no-run --message-format=json-render-diagnostics >"$work/built"
+# Names and paths of the programs of the package in the directory $1: `rekindle` itself, and its tests'.
 programs() {
-    cargo test -q --no-run --message-format=json "$@" | python3 -c '
+    python3 - "$root/$1/Cargo.toml" "$work/built" <<'END'
 import json, sys
-for line in sys.stdin:
-    if line.startswith("{"):
-        message = json.loads(line)
-        if message.get("executable") and message["profile"]["test"]:
-            kind = "unit" if "lib" in message["target"]["kind"] else message["target"]["name"]
-            print(kind, message["executable"])
-'
+for line in open(sys.argv[2]):
+    message = json.loads(line) if line.startswith("{") else {}
+    if message.get("executable") and message["manifest_path"] == sys.argv[1]:
+        target = message["target"]
+        kind = "unit" if "lib" in target["kind"] else target["name"]
+        if message["profile"]["test"] or "bin" in target["kind"]:
+            print("test" if message["profile"]["test"] else "bin", kind, message["executable"])
+END
 }
 
 # The file tree of the machine.
@@ -105,8 +104,9 @@ tar -C / -c --exclude=test --exclude=ensurepip --exclude=idlelib --exclude=lib2t
     --exclude='config-*' "usr/lib/$version" | tar -C "$tree" -x
 libraries "$python" "/usr/lib/$version"/lib-dynload/*.so
 if [ ${#chosen[@]} = 0 ]; then
-    add "$target/debug/rekindle" usr/bin/rekindle
-    libraries "$target/debug/rekindle"
+    rekindle=$(programs crates/bin/rekindle | sed -n 's/^bin rekindle //p')
+    add "$rekindle" usr/bin/rekindle
+    libraries "$rekindle"
 fi
 
 # What runs, and what has to be said about it.
@@ -114,12 +114,12 @@ expected=$work/expected
 : >"$tree/plan"
 : >"$expected"
 plan_tests() {
-    local package=$1 seconds=$2 program path name count
+    local package=$1 seconds=$2 kind program path name count
     shift 2
-    programs -p "$package" >"$work/programs"
-    while read -r program path; do
+    programs "crates/${package/-//}" >"$work/programs"
+    while read -r kind program path; do
         name=$package/$program
-        [ "$program" != "${without:-}" ] || continue
+        [ "$kind" = test ] && [ "$program" != "${without:-}" ] || continue
         [ ${#chosen[@]} = 0 ] || [[ " ${chosen[*]} " == *" $program "* ]] || continue
         count=$("$path" --list "$@" 2>/dev/null | grep -c ': test$') || true
         count=$((count - $("$path" --list --ignored "$@" 2>/dev/null | grep -c ': test$' || true)))
@@ -162,14 +162,16 @@ chmod +x "$work/boot/init" "$tree/init"
 tar -C "$tree" -cf "$work/boot/tree.tar" .
 (cd "$work/boot" && find . | cpio -o -H newc --quiet) >"$work/initramfs"
 
-echo "booting $(basename "$kernel") with $(du -m "$work/initramfs" | cut -f1) MiB of files" >&2
+console=$work/console
+echo "booting $(basename "$kernel") with $(du -m "$work/initramfs" | cut -f1) MiB of files: $console" >&2
+began=$SECONDS
 said=$work/said
 : >"$said"
 ended=0
 # rcu_expedited: before Linux 6.13 a vCPU that moves to another thread waits for a grace period, which the tests with fewer vCPUs
 # than threads do thousands of times. no_timer_check: on a busy host the timer that Linux tries at its start comes too late, and it panics.
 timeout "$limit" qemu-system-x86_64 -M q35 -accel tcg,thread=multi -cpu max,+svm -smp "$processors" -m 3G \
-    -nodefaults -display none -no-reboot -serial stdio -serial "file:$said" \
+    -nodefaults -display none -no-reboot -serial "file:$console" -serial "file:$said" \
     -kernel "$kernel"/boot/vmlinuz-* -initrd "$work/initramfs" \
     -append "console=ttyS0 quiet panic=-1 rcupdate.rcu_expedited=1 no_timer_check" </dev/null || ended=$?
 
@@ -201,5 +203,9 @@ while read -r what name value; do
 done <"$expected"
 grep -E '^(kernel|feature|status) ' "$said" >&2
 [ "$passed" -gt 0 ] || fail "no test ran"
-[ "$failures" = 0 ] || exit 1
-echo "passed on emulated AMD-V: $passed tests in $(grep -c '^tests ' "$expected") programs$hello" >&2
+if [ "$failures" != 0 ]; then
+    echo "FAILED: $failures of the above; what the machine said is in $console, and ends so:" >&2
+    tail -n 1000 "$console" >&2
+    exit 1
+fi
+echo "passed on emulated AMD-V in $((SECONDS - began)) s: $passed tests in $(grep -c '^tests ' "$expected") programs$hello" >&2

@@ -12,6 +12,10 @@ need() {
         sh -c "$1" >/dev/null 2>&1 && exit
         export DEBIAN_FRONTEND=noninteractive
         apt-get install -y -q --no-install-recommends "$2" >&2 ||
-            { apt-get update -q >&2 && apt-get install -y -q --no-install-recommends "$2" >&2; }
+            { apt-get update -q >&2 && apt-get install -y -q --no-install-recommends "$2" >&2; } ||
+            {
+                echo "missing: $2, and apt-get cannot install it; $0 needs it" >&2
+                exit 1
+            }
     ) 8>"${TMPDIR:-/tmp}/rekindle-tests-install.lock"
 }
