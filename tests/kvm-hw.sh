@@ -13,7 +13,7 @@ work=$target/kvm-hw
 plan=${1:-platform}
 shift $(($# > 0))
 case $plan in
-platform) limit=${KVM_HW_SECONDS:-420} processors=1 ;;
+platform) limit=${KVM_HW_SECONDS:-900} processors=1 ;;
 kernel) limit=${KVM_HW_SECONDS:-3600} processors=2 ;;
 *)
     echo "usage: $0 [platform|kernel] [test program]..." >&2
@@ -146,7 +146,7 @@ if [ "$plan" = kernel ]; then
     without=every_call
     plan_tests kernel-syscall 1200 --skip node_goes_on --skip the_page_is_current
 else
-    plan_tests platform-kvm 120
+    plan_tests platform-kvm 300
 fi
 hello=
 if [ ${#chosen[@]} = 0 ]; then

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use platform_api::{Event, Fault, FaultKind, Platform};
 
+use crate::barrage::{Barrage, keep_interrupting};
 use crate::code;
 use crate::guest::{CODE, DATA, FREE, Guest, report, syscall};
 
@@ -129,10 +130,9 @@ pub fn from_many_threads(platform: &dyn Platform) {
         let (send, receive) = mpsc::channel();
         let guest = &guest;
         // Gone when the thread has ended, however it does.
-        let at_work = Arc::new(());
-        let watched = Arc::downgrade(&at_work);
+        let barrage = Barrage::new();
+        let watched = Arc::downgrade(&barrage);
         scope.spawn(move || {
-            let _at_work = at_work;
             let mut context = guest.context(code::chain(), |r| r.rax = 1000);
             for _ in 0..2 {
                 send.send(context.interrupter()).expect("the test listens");
@@ -141,6 +141,7 @@ pub fn from_many_threads(platform: &dyn Platform) {
             while next < 6000 {
                 match context.run() {
                     Event::Interrupted => {
+                        barrage.interrupted();
                         if next % 3 == 0 {
                             context.state().expect("it lives");
                         }
@@ -148,6 +149,7 @@ pub fn from_many_threads(platform: &dyn Platform) {
                     Event::Syscall(call) => {
                         assert_eq!(call.nr, next);
                         next += 1;
+                        barrage.step();
                         context.set_return(next as i64);
                     }
                     other => panic!("{other:?}"),
@@ -157,12 +159,7 @@ pub fn from_many_threads(platform: &dyn Platform) {
         for _ in 0..2 {
             let interrupt = receive.recv().expect("a handle");
             let watched = watched.clone();
-            scope.spawn(move || {
-                while watched.strong_count() > 0 {
-                    interrupt.interrupt();
-                    std::thread::yield_now();
-                }
-            });
+            scope.spawn(move || keep_interrupting(&watched, &*interrupt));
         }
     });
 }

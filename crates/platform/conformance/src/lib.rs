@@ -5,6 +5,7 @@
 //!
 //! Guest code is a handful of instructions (see `code`) that the tests copy into guest memory.
 
+pub mod barrage;
 pub mod calls;
 pub mod code;
 pub mod faults;

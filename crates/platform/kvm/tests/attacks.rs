@@ -2,11 +2,11 @@
 
 mod made;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use made::machine;
 use platform_api::{Backing, Context, CpuState, Event, Fault, FaultKind, MapOp, Protection};
+use platform_conformance::barrage::{Barrage, keep_interrupting};
 use platform_conformance::guest::{Guest, report};
 use platform_kvm::KvmPlatform;
 
@@ -255,17 +255,12 @@ fn no_trap_is_lost_to_an_interruption() {
     let mut context = context(&guest, &[0xcc], |_| {});
     let interrupt = context.interrupter();
     let until = end_of_storm();
-    let running = Arc::new(());
-    let watched = Arc::downgrade(&running);
+    let barrage = Barrage::new();
+    let watched = Arc::downgrade(&barrage);
     std::thread::scope(|scope| {
-        scope.spawn(move || {
-            while watched.strong_count() > 0 {
-                interrupt.interrupt();
-                std::thread::yield_now();
-            }
-        });
+        scope.spawn(move || keep_interrupting(&watched, &*interrupt));
         // Gone when this ends, however it does.
-        let _running = running;
+        let barrage = barrage;
         let mut traps = 0;
         while traps < 2000 || Instant::now() < until {
             match context.run() {
@@ -274,11 +269,13 @@ fn no_trap_is_lost_to_an_interruption() {
                     let rip = context.state().expect("it lives").regs.rip;
                     assert_eq!(rip, AT + 1);
                     traps += 1;
+                    barrage.step();
                     context.state_mut().expect("it lives").regs.rip = AT;
                 }
                 Event::Interrupted => {
                     let rip = context.state().expect("it lives").regs.rip;
                     assert_eq!(rip, AT, "after {traps} traps one is lost");
+                    barrage.interrupted();
                 }
                 other => panic!("{other:?}"),
             }
