@@ -2,6 +2,7 @@
 
 mod made;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use made::machine;
