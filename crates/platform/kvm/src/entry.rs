@@ -14,6 +14,8 @@ const ACCESSED: u64 = 1 << 5;
 const DIRTY: u64 = 1 << 6;
 /// Ours: the page is a frame that this address space holds a reference of.
 const OWNED: u64 = 1 << 9;
+/// Ours: the frame was given the contents of a file's page, which nobody has changed unless it is dirty.
+const COPIED: u64 = 1 << 10;
 const NO_EXECUTE: u64 = 1 << 63;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -116,10 +118,20 @@ impl Entry {
         self.0 & (OWNED | DIRTY) == OWNED | DIRTY
     }
 
-    /// Whether it shows a page of a file that was used since, or put in place to be.
+    /// Whether it shows a page of a file that was used since, or put in place to be. A copy that nobody has written is one.
     pub(crate) fn shows_a_used_file(self) -> bool {
         let used = PRESENT | ACCESSED;
-        self.0 & used == used && !self.is_owned() && self.page() >= FILES
+        let copy = self.0 & (COPIED | DIRTY) == COPIED;
+        let window = !self.is_owned() && self.page() >= FILES;
+        self.0 & used == used && (copy || window)
+    }
+
+    /// A frame with the contents of the file's page that this shows, or would show; the processor notes when it is written.
+    pub(crate) fn copied(self, frame: u64, prot: Protection) -> Entry {
+        let used = self.0 & (PRESENT | ACCESSED) == PRESENT | ACCESSED;
+        let copy = Entry::new(frame, prot, Holding::Owned, Writing::Later);
+        let copy = if used { copy } else { copy.untouched() };
+        Entry(copy.0 | COPIED)
     }
 
     /// The same page before anybody touched it: the processor notes when somebody does.
@@ -127,9 +139,9 @@ impl Entry {
         Entry(self.0 & !ACCESSED)
     }
 
-    /// Whether it is a frame that takes memory: one that was read or written.
+    /// Whether it is a frame that takes memory: one that was read or written, or is a copy.
     pub(crate) fn is_resident(self) -> bool {
-        self.is_owned() && self.0 & (ACCESSED | DIRTY) != 0
+        self.is_owned() && self.0 & (ACCESSED | DIRTY | COPIED) != 0
     }
 
     pub(crate) fn written(self) -> Entry {

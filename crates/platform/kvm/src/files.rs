@@ -44,6 +44,8 @@ pub(crate) struct Mapped {
     windows: Arc<Windows>,
     pub(crate) file: Arc<File>,
     access: Access,
+    /// No guest can change it: this process has it for reading alone.
+    steady: bool,
     /// Where parts of it are: number of the chunk, guest-physical address.
     chunks: Mutex<BTreeMap<u64, u64>>,
 }
@@ -77,6 +79,7 @@ impl Windows {
             windows: self.clone(),
             file: file.clone(),
             access,
+            steady: !is_writable(file),
             chunks: Mutex::default(),
         });
         if known.len() >= MANY_FILES {
@@ -122,6 +125,11 @@ impl Mapped {
     /// Whether guests may write it.
     pub(crate) fn access(&self) -> Access {
         self.access
+    }
+
+    /// Whether a copy of a page stays what the file has.
+    pub(crate) fn is_steady(&self) -> bool {
+        self.steady
     }
 
     /// Bytes of the file now; 0 when the host does not say.

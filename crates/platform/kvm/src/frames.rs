@@ -34,21 +34,30 @@ impl Frames {
 
     /// A frame of zeros with one reference.
     pub(crate) fn take(&self) -> Result<u64, Errno> {
+        self.take_some(1).first().copied().ok_or(Errno::ENOMEM)
+    }
+
+    /// So many of them, or as many as there are.
+    pub(crate) fn take_some(&self, wanted: u64) -> Vec<u64> {
         let mut pool = self.0.lock();
-        let frame = match pool.free.pop() {
-            Some(frame) => frame as usize,
-            None => {
-                if pool.references.len() as u64 >= FRAMES_LEN / PAGE {
-                    return Err(Errno::ENOMEM);
+        let mut taken = Vec::with_capacity(wanted.min(FRAMES_LEN / PAGE) as usize);
+        while (taken.len() as u64) < wanted {
+            let frame = match pool.free.pop() {
+                Some(frame) => frame as usize,
+                None => {
+                    if pool.references.len() as u64 >= FRAMES_LEN / PAGE {
+                        break;
+                    }
+                    pool.references.push(0);
+                    pool.references.len() - 1
                 }
-                pool.references.push(0);
-                pool.references.len() - 1
+            };
+            if let Some(count) = pool.references.get_mut(frame) {
+                *count = 1;
             }
-        };
-        if let Some(count) = pool.references.get_mut(frame) {
-            *count = 1;
+            taken.push(FRAMES + frame as u64 * PAGE);
         }
-        Ok(FRAMES + frame as u64 * PAGE)
+        taken
     }
 
     /// Whether one address space alone has the frame.

@@ -30,6 +30,7 @@
 //!
 //! Needs KVM with `KVM_CAP_SYNC_REGS` and four-level page tables; nothing of it depends on the maker of the processor.
 
+mod ahead;
 mod areas;
 mod context;
 mod cost;
@@ -47,6 +48,7 @@ mod seat;
 mod slots;
 mod space;
 mod state;
+mod streams;
 mod stub;
 mod tables;
 mod vcpu;

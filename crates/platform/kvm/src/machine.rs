@@ -130,6 +130,22 @@ impl Machine {
         self.frames.reuse(&clean);
     }
 
+    /// So many frames of zeros that nobody has touched, or as many as there are.
+    pub(crate) fn take_frames(&self, wanted: u64) -> Vec<u64> {
+        let mut frames = self.frames.take_some(wanted);
+        let usable = frames
+            .iter()
+            .position(|frame| self.slots.ensure(*frame).is_err())
+            .unwrap_or(frames.len());
+        self.give_back(&frames.split_off(usable));
+        frames
+    }
+
+    /// Takes frames back that nobody else has seen.
+    pub(crate) fn give_back(&self, frames: &[u64]) {
+        self.forget(frames, &[]);
+    }
+
     /// Makes page tables of the dead usable again when there are many.
     pub(crate) fn clean_up(&self) {
         if self.tables.dead() < MAX_DEAD_TABLES {

@@ -19,6 +19,7 @@ use crate::layout::{GUEST_END, GUEST_START, PAGE};
 use crate::machine::Machine;
 use crate::seat::Seat;
 use crate::state::{Refusal, State, Want};
+use crate::streams::Streams;
 use crate::tables::{Tree, change};
 use crate::visit;
 use crate::window::Access;
@@ -41,7 +42,11 @@ impl Space {
         Ok(Arc::new(Space {
             machine,
             root: tree.root(),
-            state: Mutex::new(State { areas, tree }),
+            state: Mutex::new(State {
+                areas,
+                tree,
+                streams: Streams::default(),
+            }),
             dead: AtomicBool::new(false),
             seats: Mutex::default(),
         }))
@@ -116,7 +121,7 @@ impl Space {
             let Some((mapped, offset)) = shown(state, at) else {
                 return buf.len();
             };
-            match crate::state::read_page(&mapped.file, offset, buf) {
+            match crate::state::read_pages(&mapped.file, offset, buf) {
                 Ok(()) => buf.len(),
                 Err(_) => 0,
             }
@@ -433,7 +438,7 @@ impl AddressSpace for GuestSpace {
             state.tree.visit(0..GUEST_END, |at, word| {
                 let seen = Entry(word.load(Ordering::Acquire));
                 if failed.is_some() || (seen.is_owned() && !seen.is_written()) {
-                    // A frame of zeros so far: the child gets its own when it wants one.
+                    // What is behind it so far: the child gets its own when it wants one.
                     return;
                 }
                 let old = if seen.is_owned() {

@@ -7,22 +7,18 @@
 
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
 
 use base_abi::Errno;
 use platform_api::{Protection, Sharing};
 
 use crate::areas::{Area, Areas, Behind};
 use crate::entry::{Entry, Holding, Writing};
-use crate::frames::{self, ZERO_FRAME};
-use crate::layout::{CHUNK, PAGE};
+use crate::frames::ZERO_FRAME;
+use crate::layout::PAGE;
 use crate::machine::Machine;
+use crate::streams::Streams;
 use crate::tables::{Tree, change};
-use crate::window::Access;
-
-/// Pages around a touched one that are made present with it.
-const AROUND: u64 = 16;
-/// The same of pages of files, which take nothing.
-const AROUND_OF_FILES: u64 = 64;
 
 /// What somebody wants to do with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +45,8 @@ pub(crate) enum Refusal {
 pub(crate) struct State {
     pub(crate) areas: Areas,
     pub(crate) tree: Tree,
+    /// Where memory is being written.
+    pub(crate) streams: Streams,
 }
 
 /// Pages that an address space no longer has.
@@ -59,7 +57,7 @@ pub(crate) struct Gone {
 }
 
 impl Gone {
-    fn add(&mut self, entry: Entry) {
+    pub(crate) fn add(&mut self, entry: Entry) {
         if entry.is_owned() {
             self.owned.push(entry.page());
         } else if entry.is_present() {
@@ -88,7 +86,7 @@ pub(crate) fn allows(prot: Protection, want: Want) -> bool {
     }
 }
 
-fn suffices(entry: Entry, want: Want) -> bool {
+pub(crate) fn suffices(entry: Entry, want: Want) -> bool {
     match want {
         Want::Read => entry.is_present(),
         Want::Write => entry.is_writable(),
@@ -111,39 +109,12 @@ impl State {
         }
         let (start, area) = self.wanted(page, want)?;
         let entry = self.present(machine, page, start, &area, want)?;
-        self.around(machine, page, start, &area);
+        self.around(machine, page, start, &area, entry);
         Ok(entry)
     }
 
-    /// Makes pages that may be written the address space's own, before anybody writes them.
-    pub(crate) fn touch(&mut self, machine: &Machine, range: &Range<u64>) -> Result<(), Refusal> {
-        let mut made = Vec::new();
-        let mut refused = None;
-        for page in range.clone().step_by(PAGE as usize) {
-            if suffices(self.entry(page), Want::Write) {
-                continue;
-            }
-            let entry = self
-                .wanted(page, Want::Write)
-                .and_then(|(start, area)| self.present(machine, page, start, &area, Want::Write));
-            match entry {
-                Ok(entry) if entry.is_owned() => made.push(entry.page()),
-                Ok(_) => {}
-                Err(refusal) => {
-                    refused = Some(refusal);
-                    break;
-                }
-            }
-        }
-        for run in frames::runs(&mut made) {
-            let len = run.end - run.start;
-            machine.window.populate(run.start, len, Access::Write);
-        }
-        refused.map_or(Ok(()), Err)
-    }
-
     /// The area of a page that may be used so, with its start.
-    fn wanted(&self, page: u64, want: Want) -> Result<(u64, Area), Refusal> {
+    pub(crate) fn wanted(&self, page: u64, want: Want) -> Result<(u64, Area), Refusal> {
         let (start, area) = self.areas.at(page).ok_or(Refusal::Unmapped)?;
         if !allows(area.prot, want) {
             return Err(Refusal::Forbidden);
@@ -152,7 +123,7 @@ impl State {
     }
 
     /// Puts a page of an area in place for an access that is allowed.
-    fn present(
+    pub(crate) fn present(
         &mut self,
         machine: &Machine,
         page: u64,
@@ -235,7 +206,7 @@ impl State {
                     ));
                 }
                 let mut contents = [0u8; PAGE as usize];
-                read_page(&mapped.file, at, &mut contents)?;
+                read_pages(&mapped.file, at, &mut contents)?;
                 self.own(machine, area.prot, Some(&contents))
             }
         }
@@ -258,121 +229,23 @@ impl State {
     /// What an address has now.
     pub(crate) fn entry(&self, page: u64) -> Entry {
         let word = self.tree.word(page);
-        word.map_or(Entry::default(), |word| {
-            Entry(word.load(std::sync::atomic::Ordering::Relaxed))
-        })
+        word.map_or(Entry::default(), |word| Entry(word.load(Ordering::Relaxed)))
     }
 
     /// Puts an entry in place of another; what the old one showed elsewhere is forgotten.
     fn set(&mut self, machine: &Machine, page: u64, entry: Entry) -> Result<(), Refusal> {
         let word = self.tree.word_or_new(page).map_err(|_| Refusal::NoMemory)?;
-        let old = change(word, |_| entry);
-        if !old.is_nothing() && old.page() != entry.page() {
-            let mut gone = Gone::default();
-            gone.add(old);
-            gone.forget(machine);
+        let seen = Entry(word.load(Ordering::Relaxed));
+        if seen.is_nothing() || seen.page() == entry.page() {
+            change(word, |_| entry);
+            return Ok(());
         }
+        // Nobody sees the old page once somebody may write the new one.
+        let mut gone = Gone::default();
+        gone.add(change(word, |_| Entry::default()));
+        gone.forget(machine);
+        change(word, |_| entry);
         Ok(())
-    }
-
-    /// Makes neighbours present that cost nothing: pages of windows, and frames that nobody touched. Failing is fine.
-    fn around(&mut self, machine: &Machine, page: u64, start: u64, area: &Area) {
-        let block = PAGE
-            * match &area.behind {
-                Behind::Zeros => AROUND,
-                Behind::File { .. } => AROUND_OF_FILES,
-            };
-        let first = (page & !(block - 1)).max(start);
-        let last = ((page & !(block - 1)) + block).min(area.end);
-        match &area.behind {
-            Behind::Zeros if area.prot.contains(Protection::WRITE) => {
-                // Upwards only: memory grows that way, except stacks.
-                for at in (page + PAGE..last).step_by(PAGE as usize) {
-                    let Ok(entry) = fresh(machine, area.prot) else {
-                        return;
-                    };
-                    if !self.put_if_nothing(at, entry.untouched()) {
-                        machine.frames.release(&[entry.page()]);
-                        machine.frames.reuse(&[entry.page()]);
-                        return;
-                    }
-                }
-            }
-            Behind::Zeros => {}
-            Behind::File { offset, .. } => {
-                // Of the same window, so that no other is made for what may not be wanted.
-                let at = offset + (page - start);
-                let before = page - (at % CHUNK).min(page - first);
-                let after = page.saturating_add(CHUNK - at % CHUNK);
-                self.show(start, area, before..last.min(after), Entry::untouched);
-            }
-        }
-    }
-
-    /// Makes pages of files in a range present before anybody touches them, as far as there are any. Failing is fine.
-    pub(crate) fn prefault(&mut self, machine: &Machine, range: &Range<u64>) {
-        let mut shown = Vec::new();
-        for (start, area) in self.areas.parts(range) {
-            if allows(area.prot, Want::Read) {
-                shown.append(&mut self.show(start, &area, start..area.end, |entry| entry));
-            }
-        }
-        for run in frames::runs(&mut shown) {
-            let len = run.end - run.start;
-            machine.window.populate(run.start, len, Access::Read);
-        }
-    }
-
-    /// Shows the file behind an area in a part of it, where nothing is yet; returns which pages those are.
-    fn show(
-        &mut self,
-        start: u64,
-        area: &Area,
-        part: Range<u64>,
-        as_used: impl Fn(Entry) -> Entry,
-    ) -> Vec<u64> {
-        let mut shown = Vec::new();
-        let Behind::File {
-            mapped,
-            offset,
-            sharing,
-        } = &area.behind
-        else {
-            return shown;
-        };
-        let writing = match sharing {
-            Sharing::Shared => Writing::Later,
-            Sharing::Private => Writing::Never,
-        };
-        let len = mapped.len();
-        let mut before: Option<u64> = None;
-        for at in part.step_by(PAGE as usize) {
-            let file_at = offset + (at - start);
-            if file_at >= len {
-                return shown;
-            }
-            // Pages of a window are in a row.
-            let Ok(gpa) = (match before {
-                Some(gpa) if !file_at.is_multiple_of(CHUNK) => Ok(gpa + PAGE),
-                _ => mapped.page(file_at),
-            }) else {
-                return shown;
-            };
-            before = Some(gpa);
-            let entry = Entry::new(gpa, area.prot, Holding::Borrowed, writing);
-            if self.put_if_nothing(at, as_used(entry)) {
-                shown.push(gpa);
-            }
-        }
-        shown
-    }
-
-    fn put_if_nothing(&mut self, at: u64, entry: Entry) -> bool {
-        use std::sync::atomic::Ordering;
-        self.tree.word_or_new(at).is_ok_and(|word| {
-            let free = word.compare_exchange(0, entry.0, Ordering::AcqRel, Ordering::Relaxed);
-            free.is_ok()
-        })
     }
 
     /// Takes every page of a range out.
@@ -466,7 +339,7 @@ impl State {
     /// Takes present pages of a guest-physical range out, because the host says that they are not there.
     pub(crate) fn drop_borrowed(&self, range: &Range<u64>) {
         self.tree.visit(0..crate::layout::GUEST_END, |_, word| {
-            let entry = Entry(word.load(std::sync::atomic::Ordering::Relaxed));
+            let entry = Entry(word.load(Ordering::Relaxed));
             if entry.is_present() && !entry.is_owned() && range.contains(&entry.page()) {
                 change(word, |_| Entry::default());
             }
@@ -486,11 +359,15 @@ fn fresh(machine: &Machine, prot: Protection) -> Result<Entry, Refusal> {
     Ok(Entry::new(frame, prot, Holding::Owned, Writing::Later))
 }
 
-/// Reads a page of a file; what is beyond its end is zeros.
-pub(crate) fn read_page(file: &std::fs::File, offset: u64, page: &mut [u8]) -> Result<(), Refusal> {
+/// Reads pages of a file; what is beyond its end stays zeros.
+pub(crate) fn read_pages(
+    file: &std::fs::File,
+    offset: u64,
+    pages: &mut [u8],
+) -> Result<(), Refusal> {
     let mut done = 0;
-    while done < page.len() {
-        let rest = page.get_mut(done..).unwrap_or_default();
+    while done < pages.len() {
+        let rest = pages.get_mut(done..).unwrap_or_default();
         match file.read_at(rest, offset + done as u64) {
             Ok(0) => return Ok(()),
             Ok(n) => done += n,
