@@ -164,16 +164,17 @@ impl Tree {
         let last = range.end.saturating_sub(base).div_ceil(span);
         // The upper half of the root is not the guest's.
         let most = if level == 3 { 256 } else { 512 };
-        for i in first..last.min(most) {
-            let word = self.store.window.word(table + i * 8);
+        let words = self.store.window.table(table).iter().enumerate();
+        for (i, word) in words.take(last.min(most) as usize).skip(first as usize) {
             let entry = word.load(Ordering::Relaxed);
             if entry == 0 {
                 continue;
             }
+            let at = base + i as u64 * span;
             if level == 0 {
-                look(base + i * span, word);
+                look(at, word);
             } else {
-                self.visit_level(entry & ADDRESS, level - 1, base + i * span, range, look);
+                self.visit_level(entry & ADDRESS, level - 1, at, range, look);
             }
         }
     }

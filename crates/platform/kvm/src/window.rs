@@ -91,6 +91,17 @@ impl Window {
         unsafe { &*((self.base as u64 + gpa) as *const AtomicU64) }
     }
 
+    /// The words of a page table.
+    pub(crate) fn table(&self, gpa: u64) -> &[AtomicU64; 512] {
+        let end = TABLES + TABLES_LEN - PAGE;
+        assert!(
+            (TABLES..=end).contains(&gpa) && gpa.is_multiple_of(PAGE),
+            "no table of ours: {gpa:x}"
+        );
+        // SAFETY: needed to share memory with the machine, as in `word`: a page within the tables, which are whole pages.
+        unsafe { &*((self.base as u64 + gpa) as *const [AtomicU64; 512]) }
+    }
+
     /// Our own view of `len` bytes of frames; `None` when they are not all frames.
     fn frame_bytes(&self, gpa: u64, len: usize) -> Option<*mut u8> {
         let offset = gpa.checked_sub(FRAMES)?;
@@ -198,8 +209,8 @@ impl Window {
 
     /// Makes page tables zero again.
     pub(crate) fn clear_table(&self, gpa: u64) {
-        for at in (gpa..gpa + PAGE).step_by(8) {
-            self.word(at).store(0, std::sync::atomic::Ordering::Relaxed);
+        for word in self.table(gpa) {
+            word.store(0, std::sync::atomic::Ordering::Relaxed);
         }
     }
 }
