@@ -14,6 +14,7 @@ use platform_api::{Protection, Sharing};
 
 use crate::areas::{Area, Areas, Behind};
 use crate::entry::{Entry, Holding, Writing};
+use crate::files::Mapped;
 use crate::frames::ZERO_FRAME;
 use crate::layout::PAGE;
 use crate::machine::Machine;
@@ -137,12 +138,8 @@ impl State {
                 offset,
                 sharing: Sharing::Shared,
             } => {
-                let at = offset + (page - start);
-                if at >= mapped.len() {
-                    return Err(Refusal::BeyondFile);
-                }
-                let gpa = mapped.page(at).map_err(|_| Refusal::NoMemory)?;
-                Entry::new(gpa, area.prot, Holding::Borrowed, Writing::Later)
+                let at = within(mapped, offset + (page - start))?;
+                borrowed(mapped, at, area.prot, Writing::Later)?
             }
             _ => self.private(machine, page, start, area, want)?,
         };
@@ -192,18 +189,9 @@ impl State {
                 Writing::Never,
             )),
             Behind::File { mapped, offset, .. } => {
-                let at = offset + (page - start);
-                if at >= mapped.len() {
-                    return Err(Refusal::BeyondFile);
-                }
+                let at = within(mapped, offset + (page - start))?;
                 if want != Want::Write {
-                    let gpa = mapped.page(at).map_err(|_| Refusal::NoMemory)?;
-                    return Ok(Entry::new(
-                        gpa,
-                        area.prot,
-                        Holding::Borrowed,
-                        Writing::Never,
-                    ));
+                    return borrowed(mapped, at, area.prot, Writing::Never);
                 }
                 let mut contents = [0u8; PAGE as usize];
                 read_pages(&mapped.file, at, &mut contents)?;
@@ -351,6 +339,22 @@ fn take(machine: &Machine) -> Result<u64, Refusal> {
     let frame = machine.frames.take().map_err(|_| Refusal::NoMemory)?;
     machine.slots.ensure(frame).map_err(|_| Refusal::NoMemory)?;
     Ok(frame)
+}
+
+/// An offset that the file reaches.
+fn within(mapped: &Mapped, at: u64) -> Result<u64, Refusal> {
+    (at < mapped.len()).then_some(at).ok_or(Refusal::BeyondFile)
+}
+
+/// A page of a file as it is.
+fn borrowed(
+    mapped: &Mapped,
+    at: u64,
+    prot: Protection,
+    writing: Writing,
+) -> Result<Entry, Refusal> {
+    let gpa = mapped.page(at).map_err(|_| Refusal::NoMemory)?;
+    Ok(Entry::new(gpa, prot, Holding::Borrowed, writing))
 }
 
 /// A frame that nobody has touched: it takes memory when somebody does.
