@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use host_sys::clock::{HostClock, now, time_stamp_counter};
@@ -71,8 +71,6 @@ mod word {
 pub struct Clocks {
     memory: Option<VdsoMemory>,
     state: Mutex<State>,
-    /// Host monotonic nanoseconds from which on calibration is due, to be looked at without the lock.
-    due: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -85,6 +83,8 @@ struct State {
     /// First and last sample; the rate is what lies between.
     first: Sample,
     line: Option<Line>,
+    /// Host monotonic nanoseconds from which on calibration is due.
+    due: u64,
     /// Realtime minus guest monotonic.
     realtime: u64,
 }
@@ -120,19 +120,20 @@ impl Clocks {
             offset: nanos(monotonic).wrapping_sub(first.nanos),
             first,
             line: None,
+            due: first.nanos + FIRST_SPAN,
             realtime: 0,
         };
         Clocks {
             memory,
             state: Mutex::new(state),
-            due: AtomicU64::new(first.nanos + FIRST_SPAN),
         }
     }
 
     /// Sets the monotonic time, before any guest has seen it: for a sandbox that was made ahead of what is
-    /// restored in it. What is known of the counter stays.
+    /// restored in it. What was learned of the counter since then is for the guest, which needs no system call.
     pub fn set(&self, monotonic: Duration) {
         let mut state = self.state.lock();
+        self.calibrate_if_due(&mut state);
         let delta = nanos(monotonic).wrapping_sub(state.monotonic());
         state.offset = state.offset.wrapping_add(delta);
         state.realtime = state.realtime.wrapping_sub(delta);
@@ -153,11 +154,7 @@ impl Clocks {
     #[must_use]
     pub fn now(&self, clock: GuestClock) -> u64 {
         let mut state = self.state.lock();
-        let host = nanos(now(HostClock::Monotonic));
-        if host >= self.due.load(Ordering::Relaxed) {
-            let next = state.calibrate();
-            self.due.store(host.saturating_add(next), Ordering::Relaxed);
-        }
+        self.calibrate_if_due(&mut state);
         let monotonic = state.monotonic();
         match clock {
             GuestClock::Monotonic | GuestClock::Boottime => monotonic,
@@ -186,10 +183,10 @@ impl Clocks {
         Instant::now() + Duration::from_nanos(left)
     }
 
-    /// Calibrates now if that is due; for a caller that has time. Cheap when it is not.
-    pub fn refresh(&self) {
-        if nanos(now(HostClock::Monotonic)) >= self.due.load(Ordering::Relaxed) {
-            let _ = self.monotonic();
+    fn calibrate_if_due(&self, state: &mut State) {
+        let host = nanos(now(HostClock::Monotonic));
+        if host >= state.due {
+            state.due = host.saturating_add(state.calibrate());
         }
     }
 }
@@ -338,5 +335,17 @@ mod tests {
                 "{source:?}: {low} {read} {high}"
             );
         }
+    }
+
+    #[test]
+    fn whoever_continues_in_a_sandbox_that_was_made_ahead_needs_no_system_call() {
+        let clocks = Clocks::with_source(Duration::ZERO, ClockSource::Counter);
+        assert!(clocks.state.lock().line.is_none(), "nothing is known yet");
+        let begin = Instant::now();
+        while begin.elapsed() < Duration::from_nanos(FIRST_SPAN) {
+            std::hint::spin_loop();
+        }
+        clocks.set(Duration::from_secs(500));
+        assert!(clocks.state.lock().line.is_some());
     }
 }
