@@ -148,7 +148,25 @@ impl MemFd {
         }))))
     }
 
-    /// `F_ADD_SEALS`.
+    /// Whether these are seals and the file takes more, as [`add_seals`](MemFd::add_seals) finds it before it looks at who writes.
+    ///
+    /// # Errors
+    /// As [`seals`](MemFd::seals).
+    pub fn may_be_sealed(&self, seals: u32) -> Result<bool> {
+        let known = i32::try_from(seals).is_ok_and(|s| s & !SEAL_ALL == 0);
+        Ok(known && self.seals()? & SEAL_SEAL.cast_unsigned() == 0)
+    }
+
+    /// Device and inode number of the host file with the contents, which its mappings go by.
+    ///
+    /// # Errors
+    /// What fstat(2) on the host says.
+    pub fn identity(&self) -> Result<(u64, u64)> {
+        let host = self.0.host.metadata()?;
+        Ok((host.dev(), host.ino()))
+    }
+
+    /// `F_ADD_SEALS`; whether the guest's own mappings write is the caller's matter.
     ///
     /// # Errors
     /// `EPERM`, `EBUSY`, `EINVAL`.

@@ -1,4 +1,6 @@
-//! Which memory a word belongs to, for futexes shared between address spaces.
+//! What of a shared file is mapped: which memory a word belongs to, for futexes, and who may write, for seals.
+
+use platform_api::Protection;
 
 use crate::mm::Mm;
 use crate::vma::VmaBacking;
@@ -29,6 +31,17 @@ impl Mm {
                 offset: offset + (addr - vma.start),
             },
             _ => WordIdentity::Private(addr),
+        })
+    }
+    /// Whether a shared mapping of the host file with this device and inode number is or may become writable. It counts from
+    /// mmap(2) to munmap(2), also where the platform shows nothing of it yet.
+    #[must_use]
+    pub fn may_write_shared(&self, file: (u64, u64)) -> bool {
+        let state = self.lock();
+        state.tree.iter().any(|vma| {
+            vma.shared()
+                && vma.max_prot.contains(Protection::WRITE)
+                && matches!(&vma.backing, VmaBacking::File { file: mapped, .. } if mapped.identity == file)
         })
     }
 }

@@ -151,7 +151,12 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
             Ok(pipe.capacity() as u64)
         }
         g::F_ADD_SEALS => {
-            memfd_of(&description)?.add_seals(args.u32(2))?;
+            let file = memfd_of(&description)?;
+            let seals = args.u32(2);
+            if seals & g::F_SEAL_WRITE != 0 && file.may_be_sealed(seals)? && may_write(sys, file)? {
+                return Err(Errno::EBUSY.into());
+            }
+            file.add_seals(seals)?;
             Ok(0)
         }
         g::F_GET_SEALS => Ok(u64::from(memfd_of(&description)?.seals()?)),
@@ -163,6 +168,17 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
 
 fn memfd_of(description: &Description) -> Result<&MemFd, Errno> {
     description.downcast::<MemFd>().ok_or(Errno::EINVAL)
+}
+
+/// Whether a process may write the file by a mapping. The host knows only of those that a platform has shown.
+fn may_write(sys: &Sys<'_>, file: &MemFd) -> Result<bool, Errno> {
+    let identity = file.identity()?;
+    let tree = sys.kernel().tree.lock();
+    let mut mms: Vec<_> = tree.tasks().map(|task| task.mm()).collect();
+    drop(tree);
+    mms.sort_by_key(Arc::as_ptr);
+    mms.dedup_by(|one, other| Arc::ptr_eq(one, other));
+    Ok(mms.iter().any(|mm| mm.may_write_shared(identity)))
 }
 
 pub(crate) fn pipe_of(description: &Description) -> Option<Arc<Pipe>> {

@@ -87,7 +87,7 @@ pid = child(lambda: 4)
 info = signal.sigwaitinfo([signal.SIGCHLD])
 print("told", info.si_pid == pid, info.si_status, info.si_code == 1)
 fd = os.pidfd_open(pid)
-print("pidfd", select.select([fd], [], [], 9)[0] == [fd], status(pid))
+print("pidfd", select.select([fd], [], [], 60)[0] == [fd], status(pid))
 signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
 # A parent's death is told to the child that asked.
 gate = os.pipe()
