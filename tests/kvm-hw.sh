@@ -150,7 +150,7 @@ else
 fi
 hello=
 if [ ${#chosen[@]} = 0 ]; then
-    echo "python 60 rekindle run --platform kvm --timeout 50s -- python3 -c 'print(\"answer:\", sum(range(10)))'" >>"$tree/plan"
+    echo "python 120 rekindle run --platform kvm --timeout 110s -- python3 -c 'print(\"answer:\", sum(range(10)))'" >>"$tree/plan"
     echo "answer python 45" >>"$expected"
     hello=", and a Python program"
 fi

@@ -33,6 +33,7 @@ impl Mm {
             _ => WordIdentity::Private(addr),
         })
     }
+
     /// Whether a shared mapping of the host file with this device and inode number is or may become writable. It counts from
     /// mmap(2) to munmap(2), also where the platform shows nothing of it yet.
     #[must_use]
