@@ -1,48 +1,65 @@
-//! Interruptions without end that leave the guest time to get on.
+//! Interruptions as fast as they can be sent, but so many for each step of the guest: it gets on however slowly it is entered, and
+//! nobody spins meanwhile.
 
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Condvar, Mutex};
 
 use platform_api::Interrupt;
 
-/// How many interruptions a context may see for each step that it makes. Without a limit there would be no step where entering the
-/// guest takes longer than a thread's turn on its processor, as on one that is emulated and short of time.
+/// Interruptions for each step. Without a limit there would be no step where entering the guest takes longer than a
+/// thread's turn on its processor, as on one that is emulated and short of time.
 const EACH: u32 = 4;
 
-/// What a thread that runs a context counts while others interrupt it. Their threads end when it is dropped.
-pub struct Barrage {
-    /// Interruptions that may still be seen.
-    left: AtomicU32,
+/// What a thread that runs a context holds while others interrupt it. They end when it is dropped.
+pub struct Barrage(Arc<Shots>);
+
+/// What they hold.
+#[derive(Default)]
+pub struct Shots {
+    /// Interruptions that may still be sent; none once the barrage is over.
+    left: Mutex<Option<u32>>,
+    changed: Condvar,
 }
 
 impl Barrage {
-    /// One that begins with the first step's interruptions.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self {
-            left: AtomicU32::new(EACH),
-        })
+    /// One with the interruptions of the first step.
+    pub fn begin() -> (Self, Arc<Shots>) {
+        let shots = Arc::new(Shots::default());
+        shots.change(|_| Some(EACH));
+        (Self(shots.clone()), shots)
     }
 
     /// The context made a step.
     pub fn step(&self) {
-        self.left.fetch_add(EACH, Relaxed);
-    }
-
-    /// The context was interrupted.
-    pub fn interrupted(&self) {
-        let _ = self
-            .left
-            .fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        self.0
+            .change(|left| left.map(|left| left.saturating_add(EACH)));
     }
 }
 
-/// Interrupts until `barrage` is gone.
-pub fn keep_interrupting(barrage: &Weak<Barrage>, interrupt: &dyn Interrupt) {
-    while let Some(barrage) = barrage.upgrade() {
-        if barrage.left.load(Relaxed) > 0 {
+impl Drop for Barrage {
+    fn drop(&mut self) {
+        self.0.change(|_| None);
+    }
+}
+
+impl Shots {
+    fn change(&self, to: impl FnOnce(Option<u32>) -> Option<u32>) {
+        let mut left = self.left.lock().expect("no panic holds it");
+        *left = to(*left);
+        self.changed.notify_all();
+    }
+
+    /// Interrupts until the barrage is over.
+    pub fn send(&self, interrupt: &dyn Interrupt) {
+        loop {
+            let left = self.left.lock().expect("no panic holds it");
+            let mut left = self
+                .changed
+                .wait_while(left, |left| *left == Some(0))
+                .expect("no panic holds it");
+            let Some(more) = &mut *left else { return };
+            *more -= 1;
+            drop(left);
             interrupt.interrupt();
         }
-        drop(barrage);
-        std::thread::yield_now();
     }
 }

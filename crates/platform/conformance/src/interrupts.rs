@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 
 use platform_api::{Event, Fault, FaultKind, Platform};
 
-use crate::barrage::{Barrage, keep_interrupting};
+use crate::barrage::Barrage;
 use crate::code;
 use crate::guest::{CODE, DATA, FREE, Guest, report, syscall};
 
@@ -129,9 +129,7 @@ pub fn from_many_threads(platform: &dyn Platform) {
     std::thread::scope(|scope| {
         let (send, receive) = mpsc::channel();
         let guest = &guest;
-        // Gone when the thread has ended, however it does.
-        let barrage = Barrage::new();
-        let watched = Arc::downgrade(&barrage);
+        let (barrage, shots) = Barrage::begin();
         scope.spawn(move || {
             let mut context = guest.context(code::chain(), |r| r.rax = 1000);
             for _ in 0..2 {
@@ -141,7 +139,6 @@ pub fn from_many_threads(platform: &dyn Platform) {
             while next < 6000 {
                 match context.run() {
                     Event::Interrupted => {
-                        barrage.interrupted();
                         if next % 3 == 0 {
                             context.state().expect("it lives");
                         }
@@ -158,8 +155,8 @@ pub fn from_many_threads(platform: &dyn Platform) {
         });
         for _ in 0..2 {
             let interrupt = receive.recv().expect("a handle");
-            let watched = watched.clone();
-            scope.spawn(move || keep_interrupting(&watched, &*interrupt));
+            let shots = shots.clone();
+            scope.spawn(move || shots.send(&*interrupt));
         }
     });
 }

@@ -2,12 +2,11 @@
 
 mod made;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use made::machine;
 use platform_api::{Backing, Context, CpuState, Event, Fault, FaultKind, MapOp, Protection};
-use platform_conformance::barrage::{Barrage, keep_interrupting};
+use platform_conformance::barrage::Barrage;
 use platform_conformance::guest::{Guest, report};
 use platform_kvm::KvmPlatform;
 
@@ -256,11 +255,10 @@ fn no_trap_is_lost_to_an_interruption() {
     let mut context = context(&guest, &[0xcc], |_| {});
     let interrupt = context.interrupter();
     let until = end_of_storm();
-    let barrage = Barrage::new();
-    let watched = Arc::downgrade(&barrage);
+    let (barrage, shots) = Barrage::begin();
     std::thread::scope(|scope| {
-        scope.spawn(move || keep_interrupting(&watched, &*interrupt));
-        // Gone when this ends, however it does.
+        scope.spawn(move || shots.send(&*interrupt));
+        // Over when this ends, however it does.
         let barrage = barrage;
         let mut traps = 0;
         while traps < 2000 || Instant::now() < until {
@@ -276,7 +274,6 @@ fn no_trap_is_lost_to_an_interruption() {
                 Event::Interrupted => {
                     let rip = context.state().expect("it lives").regs.rip;
                     assert_eq!(rip, AT, "after {traps} traps one is lost");
-                    barrage.interrupted();
                 }
                 other => panic!("{other:?}"),
             }

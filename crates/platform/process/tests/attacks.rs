@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{Command, Stdio};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -146,14 +147,14 @@ fn jumps_into_the_stubs_code_are_ordinary_guest_code() {
     let other = Guest::new(&platform);
     // Some offsets are endless loops, as guests may have them anywhere: this ends them.
     let current: Mutex<Option<Arc<dyn Interrupt>>> = Mutex::new(None);
-    let done = AtomicBool::new(false);
+    let (done, ended) = mpsc::channel::<()>();
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            while !done.load(Ordering::SeqCst) {
+        let current = &current;
+        scope.spawn(move || {
+            while ended.recv_timeout(Duration::from_millis(1)) == Err(RecvTimeoutError::Timeout) {
                 if let Some(interrupt) = &*current.lock().expect("no panics") {
                     interrupt.interrupt();
                 }
-                std::thread::yield_now();
             }
         });
         let attack = AssertUnwindSafe(|| {
@@ -179,7 +180,7 @@ fn jumps_into_the_stubs_code_are_ordinary_guest_code() {
             }
         });
         let result = catch_unwind(attack);
-        done.store(true, Ordering::SeqCst);
+        drop(done);
         assert!(result.is_ok());
     });
     // Nothing was unmapped, both mappers serve.
