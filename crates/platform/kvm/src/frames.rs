@@ -2,8 +2,6 @@
 
 use parking_lot::Mutex;
 
-use base_abi::Errno;
-
 use crate::layout::{FRAMES, FRAMES_LEN, PAGE};
 
 /// The frame that is all zeros and stays so.
@@ -32,13 +30,8 @@ impl Frames {
         }))
     }
 
-    /// A frame of zeros with one reference.
-    pub(crate) fn take(&self) -> Result<u64, Errno> {
-        self.take_some(1).first().copied().ok_or(Errno::ENOMEM)
-    }
-
-    /// So many of them, or as many as there are.
-    pub(crate) fn take_some(&self, wanted: u64) -> Vec<u64> {
+    /// So many frames of zeros with one reference, or as many as there are.
+    pub(crate) fn take(&self, wanted: u64) -> Vec<u64> {
         let mut pool = self.0.lock();
         let mut taken = Vec::with_capacity(wanted.min(FRAMES_LEN / PAGE) as usize);
         while (taken.len() as u64) < wanted {
@@ -109,4 +102,23 @@ pub(crate) fn runs(pages: &mut Vec<u64>) -> Vec<std::ops::Range<u64>> {
         }
     }
     runs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_so_many_and_none_is_lost() {
+        let frames = Frames::new();
+        // One is that of zeros.
+        let all = frames.take(u64::MAX);
+        assert_eq!(all.len() as u64, FRAMES_LEN / PAGE - 1);
+        assert!(frames.take(1).is_empty());
+        frames.share(&all[..1]);
+        assert_eq!(frames.release(&all[..3]), all[1..3]);
+        frames.reuse(&all[1..3]);
+        assert_eq!(frames.take(512), all[1..3]);
+        assert_eq!(frames.release(&all[..1]), all[..1]);
+    }
 }

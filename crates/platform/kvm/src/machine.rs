@@ -132,13 +132,18 @@ impl Machine {
 
     /// So many frames of zeros that nobody has touched, or as many as there are.
     pub(crate) fn take_frames(&self, wanted: u64) -> Vec<u64> {
-        let mut frames = self.frames.take_some(wanted);
+        let mut frames = self.frames.take(wanted);
         let usable = frames
             .iter()
             .position(|frame| self.slots.ensure(*frame).is_err())
             .unwrap_or(frames.len());
         self.give_back(&frames.split_off(usable));
         frames
+    }
+
+    /// One of them.
+    pub(crate) fn take_frame(&self) -> Option<u64> {
+        self.take_frames(1).pop()
     }
 
     /// Takes frames back that nobody else has seen.

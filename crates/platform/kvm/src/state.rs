@@ -207,7 +207,7 @@ impl State {
         prot: Protection,
         contents: Option<&[u8]>,
     ) -> Result<Entry, Refusal> {
-        let frame = take(machine)?;
+        let frame = machine.take_frame().ok_or(Refusal::NoMemory)?;
         if let Some(contents) = contents {
             machine.window.write(frame, contents);
         }
@@ -335,12 +335,6 @@ impl State {
     }
 }
 
-fn take(machine: &Machine) -> Result<u64, Refusal> {
-    let frame = machine.frames.take().map_err(|_| Refusal::NoMemory)?;
-    machine.slots.ensure(frame).map_err(|_| Refusal::NoMemory)?;
-    Ok(frame)
-}
-
 /// An offset that the file reaches.
 fn within(mapped: &Mapped, at: u64) -> Result<u64, Refusal> {
     (at < mapped.len()).then_some(at).ok_or(Refusal::BeyondFile)
@@ -359,7 +353,7 @@ fn borrowed(
 
 /// A frame that nobody has touched: it takes memory when somebody does.
 fn fresh(machine: &Machine, prot: Protection) -> Result<Entry, Refusal> {
-    let frame = take(machine)?;
+    let frame = machine.take_frame().ok_or(Refusal::NoMemory)?;
     Ok(Entry::new(frame, prot, Holding::Owned, Writing::Later))
 }
 

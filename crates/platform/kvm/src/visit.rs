@@ -48,16 +48,15 @@ pub(crate) fn visit(machine: &Machine, state: &mut State, root: u64, ranges: &[R
     if pages < FEWEST {
         return;
     }
-    let Ok(frame) = machine.frames.take() else {
+    let Some(frame) = machine.take_frame() else {
         return;
     };
     let prot = Protection::READ | Protection::EXEC;
     let entry = Entry::new(frame, prot, Holding::Owned, Writing::Never);
-    let shown = machine.slots.ensure(frame).is_ok()
-        && state.tree.word_or_new(AT).is_ok_and(|word| {
-            change(word, |_| entry);
-            true
-        });
+    let shown = state.tree.word_or_new(AT).is_ok_and(|word| {
+        change(word, |_| entry);
+        true
+    });
     if shown {
         machine.window.write(frame, &CODE);
         for batch in runs.chunks(BATCH) {
