@@ -17,8 +17,8 @@ use node_snapshots::{About, KeyParts, Opened, State, StoreError};
 use parking_lot::Mutex;
 use proto_node::{FunctionSpec, Revision, SnapStart};
 use proto_sandbox::{
-    AfterCapture, CaptureSpec, CapturedPages, FromSandbox, Initialization, RUNTIME_API_ADDRESS,
-    StartSpec, ToSandbox,
+    CaptureSpec, CapturedPages, FromSandbox, Initialization, RUNTIME_API_ADDRESS, StartSpec,
+    ToSandbox,
 };
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -274,7 +274,6 @@ impl Templates {
                     };
                     let spec = CaptureSpec {
                         max_bytes: self.snapshots.store.budget(),
-                        after: AfterCapture::Keep,
                         pages: CapturedPages::All,
                     };
                     let capture = ToSandbox::Capture(spec);

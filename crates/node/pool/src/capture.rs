@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto_sandbox::{AfterCapture, CaptureSpec, FromSandbox, RefusalKind, ToSandbox};
+use proto_sandbox::{CaptureSpec, FromSandbox, RefusalKind, ToSandbox};
 use tokio::time::timeout_at;
 
 use crate::clock;
@@ -84,7 +84,6 @@ impl Instance {
         let limit = clock::now() + CAPTURE_LIMIT;
         let spec = CaptureSpec {
             max_bytes: capture.max_bytes(),
-            after: AfterCapture::Keep,
             pages: capture.pages(),
         };
         let descriptors = match capture.descriptors() {

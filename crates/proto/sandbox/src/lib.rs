@@ -70,8 +70,8 @@ pub use from_sandbox::{
 };
 pub use rights::{MAX_DESCRIPTORS, RightsReader, write_with_descriptors};
 pub use snapshot::{
-    AfterCapture, CaptureSpec, CapturedPages, FirstEvent, HotPages, HotRun, HotUse, MAX_IMAGES,
-    RefusalKind, RestoreSpec, RestoreStage, RestoreTime, ShellSpec,
+    CaptureSpec, CapturedPages, FirstEvent, HotPages, HotRun, HotUse, MAX_IMAGES, RefusalKind,
+    RestoreSpec, RestoreStage, RestoreTime, ShellSpec,
 };
 pub use start::{
     Access, FunctionSpec, Initialization, Layer, Limits, Mount, PlatformChoice, Program, RootFs,
@@ -82,7 +82,7 @@ pub use zygote::{FromZygote, ToZygote};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 8;
+pub const VERSION: u32 = 9;
 
 /// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;

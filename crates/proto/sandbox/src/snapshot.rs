@@ -33,16 +33,6 @@ pub enum CapturedPages {
     Changed,
 }
 
-/// What to do with the sandbox that was captured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AfterCapture {
-    /// It stays frozen, as before; `Resume` or the next `Event` lets it go on.
-    Keep,
-    /// It ends, with `Exited`.
-    End,
-}
-
 /// How to capture.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,8 +40,6 @@ pub struct CaptureSpec {
     /// Largest snapshot in bytes; above it the capture is refused with
     /// [`RefusalKind::TooLarge`].
     pub max_bytes: u64,
-    /// What becomes of the original.
-    pub after: AfterCapture,
     /// Which pages are written.
     pub pages: CapturedPages,
 }

@@ -31,10 +31,6 @@ pub enum ToSandbox {
     },
     /// Thaw and hand this event to the runtime. Payload: the event.
     Event(EventHead),
-    /// Stop running guest threads until the next `Event` or `Thaw`.
-    Freeze,
-    /// Run guest threads again without an event.
-    Thaw,
     /// Send a signal to the first guest process.
     Signal {
         /// Linux signal number.

@@ -6,14 +6,13 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use proto_sandbox::{
-    AfterCapture, CaptureSpec, CapturedPages, RightsReader, ToSandbox, read_message, write_message,
+    CaptureSpec, CapturedPages, RightsReader, ToSandbox, read_message, write_message,
     write_with_descriptors,
 };
 
 fn capture(max_bytes: u64) -> ToSandbox {
     ToSandbox::Capture(CaptureSpec {
         max_bytes,
-        after: AfterCapture::Keep,
         pages: CapturedPages::All,
     })
 }

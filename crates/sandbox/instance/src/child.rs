@@ -10,8 +10,8 @@ use std::time::Instant;
 use kernel_core::task::ExitStatus as GuestExit;
 use platform_api::Platform;
 use proto_sandbox::{
-    AfterCapture, ExitReason, ExitStatus, FailureKind, FromSandbox, HotPages, MAX_IMAGES,
-    RefusalKind, RightsReader, ToSandbox, VERSION, read_message,
+    ExitReason, ExitStatus, FailureKind, FromSandbox, HotPages, MAX_IMAGES, RefusalKind,
+    RightsReader, ToSandbox, VERSION, read_message,
 };
 use sandbox_confine::jail::Open;
 
@@ -177,11 +177,7 @@ fn obey(
                     Ok(files) => capture::capture(instance, function, &spec, files),
                     Err(error) => capture::refused(RefusalKind::Host, &error),
                 };
-                let captured = matches!(answer, FromSandbox::Captured { .. });
                 outbox.send(&answer, &[]);
-                if captured && spec.after == AfterCapture::End {
-                    instance.kill();
-                }
             }
             ToSandbox::Resume { environment } => match function {
                 Some(function) => function.resume(instance, &environment),
@@ -191,8 +187,6 @@ fn obey(
                 Some(function) => function.deliver(instance, head, message.payload),
                 None => tracing::warn!("an event for what is no function was ignored"),
             },
-            ToSandbox::Freeze => instance.freeze(),
-            ToSandbox::Thaw => instance.thaw(),
             ToSandbox::Signal { signal } => instance.signal(signal),
             ToSandbox::Stdin => instance.streams.feed(message.payload),
             ToSandbox::Stop => {

@@ -1,7 +1,7 @@
 //! A kernel with its platform, file tree and streams.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use kernel_core::signal::{Signal, si_code, siginfo};
 use kernel_core::task::{ExitStatus, Resource, Rlimit, Rlimits};
@@ -16,9 +16,6 @@ use crate::memory::{MemoryWatch, OwnMemory};
 use crate::outbox::Outbox;
 use crate::rootfs::Tree;
 use crate::stdio::{self, Streams};
-
-/// How long a freeze may take before the instance counts as broken.
-const FREEZE_LIMIT: Duration = Duration::from_secs(2);
 
 /// A running or frozen sandbox.
 pub struct Instance {
@@ -106,13 +103,6 @@ impl Instance {
                 signal,
                 siginfo::user(si_code::SI_USER, 0, 0),
             );
-        }
-    }
-
-    /// Stops all guest code.
-    pub(crate) fn freeze(&self) {
-        if let Err(error) = self.system.kernel.freeze(FREEZE_LIMIT) {
-            tracing::warn!(%error, "the guest could not be frozen");
         }
     }
 
