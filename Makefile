@@ -1,5 +1,5 @@
 # The commands of this project. `make demo` and `make test` do all the set-up they need.
-.PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-kvm-hw-kernel test-programs test-storm bench bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
+.PHONY: test-snapshot-everywhere demo test test-kvm test-kvm-hw test-kvm-hw-kernel test-programs test-storm bench bench-against bench-snapshots lint docs fuzz test-cpython test-bad-input show-confinement
 
 # The runner of choice, and the one that every toolchain has. Programs of the whole workspace are chosen from, as others have fewer features
 # of their dependencies, and would be built a second time.
@@ -62,6 +62,12 @@ bench:
 	timeout 240 target/release/rekindle bench cold-start --rounds 10 --instances 8 --within 3m
 	timeout 120 target/release/rekindle bench restore-rate --rounds 5
 	timeout 240 target/release/rekindle bench density --instances 100 --within 3m
+
+# One benchmark of an older build and this one in turn, as ratios: make bench-against OLD=../old/target/release/rekindle NAME=cold-start
+ROUNDS ?= 20
+bench-against:
+	cargo build --release -p rekindle
+	bench/against.py $(OLD) target/release/rekindle $(NAME) --rounds $(ROUNDS) -- --rounds 5 --instances 8
 
 # What snapshots are good for, in full: half an hour. Installs boto3, express and Numba for it.
 bench-snapshots:
