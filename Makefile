@@ -119,3 +119,9 @@ show-confinement:
 	cargo build --release -p rekindle
 	tests/perf.sh
 	python3 tests/confinement.py target/release/rekindle demo
+
+# The figures of the code: sizes, module circles, names, what is documented. make measure-code ARGS="--circles --long"
+# ARGS="--commit HEAD~10 -o json" and the others of tools/code/measure.py.
+.PHONY: measure-code
+measure-code:
+	@python3 -B tools/code/measure.py $(ARGS)
