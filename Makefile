@@ -45,6 +45,8 @@ lint:
 		echo 'unsafe outside crates/host and crates/platform'; exit 1; fi
 	@if cargo deny --version >/dev/null 2>&1; then cargo deny check bans licenses sources; \
 		else echo 'cargo-deny is not installed: licences not checked'; fi
+	python3 -B tools/code/lint.py
+	python3 -B -m unittest discover -q -s tools/code
 
 # PLATFORM=process|kvm|auto for the demonstration and the benchmarks.
 PLATFORM ?= process
@@ -119,6 +121,11 @@ show-confinement:
 	cargo build --release -p rekindle
 	tests/perf.sh
 	python3 tests/confinement.py target/release/rekindle demo
+
+# Writes what went down into tools/code/ratchet.toml, which `make lint` compares with.
+.PHONY: ratchet
+ratchet:
+	@python3 -B tools/code/lint.py --lower
 
 # The figures of the code: sizes, module circles, names, what is documented. make measure-code ARGS="--circles --long"
 # ARGS="--commit HEAD~10 -o json" and the others of tools/code/measure.py.
