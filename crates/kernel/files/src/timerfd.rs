@@ -70,9 +70,9 @@ struct Inner {
 }
 
 /// Wakes the file's readers when the alarm goes off.
-struct Bell(WaitQueue);
+struct Wakeup(WaitQueue);
 
-impl Notify for Bell {
+impl Notify for Wakeup {
     fn notify(&self, _events: Events) {
         self.0.wake(Events::IN);
     }
@@ -83,7 +83,7 @@ pub struct TimerFd {
     clock_id: ClockId,
     clock: Arc<dyn Clock>,
     inner: Mutex<Inner>,
-    bell: Arc<dyn Notify>,
+    wakeup: Arc<dyn Notify>,
     queue: WaitQueue,
     ino: u64,
 }
@@ -118,7 +118,7 @@ impl TimerFd {
                 state: TimerState::default(),
                 alarm: None,
             }),
-            bell: Arc::new(Bell(queue.clone())),
+            wakeup: Arc::new(Wakeup(queue.clone())),
             queue,
             ino,
         })
@@ -167,7 +167,7 @@ impl TimerFd {
 
     fn arm(&self, inner: &mut Inner) {
         inner.alarm = inner.state.deadline.map(|deadline| {
-            let target = Arc::downgrade(&self.bell);
+            let target = Arc::downgrade(&self.wakeup);
             self.clock.arm(self.clock_id, deadline, target)
         });
     }

@@ -25,8 +25,8 @@ pub(crate) struct Ledger {
     limit: usize,
     state: Mutex<State>,
     /// Descriptions of dropped messages, to be closed where no lock is held and not recursively.
-    graveyard: Mutex<Vec<Arc<Description>>>,
-    digging: AtomicBool,
+    garbage: Mutex<Vec<Arc<Description>>>,
+    collecting: AtomicBool,
     sweep_wanted: AtomicBool,
 }
 
@@ -62,8 +62,8 @@ impl Ledger {
         Arc::new(Ledger {
             limit,
             state: Mutex::default(),
-            graveyard: Mutex::default(),
-            digging: AtomicBool::new(false),
+            garbage: Mutex::default(),
+            collecting: AtomicBool::new(false),
             sweep_wanted: AtomicBool::new(false),
         })
     }
@@ -107,22 +107,21 @@ impl Ledger {
 
     /// Closes what dropped messages held. Called with no lock held; nested calls return at once, so
     /// that a chain of sockets queued in one another does not recurse.
-    pub(crate) fn bury(&self) {
-        let work =
-            || self.sweep_wanted.load(Ordering::Acquire) || !self.graveyard.lock().is_empty();
+    pub(crate) fn drop_garbage(&self) {
+        let work = || self.sweep_wanted.load(Ordering::Acquire) || !self.garbage.lock().is_empty();
         while work() {
-            if self.digging.swap(true, Ordering::Acquire) {
+            if self.collecting.swap(true, Ordering::Acquire) {
                 return;
             }
             loop {
-                let next = self.graveyard.lock().pop();
+                let next = self.garbage.lock().pop();
                 let Some(next) = next else { break };
                 drop(next);
             }
             if self.sweep_wanted.swap(false, Ordering::AcqRel) {
                 self.sweep();
             }
-            self.digging.store(false, Ordering::Release);
+            self.collecting.store(false, Ordering::Release);
         }
     }
 
@@ -130,7 +129,7 @@ impl Ledger {
     /// closed in a row one look is enough.
     pub(crate) fn collect(&self) {
         self.sweep_wanted.store(true, Ordering::Release);
-        self.bury();
+        self.drop_garbage();
     }
 
     fn sweep(&self) {
@@ -237,6 +236,6 @@ impl Drop for Rights {
             return;
         }
         self.ledger.land(&self.descriptions);
-        self.ledger.graveyard.lock().append(&mut self.descriptions);
+        self.ledger.garbage.lock().append(&mut self.descriptions);
     }
 }

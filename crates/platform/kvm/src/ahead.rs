@@ -12,11 +12,11 @@ use platform_api::{Protection, Sharing};
 use crate::areas::{Area, Behind};
 use crate::entry::{Entry, Holding, Writing};
 use crate::frames;
+use crate::guest_memory::Access;
 use crate::layout::{CHUNK, PAGE};
 use crate::machine::Machine;
 use crate::state::{Gone, Refusal, State, Want, allows, read_pages, suffices};
 use crate::tables::change;
-use crate::window::Access;
 
 /// Pages around a touched one that are made present with it.
 const AROUND: u64 = 16;
@@ -248,8 +248,8 @@ impl State {
         let mut frames = machine.take_frames((run.end - run.start) / PAGE);
         let mut contents = [0; PAGE as usize];
         for (at, frame) in run.clone().step_by(PAGE as usize).zip(&frames) {
-            machine.window.read(self.entry(at).page(), &mut contents);
-            machine.window.write(*frame, &contents);
+            machine.memory.read(self.entry(at).page(), &mut contents);
+            machine.memory.write(*frame, &contents);
         }
         let done = self.replace(machine, run.start, &frames, |_, frame| {
             Entry::new(frame, prot, Holding::Owned, Writing::Now)
@@ -280,7 +280,7 @@ impl State {
             return Vec::new();
         }
         for (frame, page) in frames.iter().zip(contents.chunks(PAGE as usize)) {
-            machine.window.write(*frame, page);
+            machine.memory.write(*frame, page);
         }
         let done = self.replace(machine, run.start, &frames, to);
         frames.truncate(done as usize);
@@ -389,6 +389,6 @@ impl State {
 fn populate(machine: &Machine, pages: &mut Vec<u64>, access: Access) {
     for run in frames::runs(pages) {
         let len = run.end - run.start;
-        machine.window.populate(run.start, len, access);
+        machine.memory.populate(run.start, len, access);
     }
 }

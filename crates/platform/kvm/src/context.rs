@@ -9,10 +9,10 @@
 //! ```
 //!
 //! General registers are here after every run. Segment bases and extended state stay in the vCPU until somebody
-//! asks, or until the vCPU is given to another context ([`Held::give_up`]).
+//! asks, or until the vCPU is given to another context ([`VcpuSlot::give_up`]).
 
 mod exits;
-mod held;
+mod vcpu_slot;
 
 use std::sync::Arc;
 
@@ -20,17 +20,17 @@ use host_sys::process::{Pid, thread_id};
 use platform_api::{Context, CpuState, Event, Exit as Reason, Interrupt, PlatformError, processor};
 
 use crate::faults;
+use crate::interrupt::{ThreadHandle, unblock};
 use crate::layout::LOWER_END;
-use crate::pool::Turn;
+use crate::pool::Priority;
 use crate::registers::sanitise;
-use crate::seat::{Seat, unblock};
 use crate::space::Space;
 use crate::vcpu::{Exit, Vcpu};
 use exits::Next;
-use held::Held;
-pub(crate) use held::Holder;
+pub(crate) use vcpu_slot::Holder;
+use vcpu_slot::VcpuSlot;
 
-/// Interruptions in vain after which the guest is given a moment, and requests for its vCPU after which it
+/// Interruptions in vain after which the guest is given a grace period, and requests for its vCPU after which it
 /// gives it up although the guest got nowhere with it.
 const PATIENCE: u32 = 3;
 
@@ -55,7 +55,7 @@ pub(crate) struct GuestThread {
     changed: bool,
     /// The thread that ran it last.
     thread: Pid,
-    /// Interruptions in a row before the guest got anywhere; after [`PATIENCE`], each moment is longer.
+    /// Interruptions in a row before the guest got anywhere; after [`PATIENCE`], each of them is longer.
     in_vain: u32,
     /// The way to ring 3 was refused, and the guest got nowhere since.
     refused: bool,
@@ -76,10 +76,10 @@ impl GuestThread {
         if state.xstate.len() != xstate_size {
             state.xstate = processor::initial_state(xstate_size);
         }
-        let seat = Seat::new();
-        space.enter(&seat);
+        let handle = ThreadHandle::new();
+        space.enter(&handle);
         GuestThread {
-            holder: Holder::new(&space.machine.model, seat),
+            holder: Holder::new(&space.machine.model, handle),
             space,
             mode: Mode::Stopped,
             state,
@@ -97,13 +97,13 @@ impl GuestThread {
             return Err(PlatformError::Gone);
         }
         if !self.whole {
-            let mut held = self.holder.held.lock();
-            let rest = match held.read_rest()? {
+            let mut slot = self.holder.slot.lock();
+            let rest = match slot.read_rest()? {
                 Some(rest) => Some(rest),
                 None => {
                     // The vCPU was taken away; the next one gets it from us.
                     self.changed = true;
-                    held.rest.take()
+                    slot.rest.take()
                 }
             };
             let rest = rest.ok_or(PlatformError::Gone)?;
@@ -114,17 +114,17 @@ impl GuestThread {
     }
 
     /// Puts everything that is not a general register into the vCPU.
-    fn settle(&mut self, held: &mut Held, turn: Turn) -> Result<(), PlatformError> {
-        let fresh = held.vcpu.is_none();
+    fn settle(&mut self, slot: &mut VcpuSlot, priority: Priority) -> Result<(), PlatformError> {
+        let fresh = slot.vcpu.is_none();
         if fresh {
             let vcpu = self.space.machine.pool.take(
                 &self.space.machine,
                 &self.holder,
                 self.thread,
-                turn,
+                priority,
             )?;
-            held.vcpu = Some(vcpu);
-            let rest = held.rest.take();
+            slot.vcpu = Some(vcpu);
+            let rest = slot.rest.take();
             if !self.whole
                 && let Some(rest) = rest
             {
@@ -134,8 +134,8 @@ impl GuestThread {
         if !fresh && !self.changed {
             return Ok(());
         }
-        let size = held.xstate_size;
-        let vcpu = held.vcpu.as_mut().ok_or(PlatformError::Gone)?;
+        let size = slot.xstate_size;
+        let vcpu = slot.vcpu.as_mut().ok_or(PlatformError::Gone)?;
         sanitise(&mut self.state.regs);
         let regs = &self.state.regs;
         vcpu.place(self.space.root, regs.fs_base, regs.gs_base)?;
@@ -148,29 +148,29 @@ impl GuestThread {
 
     fn go(&mut self) -> Result<Event, PlatformError> {
         let holder = self.holder.clone();
-        let mut held = holder.held.lock();
-        let mut turn = Turn::Next;
+        let mut slot = holder.slot.lock();
+        let mut priority = Priority::Next;
         loop {
-            self.settle(&mut held, turn)?;
+            self.settle(&mut slot, priority)?;
             self.changed = false;
             self.whole = false;
             // It begins here: the vCPU may have been long in coming.
             if let Some(more) = self.in_vain.checked_sub(PATIENCE) {
-                self.holder.seat.give_moment(more);
+                self.holder.handle.give_grace(more);
             }
-            let vcpu = held.vcpu.as_mut().ok_or(PlatformError::Gone)?;
+            let vcpu = slot.vcpu.as_mut().ok_or(PlatformError::Gone)?;
             let used = self.enter(vcpu)?;
             let machine = &self.space.machine;
             match used {
                 Used::Event(event) => return Ok(event),
                 Used::Wanted => {
-                    if let Some(vcpu) = held.give_up()? {
+                    if let Some(vcpu) = slot.give_up()? {
                         machine.pool.give(vcpu);
                     }
-                    turn = Turn::AfterOthers;
+                    priority = Priority::AfterOthers;
                 }
                 Used::Broken => {
-                    if let Some(vcpu) = held.vcpu.take() {
+                    if let Some(vcpu) = slot.vcpu.take() {
                         machine.pool.give_broken(machine, vcpu);
                     }
                     return Err(PlatformError::Gone);
@@ -195,8 +195,8 @@ impl GuestThread {
             let before = vcpu.registers();
             let exit = {
                 let _gate = self.space.machine.gate.read();
-                let (seat, space) = (&self.holder.seat, &self.space);
-                vcpu.run(|| seat.must_stop() || space.is_dead())
+                let (handle, space) = (&self.holder.handle, &self.space);
+                vcpu.run(|| handle.must_stop() || space.is_dead())
             };
             if self.space.is_dead() {
                 return Err(PlatformError::Gone);
@@ -229,7 +229,7 @@ impl GuestThread {
                 Next::Return(event) => return Ok(Used::Event(event)),
             }
             if exit == Exit::Kicked && self.space.machine.pool.is_wanted() {
-                // Where entering takes longer than a turn, nobody would get anywhere.
+                // Where entering takes longer than a slice, nobody would get anywhere.
                 in_vain += 1;
                 if vcpu.registers() != before || in_vain > PATIENCE {
                     return Ok(Used::Wanted);
@@ -261,7 +261,7 @@ impl Context for GuestThread {
             self.mode = Mode::Gone;
             return Event::Gone;
         }
-        if self.in_vain < PATIENCE && self.holder.seat.take_interruption() {
+        if self.in_vain < PATIENCE && self.holder.handle.take_interruption() {
             self.in_vain += 1;
             return Event::Interrupted;
         }
@@ -269,10 +269,10 @@ impl Context for GuestThread {
             self.thread = thread_id();
             unblock();
         }
-        self.holder.seat.begin(thread_id());
+        self.holder.handle.begin(thread_id());
         let event = self.go();
-        self.holder.seat.end();
-        self.holder.seat.end_moment();
+        self.holder.handle.end();
+        self.holder.handle.end_grace();
         if !matches!(event, Ok(Event::Interrupted)) {
             self.in_vain = 0;
         }
@@ -302,14 +302,14 @@ impl Context for GuestThread {
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.holder.seat.clone()
+        self.holder.handle.clone()
     }
 }
 
 impl Drop for GuestThread {
     fn drop(&mut self) {
-        self.space.leave(&self.holder.seat);
-        let vcpu = self.holder.held.lock().vcpu.take();
+        self.space.leave(&self.holder.handle);
+        let vcpu = self.holder.slot.lock().vcpu.take();
         if let Some(vcpu) = vcpu {
             self.space.machine.pool.give(vcpu);
         }

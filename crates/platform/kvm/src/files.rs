@@ -12,9 +12,9 @@ use std::sync::{Arc, Weak};
 use base_abi::Errno;
 use parking_lot::Mutex;
 
+use crate::guest_memory::{Access, GuestMemory};
 use crate::layout::{CHUNK, FILES, FILES_LEN};
 use crate::slots::Slots;
-use crate::window::{Access, Window};
 
 /// Known files above which those that nobody maps any more are looked for.
 const MANY_FILES: usize = 1024;
@@ -32,7 +32,7 @@ struct Places {
 /// All windows of a machine. Lock order: address space, `known`, a file's `chunks`, `places`.
 #[derive(Debug)]
 pub(crate) struct Windows {
-    window: Arc<Window>,
+    memory: Arc<GuestMemory>,
     slots: Arc<Slots>,
     known: Mutex<HashMap<Identity, Weak<Mapped>>>,
     places: Mutex<Places>,
@@ -51,9 +51,9 @@ pub(crate) struct Mapped {
 }
 
 impl Windows {
-    pub(crate) fn new(window: Arc<Window>, slots: Arc<Slots>) -> Windows {
+    pub(crate) fn new(memory: Arc<GuestMemory>, slots: Arc<Slots>) -> Windows {
         Windows {
-            window,
+            memory,
             slots,
             known: Mutex::default(),
             places: Mutex::default(),
@@ -113,8 +113,8 @@ impl Mapped {
             return Ok(place + offset % CHUNK);
         }
         let place = self.windows.take_place()?;
-        let window = &self.windows.window;
-        if let Err(error) = window.map_file(place, CHUNK, &self.file, chunk * CHUNK, self.access) {
+        let memory = &self.windows.memory;
+        if let Err(error) = memory.map_file(place, CHUNK, &self.file, chunk * CHUNK, self.access) {
             self.windows.places.lock().free.push(place);
             return Err(Errno::from_io(&error));
         }
@@ -141,7 +141,7 @@ impl Mapped {
 impl Drop for Mapped {
     fn drop(&mut self) {
         for place in self.chunks.get_mut().values() {
-            self.windows.window.unmap_file(*place, CHUNK);
+            self.windows.memory.unmap_file(*place, CHUNK);
             self.windows.places.lock().free.push(*place);
         }
     }

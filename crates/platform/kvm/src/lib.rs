@@ -15,13 +15,13 @@
 //!                                                 └────────────────────────────────────────────┘
 //! ```
 //!
-//! Everything the machine can reach is in one window of host addresses (`window`): **frames**, pages that belong to guests, counted by
+//! Everything the machine can reach is in one reservation of host addresses (`guest_memory`): **frames**, pages that belong to guests, counted by
 //! how many address spaces have them; and **windows on files**, which show the host's page cache, so that what no
 //! guest wrote of a snapshot or a library is shared by all sandboxes. Page tables name pages of both; they are filled when the guest
 //! faults, with what lies around. Copying on write, forks and dirty pages are the entries' matter (`state`), never the host's.
 //!
 //! A right that is taken away is gone when the call returns, in every vCPU and on every kind of machine: the entry is
-//! changed, and then the *page* is dropped from the host's view of the window, which makes the host forget each translation that
+//! changed, and then the *page* is dropped from the host's view of that memory, which makes the host forget each translation that
 //! ends in it. It does not count on the processor seeing our writes to page tables, since machines with shadow paging do not.
 //! docs/adr/0004-kvm-memory.md says why.
 //!
@@ -39,12 +39,13 @@ mod entry;
 mod faults;
 mod files;
 mod frames;
+mod guest_memory;
+mod interrupt;
 mod layout;
 mod machine;
 mod platform;
 mod pool;
 mod registers;
-mod seat;
 mod slots;
 mod space;
 mod state;
@@ -53,7 +54,6 @@ mod stub;
 mod tables;
 mod vcpu;
 mod visit;
-mod window;
 
 pub use cost::exit_cost;
 pub use platform::{KvmPlatform, open};

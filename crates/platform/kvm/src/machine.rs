@@ -10,13 +10,13 @@ use platform_api::{ExitCounts, PlatformError};
 use crate::cpuid::{self, CpuModel};
 use crate::files::Windows;
 use crate::frames::{self, Frames};
+use crate::guest_memory::GuestMemory;
+use crate::interrupt::ThreadHandle;
 use crate::layout::PAGE;
 use crate::pool::Pool;
-use crate::seat::Seat;
 use crate::slots::Slots;
 use crate::stub;
 use crate::tables::Store;
-use crate::window::Window;
 
 /// Dead page tables that are kept before vCPUs are stopped for them.
 const MAX_DEAD_TABLES: usize = 4096;
@@ -26,7 +26,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_millis(5);
 
 /// Everything that address spaces and contexts of a platform share.
 ///
-/// Lock order: an address space, `gate`, `seats`, and then the locks of the fields, alone.
+/// Lock order: an address space, `gate`, `handles`, and then the locks of the fields, alone.
 pub(crate) struct Machine {
     pub(crate) pool: Pool,
     pub(crate) frames: Frames,
@@ -34,12 +34,12 @@ pub(crate) struct Machine {
     pub(crate) tables: Arc<Store>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) vm: Arc<VmFd>,
-    pub(crate) window: Arc<Window>,
+    pub(crate) memory: Arc<GuestMemory>,
     pub(crate) cpuid: CpuId,
     pub(crate) model: CpuModel,
     /// Held for reading around every run of a vCPU.
     pub(crate) gate: RwLock<()>,
-    seats: Mutex<Vec<Arc<Seat>>>,
+    handles: Mutex<Vec<Arc<ThreadHandle>>>,
     pub(crate) exits: ExitCounts,
 }
 
@@ -57,15 +57,15 @@ impl Machine {
             .create_vm()
             .map_err(refused("cannot make a virtual machine"))?;
         let vm = Arc::new(vm);
-        let window = Window::new()
+        let memory = GuestMemory::new()
             .map(Arc::new)
             .map_err(|source| PlatformError::Host {
                 what: "reserve guest memory",
                 source,
             })?;
         let (cpuid, model) = cpuid::model(kvm)?;
-        stub::install(&window);
-        let slots = Slots::new(vm.clone(), window.clone()).map_err(refused("make memory slots"))?;
+        stub::install(&memory);
+        let slots = Slots::new(vm.clone(), memory.clone()).map_err(refused("make memory slots"))?;
         let slots = Arc::new(slots);
         let zero = slots.ensure(frames::ZERO_FRAME);
         zero.map_err(|errno| PlatformError::Host {
@@ -75,29 +75,29 @@ impl Machine {
         Ok(Machine {
             pool: Pool::new(kvm.get_max_vcpus().min(vcpus)),
             frames: Frames::new(),
-            windows: Arc::new(Windows::new(window.clone(), slots.clone())),
-            tables: Arc::new(Store::new(window.clone())),
+            windows: Arc::new(Windows::new(memory.clone(), slots.clone())),
+            tables: Arc::new(Store::new(memory.clone())),
             slots,
             vm,
-            window,
+            memory,
             cpuid,
             model,
             gate: RwLock::new(()),
-            seats: Mutex::default(),
+            handles: Mutex::default(),
             exits: ExitCounts::default(),
         })
     }
 
     /// Makes a context visible to whoever must stop all.
-    pub(crate) fn enter(&self, seat: &Arc<Seat>) {
-        self.seats.lock().push(seat.clone());
+    pub(crate) fn enter(&self, handle: &Arc<ThreadHandle>) {
+        self.handles.lock().push(handle.clone());
     }
 
     /// Undoes [`enter`](Machine::enter).
-    pub(crate) fn leave(&self, seat: &Arc<Seat>) {
-        let mut seats = self.seats.lock();
-        if let Some(at) = seats.iter().position(|other| Arc::ptr_eq(seat, other)) {
-            seats.swap_remove(at);
+    pub(crate) fn leave(&self, handle: &Arc<ThreadHandle>) {
+        let mut handles = self.handles.lock();
+        if let Some(at) = handles.iter().position(|other| Arc::ptr_eq(handle, other)) {
+            handles.swap_remove(at);
         }
     }
 
@@ -114,16 +114,16 @@ impl Machine {
             kept.extend(owned.iter().filter(|page| !freed.contains(page)));
         }
         for run in frames::runs(&mut kept) {
-            self.window.zap(run.start, run.end - run.start);
+            self.memory.zap(run.start, run.end - run.start);
         }
         let mut clean = Vec::with_capacity(gone.len());
         for run in frames::runs(&mut gone) {
-            match self.window.free_frames(run.start, run.end - run.start) {
+            match self.memory.free_frames(run.start, run.end - run.start) {
                 Ok(()) => clean.extend(run.step_by(PAGE as usize)),
                 // They are nobody's from now on.
                 Err(error) => {
                     tracing::warn!(%error, "frames could not be given back");
-                    self.window.zap(run.start, run.end - run.start);
+                    self.memory.zap(run.start, run.end - run.start);
                 }
             }
         }
@@ -159,8 +159,8 @@ impl Machine {
         // Whoever runs leaves the gate when kicked, and waits at it until we are done. One that entered after
         // its kick is kicked again.
         let _all = loop {
-            for seat in self.seats.lock().iter() {
-                seat.kick();
+            for handle in self.handles.lock().iter() {
+                handle.kick();
             }
             if let Some(all) = self.gate.try_write_for(PATIENCE) {
                 break all;

@@ -9,9 +9,9 @@ use platform_api::{
 };
 
 use crate::cpuid;
+use crate::interrupt;
 use crate::layout::{GUEST_END, GUEST_START};
 use crate::machine::{Machine, refused};
-use crate::seat;
 use crate::space::GuestSpace;
 
 /// Opens `/dev/kvm`, for [`KvmPlatform::with_descriptor`].
@@ -68,7 +68,7 @@ impl KvmPlatform {
     }
 
     fn with(kvm: &Kvm, vcpus: usize) -> Result<KvmPlatform, PlatformError> {
-        seat::install().map_err(|source| PlatformError::Host {
+        interrupt::install().map_err(|source| PlatformError::Host {
             what: "install a signal handler",
             source,
         })?;

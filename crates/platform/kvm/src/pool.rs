@@ -60,7 +60,7 @@ const SLICE: Duration = Duration::from_millis(5);
 
 /// Where a context stands that wants a vCPU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Priority {
     /// It comes from the kernel.
     Next,
     /// It gave one up for others, who come first.
@@ -134,10 +134,10 @@ impl Pool {
         machine: &Machine,
         holder: &Arc<Holder>,
         thread: Pid,
-        turn: Turn,
+        priority: Priority,
     ) -> Result<Vcpu, PlatformError> {
         let mut stock = self.stock.lock();
-        if turn == Turn::AfterOthers && self.is_wanted() {
+        if priority == Priority::AfterOthers && self.is_wanted() {
             self.returned.wait_for(&mut stock, SLICE);
         }
         let mut waited = 0;
@@ -219,7 +219,7 @@ fn kick_one(stock: &mut Stock) {
     for _ in 0..stock.holders.len() {
         stock.holders.rotate_left(1);
         let holder = stock.holders.last().and_then(Weak::upgrade);
-        if holder.is_some_and(|holder| holder.seat.kick()) {
+        if holder.is_some_and(|holder| holder.handle.kick()) {
             return;
         }
     }
@@ -234,8 +234,8 @@ fn steal(stock: &mut Stock, own: &Arc<Holder>) -> Result<Option<Vcpu>, PlatformE
         if Arc::ptr_eq(&holder, own) {
             continue;
         }
-        if let Some(mut held) = holder.held.try_lock()
-            && let Some(vcpu) = held.give_up()?
+        if let Some(mut slot) = holder.slot.try_lock()
+            && let Some(vcpu) = slot.give_up()?
         {
             return Ok(Some(vcpu));
         }

@@ -7,8 +7,8 @@ use kvm_bindings::kvm_userspace_memory_region;
 use kvm_ioctls::VmFd;
 use parking_lot::Mutex;
 
+use crate::guest_memory::GuestMemory;
 use crate::layout::{FRAMES, SLOT_LEN, SYSTEM, SYSTEM_LEN, TABLES, TABLES_LEN};
-use crate::window::Window;
 
 const SYSTEM_SLOT: u32 = 0;
 const TABLE_SLOT: u32 = 1;
@@ -18,15 +18,15 @@ const FIRST_LARGE_SLOT: u32 = 2;
 #[derive(Debug)]
 pub(crate) struct Slots {
     vm: Arc<VmFd>,
-    window: Arc<Window>,
+    memory: Arc<GuestMemory>,
     present: Mutex<Vec<bool>>,
 }
 
 impl Slots {
-    pub(crate) fn new(vm: Arc<VmFd>, window: Arc<Window>) -> Result<Slots, kvm_ioctls::Error> {
+    pub(crate) fn new(vm: Arc<VmFd>, memory: Arc<GuestMemory>) -> Result<Slots, kvm_ioctls::Error> {
         let slots = Slots {
             vm,
-            window,
+            memory,
             present: Mutex::default(),
         };
         slots.set(SYSTEM_SLOT, SYSTEM, SYSTEM_LEN)?;
@@ -40,9 +40,9 @@ impl Slots {
             flags: 0,
             guest_phys_addr: gpa,
             memory_size: len,
-            userspace_addr: self.window.host(gpa),
+            userspace_addr: self.memory.host(gpa),
         };
-        // SAFETY: needed to give the machine its memory; the range is a part of the window, which the machine's owner
+        // SAFETY: needed to give the machine its memory; the range is a part of the reservation, which the machine's owner
         // keeps as long as the machine, and slots do not overlap.
         unsafe { self.vm.set_user_memory_region(region) }
     }

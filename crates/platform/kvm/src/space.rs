@@ -15,14 +15,14 @@ use crate::areas::{Area, Areas, Behind};
 use crate::context::GuestThread;
 use crate::entry::Entry;
 use crate::files;
+use crate::guest_memory::Access;
+use crate::interrupt::ThreadHandle;
 use crate::layout::{GUEST_END, GUEST_START, PAGE};
 use crate::machine::Machine;
-use crate::seat::Seat;
 use crate::state::{Refusal, State, Want};
 use crate::streams::Streams;
 use crate::tables::{Tree, change};
 use crate::visit;
-use crate::window::Access;
 
 /// What contexts and the handle of an address space share.
 pub(crate) struct Space {
@@ -32,7 +32,7 @@ pub(crate) struct Space {
     pub(crate) root: u64,
     dead: AtomicBool,
     /// Contexts that may be running. Lock order: alone.
-    seats: Mutex<Vec<Arc<Seat>>>,
+    handles: Mutex<Vec<Arc<ThreadHandle>>>,
 }
 
 impl Space {
@@ -48,7 +48,7 @@ impl Space {
                 streams: Streams::default(),
             }),
             dead: AtomicBool::new(false),
-            seats: Mutex::default(),
+            handles: Mutex::default(),
         }))
     }
 
@@ -59,23 +59,23 @@ impl Space {
     /// Ends the address space for its contexts.
     pub(crate) fn kill(&self) {
         self.dead.store(true, Ordering::SeqCst);
-        for seat in self.seats.lock().iter() {
-            seat.kick();
+        for handle in self.handles.lock().iter() {
+            handle.kick();
         }
     }
 
-    pub(crate) fn enter(&self, seat: &Arc<Seat>) {
-        self.seats.lock().push(seat.clone());
-        self.machine.enter(seat);
+    pub(crate) fn enter(&self, handle: &Arc<ThreadHandle>) {
+        self.handles.lock().push(handle.clone());
+        self.machine.enter(handle);
     }
 
-    pub(crate) fn leave(&self, seat: &Arc<Seat>) {
-        let mut seats = self.seats.lock();
-        if let Some(at) = seats.iter().position(|other| Arc::ptr_eq(seat, other)) {
-            seats.swap_remove(at);
+    pub(crate) fn leave(&self, handle: &Arc<ThreadHandle>) {
+        let mut handles = self.handles.lock();
+        if let Some(at) = handles.iter().position(|other| Arc::ptr_eq(handle, other)) {
+            handles.swap_remove(at);
         }
-        drop(seats);
-        self.machine.leave(seat);
+        drop(handles);
+        self.machine.leave(handle);
     }
 
     /// Copies `len` bytes page by page; `copy` gets where a page is and how much of it is wanted.
@@ -114,7 +114,7 @@ impl Space {
                 return 0;
             };
             if entry.is_owned() {
-                self.machine.window.read(entry.page() + at % PAGE, buf);
+                self.machine.memory.read(entry.page() + at % PAGE, buf);
                 return buf.len();
             }
             buf.fill(0);
@@ -380,7 +380,7 @@ impl AddressSpace for GuestSpace {
                     return 0;
                 };
                 if entry.is_owned() {
-                    self.0.machine.window.write(entry.page() + at % PAGE, data);
+                    self.0.machine.memory.write(entry.page() + at % PAGE, data);
                     if !entry.is_written() {
                         // The processor does not see our writes.
                         if let Some(word) = state.tree.word(at) {
@@ -421,7 +421,7 @@ impl AddressSpace for GuestSpace {
                 return Err(Errno::EFAULT);
             }
         }
-        let word = self.0.machine.window.atomic_u32(entry.page() + addr % PAGE);
+        let word = self.0.machine.memory.atomic_u32(entry.page() + addr % PAGE);
         let word = word.ok_or(Errno::EFAULT)?;
         let swapped = word.compare_exchange(current, new, Ordering::SeqCst, Ordering::SeqCst);
         Ok(swapped.unwrap_or_else(|found| found))

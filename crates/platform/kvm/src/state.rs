@@ -175,7 +175,7 @@ impl State {
                 return Ok(old.protected(area.prot, Writing::Never));
             }
             let mut contents = [0u8; PAGE as usize];
-            machine.window.read(old.page(), &mut contents);
+            machine.memory.read(old.page(), &mut contents);
             return self.own(machine, area.prot, Some(&contents));
         }
         let writable = area.prot.contains(Protection::WRITE);
@@ -209,7 +209,7 @@ impl State {
     ) -> Result<Entry, Refusal> {
         let frame = machine.take_frame().ok_or(Refusal::NoMemory)?;
         if let Some(contents) = contents {
-            machine.window.write(frame, contents);
+            machine.memory.write(frame, contents);
         }
         Ok(Entry::new(frame, prot, Holding::Owned, Writing::Now))
     }

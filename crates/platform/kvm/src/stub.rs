@@ -14,8 +14,8 @@
 use std::sync::atomic::Ordering;
 
 use crate::entry::{UPPER_CODE, UPPER_CONSTANT, UPPER_DATA, UPPER_INNER};
+use crate::guest_memory::GuestMemory;
 use crate::layout::{IDT, MAX_VCPUS, PAGE, STUB, SYSTEM, UPPER, UPPER_TABLES, VCPU_PAGES};
-use crate::window::Window;
 
 /// Where `syscall` goes, within the stub.
 const SYSCALL: u64 = 0;
@@ -137,23 +137,23 @@ pub(crate) struct Frame {
 }
 
 /// Writes the frame of the way out.
-pub(crate) fn put_frame(window: &Window, page: u64, rip: u64, rflags: u64, rsp: u64) {
+pub(crate) fn put_frame(memory: &GuestMemory, page: u64, rip: u64, rflags: u64, rsp: u64) {
     let words = [rip, u64::from(USER_CODE), rflags, rsp, u64::from(USER_DATA)];
     for (i, word) in words.into_iter().enumerate() {
-        window
+        memory
             .word(page + FRAME + i as u64 * 8)
             .store(word, Ordering::Release);
     }
     // A frame of an exception is only believed when the processor wrote it since.
-    window
+    memory
         .word(page + STACK - 4 * 8)
         .store(0, Ordering::Release);
 }
 
 /// The frame of the exception that stopped a vCPU; `None` when there was none since the last way out.
-pub(crate) fn exception_frame(window: &Window, page: u64, vector: u8) -> Option<Frame> {
+pub(crate) fn exception_frame(memory: &GuestMemory, page: u64, vector: u8) -> Option<Frame> {
     let word = |below: u64| {
-        window
+        memory
             .word(page + STACK - below * 8)
             .load(Ordering::Acquire)
     };
@@ -172,8 +172,8 @@ pub(crate) fn exception_frame(window: &Window, page: u64, vector: u8) -> Option<
 }
 
 /// Puts stub, tables of the upper half and the interrupt table in place.
-pub(crate) fn install(window: &Window) {
-    let put = |gpa: u64, word: u64| window.word(gpa).store(word, Ordering::Release);
+pub(crate) fn install(memory: &GuestMemory) {
+    let put = |gpa: u64, word: u64| memory.word(gpa).store(word, Ordering::Release);
     put(UPPER_TABLES[0], UPPER_TABLES[1] | UPPER_INNER);
     put(UPPER_TABLES[1], UPPER_TABLES[2] | UPPER_INNER);
     let page =
@@ -206,8 +206,8 @@ pub(crate) fn install(window: &Window) {
 }
 
 /// Puts the segments of a vCPU in place.
-pub(crate) fn install_vcpu(window: &Window, page: u64) {
-    let put = |offset: u64, word: u64| window.word(page + offset).store(word, Ordering::Release);
+pub(crate) fn install_vcpu(memory: &GuestMemory, page: u64) {
+    let put = |offset: u64, word: u64| memory.word(page + offset).store(word, Ordering::Release);
     let stack = address(page + STACK);
     // The stack pointers of ring 0 and of the first interrupt stack lie across words.
     put(TASK_STATE, stack << 32);
@@ -258,11 +258,11 @@ mod tests {
 
     #[test]
     fn the_page_on_isolation_tells_the_size_of_ring_0() {
-        let window = Window::new().unwrap();
-        install(&window);
+        let memory = GuestMemory::new().unwrap();
+        install(&memory);
         let words = (STUB..STUB + PAGE).step_by(8);
         let count: usize = words
-            .map(|gpa| instructions(window.word(gpa).load(Ordering::Acquire)))
+            .map(|gpa| instructions(memory.word(gpa).load(Ordering::Acquire)))
             .sum();
         let page = include_str!("../../../../docs/isolation.md");
         let row = format!("| instructions in ring 0 of a machine | | {count} |");

@@ -2,7 +2,7 @@
 //!
 //! An inner entry, once made, never changes, and a table is not used again before [`Store::revive`]: a machine with shadow
 //! paging remembers tables by their place and does not see what we write to them. What it remembers of
-//! *pages* is forgotten when they are zapped (see [`crate::window`]), on every kind of machine.
+//! *pages* is forgotten when they are zapped (see [`crate::guest_memory`]), on every kind of machine.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use base_abi::Errno;
 use parking_lot::Mutex;
 
 use crate::entry::{Entry, INNER, UPPER_INNER};
+use crate::guest_memory::GuestMemory;
 use crate::layout::{PAGE, TABLES, TABLES_LEN, UPPER_TABLES};
-use crate::window::Window;
 
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
@@ -28,19 +28,19 @@ struct Stock {
 /// All tables of a machine. Lock order: after an address space.
 #[derive(Debug)]
 pub(crate) struct Store {
-    window: Arc<Window>,
+    memory: Arc<GuestMemory>,
     stock: Mutex<Stock>,
 }
 
 impl Store {
-    pub(crate) fn new(window: Arc<Window>) -> Store {
+    pub(crate) fn new(memory: Arc<GuestMemory>) -> Store {
         let stock = Stock {
             next: TABLES,
             free: Vec::new(),
             dead: Vec::new(),
         };
         Store {
-            window,
+            memory,
             stock: Mutex::new(stock),
         }
     }
@@ -69,7 +69,7 @@ impl Store {
         forget()?;
         let dead = std::mem::take(&mut stock.dead);
         for table in &dead {
-            self.window.clear_table(*table);
+            self.memory.clear_table(*table);
         }
         stock.free.extend(dead);
         Ok(())
@@ -97,7 +97,7 @@ impl Tree {
     pub(crate) fn new(store: Arc<Store>) -> Result<Tree, Errno> {
         let root = store.take()?;
         // The last entry of the root: the upper half that all share.
-        let upper = store.window.word(root + 511 * 8);
+        let upper = store.memory.word(root + 511 * 8);
         upper.store(UPPER_TABLES[0] | UPPER_INNER, Ordering::Release);
         Ok(Tree {
             store,
@@ -117,7 +117,7 @@ impl Tree {
         for level in [3, 2, 1] {
             let entry = self
                 .store
-                .window
+                .memory
                 .word(table + index(addr, level) * 8)
                 .load(Ordering::Relaxed);
             if entry == 0 {
@@ -125,14 +125,14 @@ impl Tree {
             }
             table = entry & ADDRESS;
         }
-        Some(self.store.window.word(table + index(addr, 0) * 8))
+        Some(self.store.memory.word(table + index(addr, 0) * 8))
     }
 
     /// The same, with the tables that it takes.
     pub(crate) fn word_or_new(&mut self, addr: u64) -> Result<&AtomicU64, Errno> {
         let mut table = self.root;
         for level in [3, 2, 1] {
-            let word = self.store.window.word(table + index(addr, level) * 8);
+            let word = self.store.memory.word(table + index(addr, level) * 8);
             let entry = word.load(Ordering::Relaxed);
             table = if entry == 0 {
                 let new = self.store.take()?;
@@ -143,7 +143,7 @@ impl Tree {
                 entry & ADDRESS
             };
         }
-        Ok(self.store.window.word(table + index(addr, 0) * 8))
+        Ok(self.store.memory.word(table + index(addr, 0) * 8))
     }
 
     /// Every last-level word in a range that is not nothing, in order.
@@ -164,7 +164,7 @@ impl Tree {
         let last = range.end.saturating_sub(base).div_ceil(span);
         // The upper half of the root is not the guest's.
         let most = if level == 3 { 256 } else { 512 };
-        let words = self.store.window.table(table).iter().enumerate();
+        let words = self.store.memory.table(table).iter().enumerate();
         for (i, word) in words.take(last.min(most) as usize).skip(first as usize) {
             let entry = word.load(Ordering::Relaxed);
             if entry == 0 {

@@ -12,11 +12,11 @@ use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use platform_api::{PlatformError, Registers};
 
 use crate::faults;
+use crate::guest_memory::GuestMemory;
+use crate::interrupt::Armed;
 use crate::layout::{IDT, PAGE};
 use crate::machine::{Machine, refused};
-use crate::seat::Armed;
 use crate::stub::{self, KERNEL_CODE, KERNEL_DATA, TASK, USER_CODE};
-use crate::window::Window;
 
 const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
@@ -56,7 +56,7 @@ pub(crate) enum Exit {
 #[derive(Debug)]
 pub(crate) struct Vcpu {
     fd: VcpuFd,
-    window: Arc<Window>,
+    memory: Arc<GuestMemory>,
     page: u64,
     /// The last run ended in ring 3.
     in_guest: bool,
@@ -91,12 +91,12 @@ impl Vcpu {
             .create_vcpu(number as u64)
             .map_err(refused("make a vCPU"))?;
         let page = stub::vcpu_page(number);
-        stub::install_vcpu(&machine.window, page);
+        stub::install_vcpu(&machine.memory, page);
         fd.set_cpuid2(&machine.cpuid)
             .map_err(refused("set processor features"))?;
         let mut vcpu = Vcpu {
             fd,
-            window: machine.window.clone(),
+            memory: machine.memory.clone(),
             page,
             in_guest: false,
             thread: 0,
@@ -110,7 +110,7 @@ impl Vcpu {
 
     /// Makes it one that can be used again after [`Exit::Broken`]. What the guest had in it is gone.
     pub(crate) fn renew(&mut self, machine: &Machine) -> Result<(), PlatformError> {
-        stub::install_vcpu(&self.window, self.page);
+        stub::install_vcpu(&self.memory, self.page);
         self.in_guest = false;
         self.set_system_registers(machine)
     }
@@ -292,7 +292,7 @@ impl Vcpu {
 
     /// The general registers of ring 3 for the next run: by way of the stub, unless it was never left.
     pub(crate) fn load(&mut self, regs: &Registers) {
-        stub::put_frame(&self.window, self.page, regs.rip, regs.rflags, regs.rsp);
+        stub::put_frame(&self.memory, self.page, regs.rip, regs.rflags, regs.rsp);
         let (rip, rsp, rflags) = if self.in_guest {
             (regs.rip, regs.rsp, regs.rflags)
         } else {
@@ -380,7 +380,7 @@ impl Vcpu {
 
     /// The exception frame at which it stopped.
     pub(crate) fn exception(&self, vector: u8) -> Option<stub::Frame> {
-        stub::exception_frame(&self.window, self.page, vector)
+        stub::exception_frame(&self.memory, self.page, vector)
     }
 
     /// Puts it into the state in which a host leaves one that broke: the one after power-on.

@@ -16,7 +16,7 @@ core::arch::global_asm!(
     .globl platform_process_blob_start
 platform_process_blob_start:
 
-    # A system call at the keeper's or an owner's bidding; it does not return here.
+    # A system call at the tracer's or an owner's bidding; it does not return here.
     .hidden platform_process_blob_gadget
     .globl platform_process_blob_gadget
 platform_process_blob_gadget:
@@ -44,7 +44,7 @@ platform_process_blob_teardown:
     syscall
     jmp 1b
 
-    # Spawner: one system call for every resumption, registers set by the keeper.
+    # Spawner: one system call for every resumption, registers set by the tracer.
     .hidden platform_process_blob_spawner
     .globl platform_process_blob_spawner
 platform_process_blob_spawner:
@@ -103,7 +103,7 @@ platform_process_blob_swap:
     mov edi, 1
     xor esi, esi
     jmp 2b
-    # The keeper sends the mapper here when the swap faulted.
+    # The tracer sends the mapper here when the swap faulted.
     .hidden platform_process_blob_swap_fault
     .globl platform_process_blob_swap_fault
 platform_process_blob_swap_fault:

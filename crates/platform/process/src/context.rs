@@ -18,13 +18,13 @@ use host_sys::ptrace::{self, RawRegisters};
 use host_sys::seccomp::{Listener, Notification};
 use platform_api::{Context, CpuState, Event, Exit, ExitCounts, Interrupt, PlatformError, Syscall};
 
-use crate::bell;
 use crate::blob;
 use crate::fault;
+use crate::interrupt::ThreadHandle;
 use crate::registers::{from_raw, into_raw};
-use crate::seat::Seat;
 use crate::spawn::Parked;
 use crate::stub::Stub;
+use crate::wakeup;
 use crate::xstate::Extended;
 
 /// `ERESTARTSYS`: what a cancelled suspended call leaves in `rax` until it is restarted.
@@ -63,7 +63,7 @@ pub(crate) struct GuestThread {
     stub: Arc<Stub>,
     tid: Pid,
     listener: Listener,
-    seat: Arc<Seat>,
+    handle: Arc<ThreadHandle>,
     /// Number of the thread that traces it; 0 while fresh.
     owner: Pid,
     mode: Mode,
@@ -103,7 +103,7 @@ impl GuestThread {
             stub,
             tid: parked.tid,
             listener: parked.listener,
-            seat: Seat::new(parked.tid),
+            handle: ThreadHandle::new(parked.tid),
             owner: 0,
             mode: Mode::Fresh,
             reply: None,
@@ -129,9 +129,9 @@ impl GuestThread {
             return Err(PlatformError::Gone);
         }
         self.owner = thread_id();
-        bell::bind();
+        wakeup::bind();
         self.bound = true;
-        self.seat.enter();
+        self.handle.register();
         self.halt()?;
         self.raw = ptrace::registers(self.tid).map_err(|_| self.lost())?;
         // The parked call of the code page is not the guest's.
@@ -247,7 +247,7 @@ impl GuestThread {
     fn wait_event(&mut self) -> Event {
         let mut got = Notification::default();
         loop {
-            match bell::receive(self.listener.as_raw_fd(), &mut got) {
+            match wakeup::receive(self.listener.as_raw_fd(), &mut got) {
                 Ok(()) => {
                     self.mode = Mode::Call(got.id);
                     self.call = (got.nr, got.ip);
@@ -258,7 +258,7 @@ impl GuestThread {
                     });
                 }
                 Err(_) => {
-                    bell::clear();
+                    wakeup::clear();
                     match self.look(Patience::Poll) {
                         Found::Event(event) => return event,
                         Found::Halt => {
@@ -270,7 +270,7 @@ impl GuestThread {
                         }
                         Found::Nothing => {}
                     }
-                    if self.seat.is_interrupted() {
+                    if self.handle.is_interrupted() {
                         return self.interrupted();
                     }
                 }
@@ -297,7 +297,7 @@ impl GuestThread {
             Found::Event(event) => event,
             Found::Halt | Found::Nothing => {
                 self.mode = Mode::Stopped;
-                self.seat.take_interruption();
+                self.handle.take_interruption();
                 Event::Interrupted
             }
         }
@@ -385,10 +385,10 @@ impl Context for GuestThread {
         } else {
             self.owner
         };
-        self.seat.begin(owner);
+        self.handle.begin(owner);
         let event = if self.mode != Mode::Gone
-            && self.seat.is_interrupted()
-            && self.seat.take_interruption()
+            && self.handle.is_interrupted()
+            && self.handle.take_interruption()
         {
             // The suspended call, if there is one, stays as it is.
             Event::Interrupted
@@ -398,7 +398,7 @@ impl Context for GuestThread {
                 Err(_) => Event::Gone,
             }
         };
-        self.seat.end();
+        self.handle.end();
         match event {
             Event::Syscall(_) => self.exits.count(Exit::Call),
             Event::Fault(_) => self.exits.count(Exit::Fault),
@@ -440,7 +440,7 @@ impl Context for GuestThread {
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {
-        self.seat.clone()
+        self.handle.clone()
     }
 }
 
@@ -463,9 +463,9 @@ impl Drop for GuestThread {
             }
         }
         if self.bound {
-            self.seat.leave();
+            self.handle.unregister();
             if on_owner {
-                bell::unbind();
+                wakeup::unbind();
             }
         }
         while !self.reaped {

@@ -10,8 +10,8 @@
 //!   │ any thread               │ commands + answer  │ mapper: a few mapping calls, read     │
 //!   │   AddressSpace::apply    ├───────────────────▶│ from a page it cannot write           │
 //!   │                          │                    │                                       │
-//!   │ keeper thread            │ ptrace             │ spawner: stopped, its registers hold  │
-//!   │   forks, clones, buries  ├───────────────────▶│ one call at a time                    │
+//!   │ tracer thread            │ ptrace             │ spawner: stopped, its registers hold  │
+//!   │   forks, clones, reaps   ├───────────────────▶│ one call at a time                    │
 //!   └──────────────────────────┘                    └───────────────────────────────────────┘
 //! ```
 //!
@@ -19,22 +19,22 @@
 //! can write. A stub has no files but those it maps, no privileges, and an empty view of the host.
 
 mod arena;
-mod bell;
 mod blob;
 mod context;
-mod family;
 mod fault;
 mod filters;
-mod keeper;
+mod interrupt;
 mod layout;
 mod mapper;
 mod platform;
 mod registers;
-mod seat;
 mod space;
 mod spawn;
 mod stub;
+mod stub_threads;
 mod template;
+mod tracer;
+mod wakeup;
 mod xstate;
 
 pub use platform::{Network, ProcessPlatform};

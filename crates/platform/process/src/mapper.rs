@@ -13,8 +13,8 @@ use host_sys::process::Pid;
 use host_sys::seccomp::Listener;
 
 use crate::arena::{Arena, COMMANDS_PER_BATCH, Command};
-use crate::keeper::Swapping;
 use crate::layout::{COMMAND_SWAP, FILE_FDS, FIRST_FILE_FD};
+use crate::tracer::Swapping;
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug)]

@@ -8,13 +8,13 @@ use parking_lot::Mutex;
 use platform_api::{AddressSpace, Exit, ExitCounts, Expected, Features, Platform, PlatformError};
 
 use crate::arena::Arena;
-use crate::family::Family;
-use crate::keeper::{self, Grave};
 use crate::layout::{GUEST_END, GUEST_START};
 use crate::mapper;
 use crate::space::StubSpace;
 use crate::spawn::Template;
-use crate::stub::{Stub, Unborn, refused};
+use crate::stub::{Forking, Stub, refused};
+use crate::stub_threads::StubThreads;
+use crate::tracer::{self, Zombie};
 
 /// What every address space of a platform refers to.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ pub(crate) struct Shared {
     pub(crate) template: Template,
     pub(crate) proc: ProcDir,
     /// A stub that is forked ahead of time.
-    spare: Mutex<Option<Unborn>>,
+    spare: Mutex<Option<Forking>>,
     /// Stubs with their threads, in the order in which they will be wanted.
     ready: Mutex<VecDeque<Arc<Stub>>>,
     pub(crate) exits: Arc<ExitCounts>,
@@ -34,24 +34,24 @@ const PREPARED_SPACES: usize = 32;
 const PREPARED_THREADS: usize = 128;
 
 impl Shared {
-    fn begin_stub(&self) -> Result<Unborn, PlatformError> {
-        let template = Family {
+    fn begin_stub(&self) -> Result<Forking, PlatformError> {
+        let template = StubThreads {
             spawner: self.template.pid,
             mapper: None,
         };
-        Unborn::begin(&self.arena, template)
+        Forking::begin(&self.arena, template)
     }
 }
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        // A stub that was born is killed by being dropped.
+        // A stub that was forked is killed by being dropped.
         if let Some(spare) = self.spare.lock().take() {
             drop(spare.finish(None));
         }
         let _ = self.template.pidfd.kill();
-        keeper::bury(Grave::new(
-            Family {
+        tracer::reap(Zombie::new(
+            StubThreads {
                 spawner: self.template.pid,
                 mapper: None,
             },
@@ -95,12 +95,12 @@ impl ProcessPlatform {
     /// # Errors
     /// As [`new`](ProcessPlatform::new).
     pub fn with_proc(proc: ProcDir, network: Network) -> Result<ProcessPlatform, PlatformError> {
-        keeper::start().map_err(refused("start the keeper"))?;
+        tracer::start().map_err(refused("start the tracer"))?;
         mapper::receivers_see_the_end();
         let arena = Arena::new()
             .map(Arc::new)
             .map_err(refused("map the command pages"))?;
-        let template = keeper::make_template(arena.clone(), network)
+        let template = tracer::make_template(arena.clone(), network)
             .map_err(refused("make the first stub"))?;
         let shared = Arc::new(Shared {
             arena,
@@ -131,8 +131,8 @@ impl ProcessPlatform {
 impl ProcessPlatform {
     fn next_stub(&self) -> Result<Arc<Stub>, PlatformError> {
         let spare = self.shared.spare.lock().take();
-        let unborn = spare.map_or_else(|| self.shared.begin_stub(), Ok)?;
-        unborn.finish(None)
+        let forking = spare.map_or_else(|| self.shared.begin_stub(), Ok)?;
+        forking.finish(None)
     }
 }
 

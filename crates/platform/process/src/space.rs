@@ -93,7 +93,7 @@ impl AddressSpace for StubSpace {
     fn fork(&self) -> Result<Arc<dyn AddressSpace>, PlatformError> {
         // Holding the mapper keeps its open files still while they are copied.
         let mapper = self.stub.mapper.lock();
-        let stub = Stub::fork(self.stub.arena(), self.stub.family(), Some(&mapper))?;
+        let stub = Stub::fork(self.stub.arena(), self.stub.threads(), Some(&mapper))?;
         Ok(Arc::new(StubSpace::new(stub, self.shared.clone())))
     }
 

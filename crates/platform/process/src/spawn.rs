@@ -8,13 +8,13 @@ use host_sys::seccomp::Listener;
 use platform_api::{ProcessorFeatures, processor};
 
 use crate::arena::Arena;
-use crate::bell::{self, KeeperNeeded};
 use crate::blob;
-use crate::family::{Family, Life, watch_mapper};
-use crate::keeper::{self, Grave};
 use crate::layout::{ARENA_FD, COMMANDS, COMMANDS_LEN, FIRST_FILE_FD};
 use crate::platform::Network;
+use crate::stub_threads::{Life, StubThreads, watch_mapper};
 use crate::template;
+use crate::tracer::{self, Zombie};
+use crate::wakeup::{self, TracerNeeded};
 
 /// A guest thread that waits for its first registers; not traced yet.
 #[derive(Debug)]
@@ -25,7 +25,7 @@ pub(crate) struct Parked {
 
 /// A stub fresh from its fork.
 #[derive(Debug)]
-pub(crate) struct Born {
+pub(crate) struct Forked {
     pub(crate) pid: Pid,
     pub(crate) pidfd: PidFd,
     pub(crate) mapper: Pid,
@@ -57,7 +57,7 @@ const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
 const SECCOMP_SET_MODE_FILTER: u64 = 1;
 const SECCOMP_FILTER_FLAG_NEW_LISTENER: u64 = 8;
 
-/// What the keeper needs to drive spawners; only its thread may.
+/// What the tracer needs to drive spawners; only its thread may.
 #[derive(Default)]
 pub(crate) struct Spawner {
     /// Segments and flags of user mode, from the first template.
@@ -67,12 +67,12 @@ pub(crate) struct Spawner {
 impl Spawner {
     pub(crate) fn template(&mut self, arena: &Arena, network: Network) -> io::Result<Template> {
         let pid = template::create(arena.file(), network)?;
-        let family = Family {
+        let threads = StubThreads {
             spawner: pid,
             mapper: None,
         };
         let pidfd = PidFd::open(pid)?;
-        self.await_trap(pid, family)?;
+        self.await_trap(pid, threads)?;
         // The template needed them for its namespaces. This thread goes on for as long as the process, which may give
         // up its rights thread by thread.
         host_sys::privilege::drop_capabilities()?;
@@ -98,25 +98,25 @@ impl Spawner {
 
     /// Blocks until `tid` changes; `ESRCH` when its stub died instead, which a leader alone does not show
     /// while other threads of it are unreaped.
-    fn await_change(&self, tid: Pid, family: Family) -> io::Result<Change> {
-        let _needed = KeeperNeeded::new();
+    fn await_change(&self, tid: Pid, threads: StubThreads) -> io::Result<Change> {
+        let _needed = TracerNeeded::new();
         loop {
-            let seen = bell::keeper_seen();
+            let seen = wakeup::wakeups_seen();
             if let Some(change) = wait(tid, Patience::Poll)? {
                 return Ok(change);
             }
-            if let Some(mapper) = family.mapper
+            if let Some(mapper) = threads.mapper
                 && mapper != tid
                 && watch_mapper(mapper) == Life::Ended
             {
                 return Err(gone());
             }
-            bell::keeper_sleep(seen);
+            wakeup::tracer_sleep(seen);
         }
     }
 
-    fn await_stop(&self, tid: Pid, family: Family) -> io::Result<i32> {
-        match self.await_change(tid, family)? {
+    fn await_stop(&self, tid: Pid, threads: StubThreads) -> io::Result<i32> {
+        match self.await_change(tid, threads)? {
             Change::Stopped { event, .. } => Ok(event),
             Change::Exited(code) => {
                 tracing::warn!(tid, code, "a stub ended itself");
@@ -127,9 +127,9 @@ impl Spawner {
     }
 
     /// Waits for the breakpoint that ends each step in the code page.
-    fn await_trap(&self, tid: Pid, family: Family) -> io::Result<()> {
+    fn await_trap(&self, tid: Pid, threads: StubThreads) -> io::Result<()> {
         // Events and signals from outside are not it; those have no positive code.
-        while self.await_stop(tid, family)? != 0 || ptrace::signal_info(tid)?.code <= 0 {
+        while self.await_stop(tid, threads)? != 0 || ptrace::signal_info(tid)?.code <= 0 {
             ptrace::resume(tid)?;
         }
         Ok(())
@@ -163,44 +163,44 @@ impl Spawner {
     }
 
     /// A system call of a stopped spawner, and its result.
-    fn call(&self, family: Family, nr: i64, args: [u64; 6]) -> io::Result<u64> {
-        self.begin(family.spawner, nr, args)?;
-        self.await_trap(family.spawner, family)?;
-        host_sys::call::check(ptrace::registers(family.spawner)?.rax as i64)
+    fn call(&self, threads: StubThreads, nr: i64, args: [u64; 6]) -> io::Result<u64> {
+        self.begin(threads.spawner, nr, args)?;
+        self.await_trap(threads.spawner, threads)?;
+        host_sys::call::check(ptrace::registers(threads.spawner)?.rax as i64)
     }
 
     /// Clones a stopped spawner. The child is in its first stop; the spawner is in its event stop.
-    fn clone(&self, family: Family, flags: i32) -> io::Result<Pid> {
+    fn clone(&self, threads: StubThreads, flags: i32) -> io::Result<Pid> {
         self.begin(
-            family.spawner,
+            threads.spawner,
             libc::SYS_clone,
             [flags as u64, 0, 0, 0, 0, 0],
         )?;
         loop {
-            match self.await_stop(family.spawner, family)? {
+            match self.await_stop(threads.spawner, threads)? {
                 ptrace::EVENT_CLONE | ptrace::EVENT_FORK => break,
                 0 => {
-                    host_sys::call::check(ptrace::registers(family.spawner)?.rax as i64)?;
+                    host_sys::call::check(ptrace::registers(threads.spawner)?.rax as i64)?;
                     return Err(gone());
                 }
-                _ => ptrace::resume(family.spawner)?,
+                _ => ptrace::resume(threads.spawner)?,
             }
         }
-        let child = ptrace::event_message(family.spawner)? as Pid;
-        ptrace::resume(family.spawner)?;
+        let child = ptrace::event_message(threads.spawner)? as Pid;
+        ptrace::resume(threads.spawner)?;
         Ok(child)
     }
 
     /// A new thread that has installed the filter `program` and stopped after it, with its listener.
     fn filtered(
         &self,
-        family: Family,
+        threads: StubThreads,
         pidfd: &PidFd,
         start: u64,
         program: u64,
     ) -> io::Result<(Pid, Listener)> {
-        let tid = self.clone(family, THREAD_FLAGS)?;
-        let filtered = self.install(tid, family, pidfd, start, program);
+        let tid = self.clone(threads, THREAD_FLAGS)?;
+        let filtered = self.install(tid, threads, pidfd, start, program);
         if filtered.is_err() {
             // A thread without its filter must not stay, and the spawner may be anywhere.
             let _ = pidfd.kill();
@@ -212,12 +212,12 @@ impl Spawner {
     fn install(
         &self,
         tid: Pid,
-        family: Family,
+        threads: StubThreads,
         pidfd: &PidFd,
         start: u64,
         program: u64,
     ) -> io::Result<Listener> {
-        self.await_stop(tid, family)?;
+        self.await_stop(tid, threads)?;
         let args = [
             SECCOMP_SET_MODE_FILTER,
             SECCOMP_FILTER_FLAG_NEW_LISTENER,
@@ -228,39 +228,40 @@ impl Spawner {
         ];
         ptrace::set_registers(tid, &self.registers(start, libc::SYS_seccomp, args)?)?;
         ptrace::resume(tid)?;
-        self.await_trap(tid, family)?;
+        self.await_trap(tid, threads)?;
         let fd = host_sys::call::check(ptrace::registers(tid)?.rax as i64)?;
         let listener = Listener::new(pidfd.take_descriptor(fd as i32)?);
         // The breakpoint unblocked its signal.
         ptrace::block_signals(tid)?;
-        self.await_trap(family.spawner, family)?;
+        self.await_trap(threads.spawner, threads)?;
         Ok(listener)
     }
 
-    pub(crate) fn thread(&self, of: Family) -> io::Result<Parked> {
+    pub(crate) fn thread(&self, of: StubThreads) -> io::Result<Parked> {
         let pidfd = PidFd::open(of.spawner)?;
         self.guest_thread(of, &pidfd)
     }
 
-    fn guest_thread(&self, family: Family, pidfd: &PidFd) -> io::Result<Parked> {
-        let (tid, listener) = self.filtered(family, pidfd, blob::context(), blob::GUEST_PROGRAM)?;
+    fn guest_thread(&self, threads: StubThreads, pidfd: &PidFd) -> io::Result<Parked> {
+        let (tid, listener) =
+            self.filtered(threads, pidfd, blob::context(), blob::GUEST_PROGRAM)?;
         ptrace::detach(tid)?;
         // Absent before Linux 6.6: slower.
         let _ = listener.wake_synchronously();
         Ok(Parked { tid, listener })
     }
 
-    pub(crate) fn fork(&self, from: Family, slot: u32) -> io::Result<Born> {
+    pub(crate) fn fork(&self, from: StubThreads, slot: u32) -> io::Result<Forked> {
         let pid = self.clone(from, FORK_FLAGS)?;
-        let born = self.raise(pid, slot);
+        let forked = self.raise(pid, slot);
         // Whatever became of the child, the parent must be stopped in its loop for the next job.
         self.await_trap(from.spawner, from)?;
-        born.inspect_err(|_| {
+        forked.inspect_err(|_| {
             if let Ok(pidfd) = PidFd::open(pid) {
                 let _ = pidfd.kill();
             }
-            keeper::bury(Grave::new(
-                Family {
+            tracer::reap(Zombie::new(
+                StubThreads {
                     spawner: pid,
                     mapper: None,
                 },
@@ -270,13 +271,13 @@ impl Spawner {
     }
 
     /// Makes a stub of a forked spawner: its own commands, a mapper, a first guest thread.
-    fn raise(&self, pid: Pid, slot: u32) -> io::Result<Born> {
-        let family = Family {
+    fn raise(&self, pid: Pid, slot: u32) -> io::Result<Forked> {
+        let threads = StubThreads {
             spawner: pid,
             mapper: None,
         };
         let pidfd = PidFd::open(pid)?;
-        self.await_stop(pid, family)?;
+        self.await_stop(pid, threads)?;
         let flags = (libc::MAP_SHARED | libc::MAP_FIXED) as u64;
         let args = [
             COMMANDS,
@@ -286,17 +287,17 @@ impl Spawner {
             ARENA_FD,
             Arena::offset(slot),
         ];
-        self.call(family, libc::SYS_mmap, args)?;
+        self.call(threads, libc::SYS_mmap, args)?;
         let (mapper, mapper_listener) =
-            self.filtered(family, &pidfd, blob::mapper(), blob::MAPPER_PROGRAM)?;
+            self.filtered(threads, &pidfd, blob::mapper(), blob::MAPPER_PROGRAM)?;
         ptrace::resume(mapper)?;
         let _ = mapper_listener.wake_synchronously();
-        let family = Family {
+        let threads = StubThreads {
             spawner: pid,
             mapper: Some(mapper),
         };
-        let parked = self.guest_thread(family, &pidfd)?;
-        Ok(Born {
+        let parked = self.guest_thread(threads, &pidfd)?;
+        Ok(Forked {
             pid,
             pidfd,
             mapper,
@@ -306,10 +307,10 @@ impl Spawner {
     }
 
     /// Closes the listeners that the stub itself still holds.
-    pub(crate) fn tidy(&self, family: Family) {
+    pub(crate) fn tidy(&self, threads: StubThreads) {
         let args = [ARENA_FD + 1, u64::from(FIRST_FILE_FD) - 1, 0, 0, 0, 0];
         // A stub that died meanwhile is noticed by who uses it next.
-        let _ = self.call(family, libc::SYS_close_range, args);
+        let _ = self.call(threads, libc::SYS_close_range, args);
     }
 }
 

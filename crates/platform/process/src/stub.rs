@@ -9,20 +9,20 @@ use parking_lot::Mutex;
 use platform_api::PlatformError;
 
 use crate::arena::Arena;
-use crate::family::Family;
-use crate::keeper::{self, Answer, Grave};
 use crate::mapper::Mapper;
-use crate::spawn::{Born, Parked};
+use crate::spawn::{Forked, Parked};
+use crate::stub_threads::StubThreads;
+use crate::tracer::{self, Answer, Zombie};
 
 /// A stub process. Killed by [`kill`](Stub::kill), reaped when the last reference goes.
 #[derive(Debug)]
 pub(crate) struct Stub {
     pub(crate) pid: Pid,
     pidfd: PidFd,
-    family: Family,
+    threads: StubThreads,
     arena: Arc<Arena>,
     slot: u32,
-    /// Lock order: taken alone, or before the keeper's queue.
+    /// Lock order: taken alone, or before the tracer's queue.
     pub(crate) mapper: Mutex<Mapper>,
     /// Threads that wait for their first registers.
     parked: Mutex<Vec<Parked>>,
@@ -37,53 +37,53 @@ pub(crate) fn refused(what: &'static str) -> impl Fn(io::Error) -> PlatformError
     }
 }
 
-/// A stub that the keeper is making. Whoever began it must see it through: left alone it lives until the process ends.
+/// A stub that the tracer is making. Whoever began it must see it through: left alone it lives until the process ends.
 #[derive(Debug)]
-pub(crate) struct Unborn {
+pub(crate) struct Forking {
     arena: Arc<Arena>,
     slot: u32,
-    answer: Answer<Born>,
+    answer: Answer<Forked>,
 }
 
-impl Unborn {
+impl Forking {
     /// Begins to fork the template or another stub.
-    pub(crate) fn begin(arena: &Arc<Arena>, from: Family) -> Result<Unborn, PlatformError> {
+    pub(crate) fn begin(arena: &Arc<Arena>, from: StubThreads) -> Result<Forking, PlatformError> {
         let slot = arena.take().map_err(refused("take a slot for a stub"))?;
-        Ok(Unborn {
+        Ok(Forking {
             arena: arena.clone(),
             slot,
-            answer: keeper::fork(from, slot),
+            answer: tracer::fork(from, slot),
         })
     }
 
     /// Waits for it. `inherit` is the mapper of the forked one, whose open files the new stub has too.
     pub(crate) fn finish(self, inherit: Option<&Mapper>) -> Result<Arc<Stub>, PlatformError> {
-        let Unborn {
+        let Forking {
             arena,
             slot,
             answer,
         } = self;
-        let born = answer.wait().map_err(|error| {
+        let forked = answer.wait().map_err(|error| {
             arena.give_back(slot);
             refused("fork a stub")(error)
         })?;
         Ok(Arc::new(Stub {
-            pid: born.pid,
-            pidfd: born.pidfd,
-            family: Family {
-                spawner: born.pid,
-                mapper: Some(born.mapper),
+            pid: forked.pid,
+            pidfd: forked.pidfd,
+            threads: StubThreads {
+                spawner: forked.pid,
+                mapper: Some(forked.mapper),
             },
             slot,
             mapper: Mutex::new(Mapper::new(
-                born.mapper,
-                born.mapper_listener,
+                forked.mapper,
+                forked.mapper_listener,
                 arena.clone(),
                 slot,
                 inherit,
             )),
             arena,
-            parked: Mutex::new(vec![born.parked]),
+            parked: Mutex::new(vec![forked.parked]),
             killed: AtomicBool::new(false),
         }))
     }
@@ -93,15 +93,15 @@ impl Stub {
     /// Forks the template or another stub. `inherit` is the mapper of the forked one, whose open files the new stub has too.
     pub(crate) fn fork(
         arena: &Arc<Arena>,
-        from: Family,
+        from: StubThreads,
         inherit: Option<&Mapper>,
     ) -> Result<Arc<Stub>, PlatformError> {
-        Unborn::begin(arena, from)?.finish(inherit)
+        Forking::begin(arena, from)?.finish(inherit)
     }
 
-    /// The threads that the keeper needs to fork this stub.
-    pub(crate) fn family(&self) -> Family {
-        self.family
+    /// The threads that the tracer needs to fork this stub.
+    pub(crate) fn threads(&self) -> StubThreads {
+        self.threads
     }
 
     /// The file of command pages this stub belongs to.
@@ -117,13 +117,13 @@ impl Stub {
         if let Some(parked) = self.parked.lock().pop() {
             return Ok(parked);
         }
-        keeper::new_thread(self.family).map_err(refused("make a guest thread"))
+        tracer::new_thread(self.threads).map_err(refused("make a guest thread"))
     }
 
     /// Makes threads until `count` wait for their first registers.
     pub(crate) fn park(&self, count: usize) -> Result<(), PlatformError> {
         while self.parked.lock().len() < count {
-            let parked = keeper::new_thread(self.family);
+            let parked = tracer::new_thread(self.threads);
             let parked = parked.map_err(refused("make a guest thread"))?;
             self.parked.lock().push(parked);
         }
@@ -146,8 +146,8 @@ impl Stub {
 impl Drop for Stub {
     fn drop(&mut self) {
         self.kill();
-        keeper::bury(Grave::new(
-            self.family,
+        tracer::reap(Zombie::new(
+            self.threads,
             Some((self.arena.clone(), self.slot)),
         ));
     }

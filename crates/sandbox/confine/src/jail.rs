@@ -72,29 +72,29 @@ pub struct Open {
 
 /// A process that others are made from, each with namespaces of its own.
 #[derive(Debug)]
-pub struct Nursery {
+pub struct Zygote {
     kinds: Vec<Kind>,
     ids: (u32, u32),
     parent: u32,
 }
 
-/// Which side of [`Nursery::bear`] this is.
+/// Which side of [`Zygote::fork`] this is.
 #[derive(Debug)]
-pub enum Offspring {
-    /// The nursery; the number is the child's.
+pub enum Forked {
+    /// The zygote; the number is the child's.
     Parent(i32),
     /// The child, in its jail.
     Child(Open),
 }
 
-impl Nursery {
+impl Zygote {
     /// Leaves the host's network, if permitted, for an empty one that all children share: none of them can make a
     /// socket, and a namespace each is what takes the host longest to make and to remove.
     #[must_use]
-    pub fn prepare() -> Nursery {
+    pub fn prepare() -> Zygote {
         let shares_network = namespace::unshare(&[Kind::Network]).is_ok();
         let own = |kind: &Kind| !(shares_network && *kind == Kind::Network);
-        Nursery {
+        Zygote {
             kinds: WITH_PIDS.into_iter().filter(own).collect(),
             ids: privilege::effective_ids(),
             parent: std::os::unix::process::parent_id(),
@@ -105,24 +105,24 @@ impl Nursery {
     ///
     /// # Errors
     /// When the host permits no process.
-    pub fn bear(&self) -> io::Result<Offspring> {
+    pub fn fork(&self) -> io::Result<Forked> {
         match namespace::fork_sibling(&self.kinds) {
-            Ok(Side::Parent(pid)) => return Ok(Offspring::Parent(pid)),
+            Ok(Side::Parent(pid)) => return Ok(Forked::Parent(pid)),
             Ok(Side::Child) => {
                 let open = Open::inside(&WITH_PIDS, self.ids);
                 first_of_its_namespace();
-                return Ok(Offspring::Child(open));
+                return Ok(Forked::Child(open));
             }
             // The child tries what of it the host permits.
             Err(_) => {}
         }
         Ok(match namespace::fork_sibling(&[])? {
-            Side::Parent(pid) => Offspring::Parent(pid),
+            Side::Parent(pid) => Forked::Parent(pid),
             Side::Child => {
                 if !matches!(privilege::die_with_parent(self.parent), Ok(true)) {
                     std::process::exit(1);
                 }
-                Offspring::Child(Open::enter())
+                Forked::Child(Open::enter())
             }
         })
     }

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
 use proto_sandbox::{FromZygote, RightsReader, ToZygote, read_message, write_message};
-use sandbox_confine::jail::{Nursery, Offspring, Open};
+use sandbox_confine::jail::{Forked, Open, Zygote};
 
 use crate::child::{self, Report};
 
@@ -24,7 +24,7 @@ use crate::child::{self, Report};
 pub fn run(socket: OwnedFd) -> io::Result<()> {
     let socket = UnixStream::from(socket);
     call_oneself("zygote");
-    let nursery = Nursery::prepare();
+    let zygote = Zygote::prepare();
     // What every child would ask the host for, asked once.
     let _ = host_sys::vdso_code::counter_is_steady();
     let _ = platform_api::processor::native_features();
@@ -40,13 +40,13 @@ pub fn run(socket: OwnedFd) -> io::Result<()> {
         // Opened as the zygote, which may; the child has a user namespace of its own.
         let doors = join.into_iter().map(|path| (open_door(&path), path));
         let doors: Vec<_> = doors.collect();
-        let answer = match nursery.bear() {
-            Ok(Offspring::Child(jail)) => {
+        let answer = match zygote.fork() {
+            Ok(Forked::Child(jail)) => {
                 drop(reader);
                 drop(socket);
                 return live(jail, theirs, &stderr, doors);
             }
-            Ok(Offspring::Parent(pid)) => FromZygote::Born { pid },
+            Ok(Forked::Parent(pid)) => FromZygote::Born { pid },
             Err(error) => FromZygote::Barren {
                 reason: error.to_string(),
             },

@@ -79,9 +79,9 @@ pub(super) struct State {
 }
 
 /// Told by the `VTIME` alarm.
-struct Bell(WaitQueue);
+struct Wakeup(WaitQueue);
 
-impl Notify for Bell {
+impl Notify for Wakeup {
     fn notify(&self, _events: Events) {
         self.0.wake(Events::READABLE);
     }
@@ -95,7 +95,7 @@ pub struct Terminal {
     pub(super) state: Mutex<State>,
     pub(super) slave_queue: WaitQueue,
     pub(super) master_queue: WaitQueue,
-    bell: Arc<dyn Notify>,
+    wakeup: Arc<dyn Notify>,
 }
 
 /// What to do once the state lock is released.
@@ -154,7 +154,7 @@ impl Terminal {
                 timer: None,
                 alarm: None,
             }),
-            bell: Arc::new(Bell(slave_queue.clone())),
+            wakeup: Arc::new(Wakeup(slave_queue.clone())),
             slave_queue,
             master_queue: WaitQueue::new(),
         })
@@ -298,7 +298,7 @@ impl Terminal {
                     deadline,
                     seen: available,
                 });
-                let target = Arc::downgrade(&self.bell);
+                let target = Arc::downgrade(&self.wakeup);
                 state.alarm = Some(self.clock.arm(ClockId::Monotonic, deadline, target));
                 Err(Errno::EAGAIN)
             }

@@ -270,7 +270,7 @@ impl Socket for UnixDatagram {
         };
         if let Err((errno, packet)) = to.receive_packet(self, packet) {
             drop(packet);
-            ledger.bury();
+            ledger.drop_garbage();
             return Err(errno);
         }
         to.base.queue.wake(Events::READABLE);

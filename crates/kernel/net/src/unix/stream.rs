@@ -271,7 +271,7 @@ impl Socket for UnixSocket {
             }
         });
         if rights.take().is_some() {
-            ledger.bury();
+            ledger.drop_garbage();
         }
         result
     }

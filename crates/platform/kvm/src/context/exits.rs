@@ -208,7 +208,7 @@ impl GuestThread {
                 Next::Again
             }
         };
-        if self.holder.seat.must_stop() && self.holder.seat.take_interruption() {
+        if self.holder.handle.must_stop() && self.holder.handle.take_interruption() {
             self.in_vain = if regs == *before {
                 self.in_vain.saturating_add(1)
             } else {

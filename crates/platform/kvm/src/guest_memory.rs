@@ -2,7 +2,7 @@
 //!
 //! One reservation of host addresses holds all of it at a constant distance, so that a memory slot of the machine is a
 //! range of it, whatever is mapped there. Frames are a memory file and appear twice: in the reservation, for the machine, and
-//! in a second range, for our own reads and writes. Dropping the first view of a page ([`Window::zap`]) leaves its contents
+//! in a second range, for our own reads and writes. Dropping the first view of a page ([`GuestMemory::zap`]) leaves its contents
 //! and makes the host forget every translation that ends in it.
 
 use std::fs::File;
@@ -23,10 +23,10 @@ pub(crate) enum Access {
 
 /// The reservation and the second view of the frames.
 #[derive(Debug)]
-pub(crate) struct Window {
+pub(crate) struct GuestMemory {
     base: usize,
     frames: usize,
-    memory: File,
+    file: File,
 }
 
 fn map(
@@ -51,26 +51,26 @@ fn map(
 const RW: i32 = libc::PROT_READ | libc::PROT_WRITE;
 const RESERVED: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
 
-impl Window {
+impl GuestMemory {
     /// Reserves everything; nothing takes memory before it is touched.
-    pub(crate) fn new() -> io::Result<Window> {
-        let memory = host_sys::memory_file::create("guest-frames", FRAMES_LEN)?;
+    pub(crate) fn new() -> io::Result<GuestMemory> {
+        let file = host_sys::memory_file::create("guest-frames", FRAMES_LEN)?;
         let base = map(0, END, libc::PROT_NONE, RESERVED, None)?;
-        let mut window = Window {
+        let mut memory = GuestMemory {
             base,
             frames: 0,
-            memory,
+            file,
         };
         for (start, len) in [(SYSTEM, SYSTEM_LEN), (TABLES, TABLES_LEN)] {
-            let at = window.host(start) as usize;
+            let at = memory.host(start) as usize;
             map(at, len, RW, RESERVED | libc::MAP_FIXED, None)?;
         }
-        let at = window.host(FRAMES) as usize;
+        let at = memory.host(FRAMES) as usize;
         let shared = libc::MAP_SHARED | libc::MAP_NORESERVE;
-        let whole = Some((&window.memory, 0));
+        let whole = Some((&memory.file, 0));
         map(at, FRAMES_LEN, RW, shared | libc::MAP_FIXED, whole)?;
-        window.frames = map(0, FRAMES_LEN, RW, shared, whole)?;
-        Ok(window)
+        memory.frames = map(0, FRAMES_LEN, RW, shared, whole)?;
+        Ok(memory)
     }
 
     /// The host address of a guest-physical one.
@@ -204,7 +204,7 @@ impl Window {
 
     /// Gives frames back: they read as zeros, and every translation to them is forgotten.
     pub(crate) fn free_frames(&self, gpa: u64, len: u64) -> io::Result<()> {
-        host_sys::memory_file::punch_hole(&self.memory, gpa - FRAMES, len)
+        host_sys::memory_file::punch_hole(&self.file, gpa - FRAMES, len)
     }
 
     /// Makes page tables zero again.
@@ -215,7 +215,7 @@ impl Window {
     }
 }
 
-impl Drop for Window {
+impl Drop for GuestMemory {
     fn drop(&mut self) {
         // SAFETY: needed to give the reservations back; both were made by `new` and nothing refers to them any more:
         // the machine that did holds a reference to `self`.

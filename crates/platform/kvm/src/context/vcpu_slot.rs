@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use platform_api::{CpuState, PlatformError, processor};
 
 use crate::cpuid::CpuModel;
-use crate::seat::Seat;
+use crate::interrupt::ThreadHandle;
 use crate::vcpu::Vcpu;
 
 /// What a vCPU keeps of a context.
@@ -27,27 +27,27 @@ impl Rest {
 /// What others see of a context that may hold a vCPU.
 pub(crate) struct Holder {
     /// Locked while it runs.
-    pub(crate) held: Mutex<Held>,
-    pub(crate) seat: Arc<Seat>,
+    pub(crate) slot: Mutex<VcpuSlot>,
+    pub(crate) handle: Arc<ThreadHandle>,
 }
 
 impl Holder {
     /// One without a vCPU.
-    pub(super) fn new(model: &CpuModel, seat: Arc<Seat>) -> Arc<Holder> {
+    pub(super) fn new(model: &CpuModel, handle: Arc<ThreadHandle>) -> Arc<Holder> {
         Arc::new(Holder {
-            held: Mutex::new(Held {
+            slot: Mutex::new(VcpuSlot {
                 vcpu: None,
                 rest: None,
                 xstate_size: model.xstate_size,
                 xcr0: model.xcr0,
             }),
-            seat,
+            handle,
         })
     }
 }
 
 /// A context's vCPU, or what was in it.
-pub(crate) struct Held {
+pub(crate) struct VcpuSlot {
     pub(super) vcpu: Option<Vcpu>,
     /// Of the vCPU that was given up.
     pub(super) rest: Option<Rest>,
@@ -55,7 +55,7 @@ pub(crate) struct Held {
     xcr0: u64,
 }
 
-impl Held {
+impl VcpuSlot {
     pub(super) fn read_rest(&self) -> Result<Option<Rest>, PlatformError> {
         let Some(vcpu) = &self.vcpu else {
             return Ok(None);

@@ -5,7 +5,7 @@
 //! whenever it comes.
 //!
 //! Entering a vCPU takes time, and one that is kicked before it gets anywhere has done nothing. A context that was interrupted several
-//! times without having run is therefore given a moment ([`Seat::give_moment`]) in which interruptions wait: a longer one
+//! times without having run is therefore given a grace period ([`ThreadHandle::give_grace`]) in which interruptions wait: a longer one
 //! each time, as nobody knows how long entering takes on a host that is busy or emulated.
 
 use std::cell::Cell;
@@ -25,69 +25,69 @@ thread_local! {
 
 /// What other host threads see of a context.
 #[derive(Debug, Default)]
-pub(crate) struct Seat {
+pub(crate) struct ThreadHandle {
     /// The thread that is inside `run`, else 0.
     running: AtomicI32,
     interrupted: AtomicBool,
-    /// The number of the moment in which interruptions wait for the timekeeper; else 0.
-    moment: AtomicU64,
+    /// The number of the grace period in which interruptions wait for the timekeeper; else 0.
+    grace: AtomicU64,
 }
 
 /// How long a context may run undisturbed that was interrupted too often, the first time.
-const MOMENT: Duration = Duration::from_millis(1);
+const GRACE: Duration = Duration::from_millis(1);
 /// How often that is doubled: 64 ms.
 const MAX_DOUBLINGS: u32 = 6;
 
 /// A context's time without interruptions.
-struct Moment {
+struct GracePeriod {
     number: u64,
-    seat: Arc<Seat>,
+    handle: Arc<ThreadHandle>,
     until: Instant,
 }
 
 #[derive(Default)]
-struct Moments {
-    /// One at most of each seat.
-    running: Vec<Moment>,
+struct GracePeriods {
+    /// One at most of each context.
+    running: Vec<GracePeriod>,
     given: u64,
 }
 
 /// Lock order: alone.
-static MOMENTS: Mutex<Moments> = Mutex::new(Moments {
+static GRACE_PERIODS: Mutex<GracePeriods> = Mutex::new(GracePeriods {
     running: Vec::new(),
     given: 0,
 });
-static MOMENT_BEGINS: Condvar = Condvar::new();
+static GRACE_BEGINS: Condvar = Condvar::new();
 
-/// Ends moments; started with the first.
+/// Ends grace periods; started with the first.
 fn keep_time() {
-    let mut moments = MOMENTS.lock();
+    let mut periods = GRACE_PERIODS.lock();
     loop {
         let now = Instant::now();
-        let ended: Vec<_> = moments
+        let ended: Vec<_> = periods
             .running
-            .extract_if(.., |moment| moment.until <= now)
+            .extract_if(.., |period| period.until <= now)
             .collect();
         if !ended.is_empty() {
-            drop(moments);
-            for moment in ended {
-                moment.seat.time_is_up(moment.number);
+            drop(periods);
+            for period in ended {
+                period.handle.time_is_up(period.number);
             }
-            moments = MOMENTS.lock();
+            periods = GRACE_PERIODS.lock();
             continue;
         }
-        match moments.running.iter().map(|moment| moment.until).min() {
+        match periods.running.iter().map(|period| period.until).min() {
             Some(until) => {
-                MOMENT_BEGINS.wait_until(&mut moments, until);
+                GRACE_BEGINS.wait_until(&mut periods, until);
             }
-            None => MOMENT_BEGINS.wait(&mut moments),
+            None => GRACE_BEGINS.wait(&mut periods),
         }
     }
 }
 
-impl Seat {
-    pub(crate) fn new() -> Arc<Seat> {
-        Arc::new(Seat::default())
+impl ThreadHandle {
+    pub(crate) fn new() -> Arc<ThreadHandle> {
+        Arc::new(ThreadHandle::default())
     }
 
     /// From here on kicks go to `thread`.
@@ -105,46 +105,46 @@ impl Seat {
 
     /// Whether an interruption counts now.
     pub(crate) fn must_stop(&self) -> bool {
-        self.is_interrupted() && !self.has_moment()
+        self.is_interrupted() && !self.has_grace()
     }
 
-    fn has_moment(&self) -> bool {
-        self.moment.load(Ordering::SeqCst) != 0
+    fn has_grace(&self) -> bool {
+        self.grace.load(Ordering::SeqCst) != 0
     }
 
-    /// Lets interruptions wait for a moment; it is doubled so often, within limits.
-    pub(crate) fn give_moment(self: &Arc<Seat>, doubled: u32) {
+    /// Lets interruptions wait for a grace period, which is doubled so often, within limits.
+    pub(crate) fn give_grace(self: &Arc<ThreadHandle>, doubled: u32) {
         static STARTED: OnceLock<bool> = OnceLock::new();
         let started = STARTED.get_or_init(|| {
-            let thread = std::thread::Builder::new().name("vcpu-moments".to_owned());
+            let thread = std::thread::Builder::new().name("vcpu-grace".to_owned());
             thread.spawn(keep_time).is_ok()
         });
         if *started {
-            let length = MOMENT * (1 << doubled.min(MAX_DOUBLINGS));
-            let mut moments = MOMENTS.lock();
-            moments.given += 1;
-            let number = moments.given;
-            self.moment.store(number, Ordering::SeqCst);
-            moments
+            let length = GRACE * (1 << doubled.min(MAX_DOUBLINGS));
+            let mut periods = GRACE_PERIODS.lock();
+            periods.given += 1;
+            let number = periods.given;
+            self.grace.store(number, Ordering::SeqCst);
+            periods
                 .running
-                .retain(|other| !Arc::ptr_eq(&other.seat, self));
-            moments.running.push(Moment {
+                .retain(|other| !Arc::ptr_eq(&other.handle, self));
+            periods.running.push(GracePeriod {
                 number,
-                seat: self.clone(),
+                handle: self.clone(),
                 until: Instant::now() + length,
             });
-            MOMENT_BEGINS.notify_one();
+            GRACE_BEGINS.notify_one();
         }
     }
 
-    pub(crate) fn end_moment(&self) {
-        self.moment.store(0, Ordering::SeqCst);
+    pub(crate) fn end_grace(&self) {
+        self.grace.store(0, Ordering::SeqCst);
     }
 
-    /// The moment of this number is over, unless it was before.
+    /// The grace period of this number is over, unless it was before.
     fn time_is_up(&self, number: u64) {
         let over = self
-            .moment
+            .grace
             .compare_exchange(number, 0, Ordering::SeqCst, Ordering::SeqCst);
         if over.is_ok() && self.is_interrupted() {
             self.kick();
@@ -167,11 +167,11 @@ impl Seat {
     }
 }
 
-impl Interrupt for Seat {
+impl Interrupt for ThreadHandle {
     fn interrupt(&self) {
         let known = self.interrupted.swap(true, Ordering::SeqCst);
         // Whoever was first kicks, or the timekeeper does.
-        if !known && !self.has_moment() {
+        if !known && !self.has_grace() {
             self.kick();
         }
     }
@@ -249,36 +249,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn interruptions_wait_until_the_moment_is_over_and_no_longer() {
-        let seat = Seat::new();
-        seat.give_moment(1);
-        seat.interrupt();
-        while !seat.must_stop() {
+    fn interruptions_wait_until_the_grace_period_is_over_and_no_longer() {
+        let handle = ThreadHandle::new();
+        handle.give_grace(1);
+        handle.interrupt();
+        while !handle.must_stop() {
             std::thread::yield_now();
         }
-        assert!(seat.take_interruption() && !seat.must_stop());
+        assert!(handle.take_interruption() && !handle.must_stop());
     }
 
     #[test]
-    fn a_moment_that_was_over_before_ends_no_other() {
-        let seat = Seat::new();
-        seat.moment.store(2, Ordering::SeqCst);
-        seat.interrupt();
-        seat.time_is_up(1);
-        assert!(!seat.must_stop());
-        seat.time_is_up(2);
-        assert!(seat.must_stop());
+    fn a_grace_period_that_was_over_before_ends_no_other() {
+        let handle = ThreadHandle::new();
+        handle.grace.store(2, Ordering::SeqCst);
+        handle.interrupt();
+        handle.time_is_up(1);
+        assert!(!handle.must_stop());
+        handle.time_is_up(2);
+        assert!(handle.must_stop());
     }
 
     #[test]
-    fn a_seat_has_one_moment() {
-        let seat = Seat::new();
+    fn a_thread_has_one_grace_period() {
+        let handle = ThreadHandle::new();
         for _ in 0..1000 {
-            seat.give_moment(u32::MAX);
-            seat.end_moment();
+            handle.give_grace(u32::MAX);
+            handle.end_grace();
         }
-        let moments = MOMENTS.lock();
-        let own = |moment: &&Moment| Arc::ptr_eq(&moment.seat, &seat);
-        assert!(moments.running.iter().filter(own).count() <= 1);
+        let periods = GRACE_PERIODS.lock();
+        let own = |period: &&GracePeriod| Arc::ptr_eq(&period.handle, &handle);
+        assert!(periods.running.iter().filter(own).count() <= 1);
     }
 }

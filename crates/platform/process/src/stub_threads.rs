@@ -1,19 +1,19 @@
-//! The threads of a stub that the keeper traces, and what became of them.
+//! The threads of a stub that the tracer traces, and what became of them.
 
 use host_sys::process::{Change, Patience, Pid, wait};
 use host_sys::ptrace;
 
 use crate::blob;
 
-/// The threads of a stub that the keeper traces.
+/// The threads of a stub that the tracer traces.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Family {
+pub(crate) struct StubThreads {
     pub(crate) spawner: Pid,
     pub(crate) mapper: Option<Pid>,
 }
 
 /// Reaps what has died of a killed stub; whether nothing is left.
-pub(crate) fn is_buried(family: Family) -> bool {
+pub(crate) fn are_reaped(threads: StubThreads) -> bool {
     let ended = |pid| loop {
         match wait(pid, Patience::Poll) {
             Ok(None) => return false,
@@ -21,10 +21,10 @@ pub(crate) fn is_buried(family: Family) -> bool {
             Ok(Some(_)) | Err(_) => return true,
         }
     };
-    if let Some(mapper) = family.mapper {
+    if let Some(mapper) = threads.mapper {
         ended(mapper);
     }
-    ended(family.spawner)
+    ended(threads.spawner)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,53 +7,53 @@ use host_sys::process::Pid;
 use parking_lot::Mutex;
 use platform_api::Interrupt;
 
-use crate::bell;
+use crate::wakeup;
 
 /// What other host threads see of a guest thread.
 #[derive(Debug)]
-pub(crate) struct Seat {
+pub(crate) struct ThreadHandle {
     tid: Pid,
     /// The owner's thread number while it is inside `run`, else 0.
     running: AtomicI32,
     interrupted: AtomicBool,
 }
 
-/// All seats that have an owner. Lock order: alone.
-static SEATS: Mutex<Vec<Arc<Seat>>> = Mutex::new(Vec::new());
+/// Handles of the guest threads that have an owner. Lock order: alone.
+static HANDLES: Mutex<Vec<Arc<ThreadHandle>>> = Mutex::new(Vec::new());
 
 /// Guest threads inside `run`, with their owners.
 pub(crate) fn running() -> Vec<(Pid, Pid)> {
-    let seats = SEATS.lock();
-    seats
+    let handles = HANDLES.lock();
+    handles
         .iter()
-        .map(|seat| (seat.tid, seat.running.load(Ordering::SeqCst)))
+        .map(|handle| (handle.tid, handle.running.load(Ordering::SeqCst)))
         .filter(|(_, owner)| *owner != 0)
         .collect()
 }
 
-impl Seat {
-    pub(crate) fn new(tid: Pid) -> Arc<Seat> {
-        Arc::new(Seat {
+impl ThreadHandle {
+    pub(crate) fn new(tid: Pid) -> Arc<ThreadHandle> {
+        Arc::new(ThreadHandle {
             tid,
             running: AtomicI32::new(0),
             interrupted: AtomicBool::new(false),
         })
     }
 
-    /// Makes the seat visible to the keeper.
-    pub(crate) fn enter(self: &Arc<Seat>) {
-        SEATS.lock().push(self.clone());
+    /// Makes the handle visible to the tracer.
+    pub(crate) fn register(self: &Arc<ThreadHandle>) {
+        HANDLES.lock().push(self.clone());
     }
 
-    /// Undoes [`enter`](Seat::enter).
-    pub(crate) fn leave(self: &Arc<Seat>) {
-        let mut seats = SEATS.lock();
-        if let Some(at) = seats.iter().position(|seat| Arc::ptr_eq(seat, self)) {
-            seats.swap_remove(at);
+    /// Undoes [`register`](ThreadHandle::register).
+    pub(crate) fn unregister(self: &Arc<ThreadHandle>) {
+        let mut handles = HANDLES.lock();
+        if let Some(at) = handles.iter().position(|handle| Arc::ptr_eq(handle, self)) {
+            handles.swap_remove(at);
         }
     }
 
-    /// From here on an interruption rings `owner`.
+    /// From here on an interruption wakes `owner`.
     #[inline]
     pub(crate) fn begin(&self, owner: Pid) {
         self.running.store(owner, Ordering::SeqCst);
@@ -75,12 +75,12 @@ impl Seat {
     }
 }
 
-impl Interrupt for Seat {
+impl Interrupt for ThreadHandle {
     fn interrupt(&self) {
         self.interrupted.store(true, Ordering::SeqCst);
         let owner = self.running.load(Ordering::SeqCst);
         if owner != 0 {
-            bell::ring_owner(owner);
+            wakeup::wake_owner(owner);
         }
     }
 }

@@ -1,7 +1,7 @@
-//! The keeper: one thread of this process that traces every stub's spawner and mapper.
+//! The tracer: one thread of this process that traces every stub's spawner and mapper.
 //!
-//! It makes stubs and guest threads by putting system calls into the registers of stopped spawners, buries the
-//! dead, helps mappers out of faults, and wakes owners whose `SIGCHLD` went elsewhere (see `bell`).
+//! It makes stubs and guest threads by putting system calls into the registers of stopped spawners, reaps the
+//! dead, helps mappers out of faults, and wakes owners whose `SIGCHLD` went elsewhere (see `wakeup`).
 //! Stubs die with it (`PTRACE_O_EXITKILL`), and so with this process.
 
 use std::collections::VecDeque;
@@ -13,13 +13,13 @@ use host_sys::process::{Pid, has_changed};
 use parking_lot::Mutex;
 
 use crate::arena::Arena;
-use crate::bell::{self, KeeperNeeded};
-use crate::family::{Family, is_buried, watch_mapper};
+use crate::interrupt;
 use crate::platform::Network;
-use crate::seat;
-use crate::spawn::{Born, Parked, Spawner, Template};
+use crate::spawn::{Forked, Parked, Spawner, Template};
+use crate::stub_threads::{StubThreads, are_reaped, watch_mapper};
+use crate::wakeup::{self, TracerNeeded};
 
-/// What others ask of the keeper.
+/// What others ask of the tracer.
 enum Job {
     Template {
         arena: Arc<Arena>,
@@ -27,47 +27,48 @@ enum Job {
         reply: SyncSender<io::Result<Template>>,
     },
     Fork {
-        from: Family,
+        from: StubThreads,
         slot: u32,
-        reply: SyncSender<io::Result<Born>>,
+        reply: SyncSender<io::Result<Forked>>,
     },
     Thread {
-        of: Family,
+        of: StubThreads,
         reply: SyncSender<io::Result<Parked>>,
     },
-    Bury(Grave),
-}
-/// A killed stub that is to be reaped.
-pub(crate) struct Grave {
-    pub(crate) family: Family,
-    pub(crate) slot: Option<(Arc<Arena>, u32)>,
-    needed: KeeperNeeded,
+    Reap(Zombie),
 }
 
-impl Grave {
-    pub(crate) fn new(family: Family, slot: Option<(Arc<Arena>, u32)>) -> Grave {
-        Grave {
-            family,
+/// A killed stub that is to be reaped.
+pub(crate) struct Zombie {
+    pub(crate) threads: StubThreads,
+    pub(crate) slot: Option<(Arc<Arena>, u32)>,
+    needed: TracerNeeded,
+}
+
+impl Zombie {
+    pub(crate) fn new(threads: StubThreads, slot: Option<(Arc<Arena>, u32)>) -> Zombie {
+        Zombie {
+            threads,
             slot,
-            needed: KeeperNeeded::new(),
+            needed: TracerNeeded::new(),
         }
     }
 }
 
-/// Queue to the keeper. Lock order: alone.
+/// Queue to the tracer. Lock order: alone.
 static QUEUE: Mutex<VecDeque<Job>> = Mutex::new(VecDeque::new());
 /// Mappers that may fault right now. Lock order: alone.
 static SWAPPING: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
-/// Starts the keeper unless it runs already.
+/// Starts the tracer unless it runs already.
 pub(crate) fn start() -> io::Result<()> {
     static STARTED: OnceLock<Result<(), i32>> = OnceLock::new();
     let started = STARTED.get_or_init(|| {
         let start = || -> io::Result<()> {
-            bell::install()?;
+            wakeup::install()?;
             std::thread::Builder::new()
-                .name("stub-keeper".into())
-                .spawn(|| Keeper::default().run())?;
+                .name("stub-tracer".into())
+                .spawn(|| Tracer::default().run())?;
             Ok(())
         };
         start().map_err(|e| e.raw_os_error().unwrap_or(libc::EAGAIN))
@@ -75,7 +76,7 @@ pub(crate) fn start() -> io::Result<()> {
     started.map_err(io::Error::from_raw_os_error)
 }
 
-/// What the keeper will say.
+/// What the tracer will say.
 #[derive(Debug)]
 pub(crate) struct Answer<T>(Receiver<io::Result<T>>);
 
@@ -91,7 +92,7 @@ impl<T> Answer<T> {
 fn ask<T>(job: impl FnOnce(SyncSender<io::Result<T>>) -> Job) -> Answer<T> {
     let (reply, answer) = sync_channel(1);
     QUEUE.lock().push_back(job(reply));
-    bell::ring_keeper();
+    wakeup::wake_tracer();
     Answer(answer)
 }
 
@@ -106,25 +107,25 @@ pub(crate) fn make_template(arena: Arc<Arena>, network: Network) -> io::Result<T
 }
 
 /// Forks a stub; its commands will be in `slot`.
-pub(crate) fn fork(from: Family, slot: u32) -> Answer<Born> {
+pub(crate) fn fork(from: StubThreads, slot: u32) -> Answer<Forked> {
     ask(|reply| Job::Fork { from, slot, reply })
 }
 
 /// Makes another guest thread in a stub.
-pub(crate) fn new_thread(of: Family) -> io::Result<Parked> {
+pub(crate) fn new_thread(of: StubThreads) -> io::Result<Parked> {
     ask(|reply| Job::Thread { of, reply }).wait()
 }
 
 /// Reaps a stub that was sent `SIGKILL` and all of whose guest threads were reaped or never traced.
-pub(crate) fn bury(grave: Grave) {
-    QUEUE.lock().push_back(Job::Bury(grave));
-    bell::ring_keeper();
+pub(crate) fn reap(zombie: Zombie) {
+    QUEUE.lock().push_back(Job::Reap(zombie));
+    wakeup::wake_tracer();
 }
 
 /// While this lives, a fault of the mapper is expected and becomes `EFAULT`.
 pub(crate) struct Swapping {
     mapper: Pid,
-    _needed: KeeperNeeded,
+    _needed: TracerNeeded,
 }
 
 impl Swapping {
@@ -132,7 +133,7 @@ impl Swapping {
         SWAPPING.lock().push(mapper);
         Swapping {
             mapper,
-            _needed: KeeperNeeded::new(),
+            _needed: TracerNeeded::new(),
         }
     }
 }
@@ -147,21 +148,21 @@ impl Drop for Swapping {
 }
 
 #[derive(Default)]
-struct Keeper {
+struct Tracer {
     spawner: Spawner,
-    graves: Vec<Grave>,
+    zombies: Vec<Zombie>,
 }
 
-impl Keeper {
+impl Tracer {
     fn run(mut self) {
         loop {
-            let seen = bell::keeper_seen();
+            let seen = wakeup::wakeups_seen();
             let job = QUEUE.lock().pop_front();
             match job {
                 Some(job) => self.serve(job),
                 None => {
                     self.look_around();
-                    bell::keeper_sleep(seen);
+                    wakeup::tracer_sleep(seen);
                 }
             }
         }
@@ -176,13 +177,13 @@ impl Keeper {
                 reply,
             } => drop(reply.send(self.spawner.template(&arena, network))),
             Job::Fork { from, slot, reply } => match self.spawner.fork(from, slot) {
-                Ok(born) => {
-                    let family = Family {
-                        spawner: born.pid,
-                        mapper: Some(born.mapper),
+                Ok(forked) => {
+                    let threads = StubThreads {
+                        spawner: forked.pid,
+                        mapper: Some(forked.mapper),
                     };
-                    drop(reply.send(Ok(born)));
-                    self.spawner.tidy(family);
+                    drop(reply.send(Ok(forked)));
+                    self.spawner.tidy(threads);
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
@@ -193,16 +194,16 @@ impl Keeper {
                 }
                 Err(error) => drop(reply.send(Err(error))),
             },
-            Job::Bury(grave) => self.graves.push(grave),
+            Job::Reap(zombie) => self.zombies.push(zombie),
         }
     }
 
-    /// Everything a ring can mean besides a job.
+    /// Everything a wake-up can mean besides a job.
     fn look_around(&mut self) {
-        self.graves.retain(|grave| {
-            let _ = &grave.needed;
-            let dead = is_buried(grave.family);
-            if dead && let Some((arena, slot)) = &grave.slot {
+        self.zombies.retain(|zombie| {
+            let _ = &zombie.needed;
+            let dead = are_reaped(zombie.threads);
+            if dead && let Some((arena, slot)) = &zombie.slot {
                 arena.give_back(*slot);
             }
             !dead
@@ -211,10 +212,10 @@ impl Keeper {
         for mapper in swapping {
             watch_mapper(mapper);
         }
-        // Unconditionally: the thread whose signal hid another's may have ended since it rang.
-        for (tid, owner) in seat::running() {
+        // Unconditionally: the thread whose signal hid another's may have ended since it woke us.
+        for (tid, owner) in interrupt::running() {
             if has_changed(tid) {
-                bell::ring_owner(owner);
+                wakeup::wake_owner(owner);
             }
         }
     }
