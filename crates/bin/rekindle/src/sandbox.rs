@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use edge_cli::{ExitCode, Failure, SandboxArgs};
-use sandbox_confine::cgroup;
+use host_sys::cgroup;
 use sandbox_confine::jail::{Guests, Open};
 use sandbox_instance::child::{self, Report};
 use sandbox_instance::zygote;
@@ -29,12 +29,12 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
     } else {
         Report::Silent
     };
-    for door in &args.join {
+    for procs_file in &args.join {
         // The second line of defence: a sandbox without it still keeps its limits itself.
-        if let Err(error) = cgroup::join(door) {
+        if let Err(error) = cgroup::join(procs_file) {
             eprintln!(
                 "rekindle: control group not joined: {}: {error}",
-                door.display()
+                procs_file.display()
             );
         }
     }

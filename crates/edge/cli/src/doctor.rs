@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Args;
+use host_sys::cgroup::{self, Group, GroupState};
 use host_sys::filter::action_available;
 use host_sys::rlimit::{self, Resource};
-use sandbox_confine::cgroup::{self, Group};
-use sandbox_confine::{Layer, landlock_available};
+use proto_sandbox::JailLayer;
 use serde::Serialize;
 
 use crate::failure::{ExitCode, Failure};
@@ -117,7 +117,7 @@ pub fn doctor(args: &DoctorArgs, kvm: &Kvm) -> Result<(), Failure> {
 pub fn examine(kvm: &Kvm) -> Report {
     let mut findings = vec![kernel(), user_notification(), ptrace_scope()];
     findings.extend(jail());
-    findings.extend([control_groups(), landlock(), platform_kvm(kvm)]);
+    findings.extend([control_groups(), platform_kvm(kvm)]);
     findings.extend([processors(), memory(), open_files(), tasks()]);
     findings.extend(interpreters());
     Report {
@@ -224,7 +224,7 @@ fn jail() -> Vec<Finding> {
         }
         Err(error) => return vec![finding("jail", Verdict::Missing, error.to_string())],
     };
-    let Ok(layers) = serde_json::from_slice::<Vec<(String, Layer)>>(&output) else {
+    let Ok(layers) = serde_json::from_slice::<Vec<(String, JailLayer)>>(&output) else {
         return vec![finding(
             "jail",
             Verdict::Missing,
@@ -233,25 +233,26 @@ fn jail() -> Vec<Finding> {
     };
     layers
         .into_iter()
-        .filter_map(|(name, layer)| {
-            let name = match name.as_str() {
-                "seccomp" => "jail: host call filter",
-                "namespaces" => "jail: namespaces",
-                "empty root" => "jail: empty root directory",
-                "privileges" => "jail: privileges",
-                "rlimits" => "jail: resource limits",
-                // Reported by its own line below.
-                _ => return None,
-            };
-            Some(match layer {
-                Layer::InForce(detail) if detail.is_empty() => {
-                    finding(name, Verdict::Good, "in force")
-                }
-                Layer::InForce(detail) => finding(name, Verdict::Good, detail),
-                Layer::Missing(reason) => finding(name, Verdict::Less, reason),
-            })
-        })
+        .filter_map(|(name, layer)| jail_layer(&name, layer))
         .collect()
+}
+
+/// One line of the probe; none for a layer that is not known.
+fn jail_layer(name: &str, layer: JailLayer) -> Option<Finding> {
+    let name = match name {
+        "seccomp" => "jail: host call filter",
+        "landlock" => "jail: landlock",
+        "namespaces" => "jail: namespaces",
+        "empty root" => "jail: empty root directory",
+        "privileges" => "jail: privileges",
+        "rlimits" => "jail: resource limits",
+        _ => return None,
+    };
+    Some(match layer {
+        JailLayer::InForce(detail) if detail.is_empty() => finding(name, Verdict::Good, "in force"),
+        JailLayer::InForce(detail) => finding(name, Verdict::Good, detail),
+        JailLayer::Missing(reason) => finding(name, Verdict::Less, reason),
+    })
 }
 
 fn control_groups() -> Finding {
@@ -262,24 +263,12 @@ fn control_groups() -> Finding {
     };
     let group = Group::create(&format!("rekindle-doctor-{}", std::process::id()), &limits);
     match group.state() {
-        Layer::InForce(detail) => finding("control groups", Verdict::Good, detail.as_str()),
-        Layer::Missing(reason) => finding(
+        GroupState::InForce(detail) => finding("control groups", Verdict::Good, detail.as_str()),
+        GroupState::Missing(reason) => finding(
             "control groups",
             Verdict::Less,
             format!("{reason}; limits are kept by our kernel alone"),
         ),
-    }
-}
-
-fn landlock() -> Finding {
-    if landlock_available() {
-        finding("landlock", Verdict::Good, "enabled")
-    } else {
-        finding(
-            "landlock",
-            Verdict::Less,
-            "not enabled in the host kernel; the empty root directory stands alone",
-        )
     }
 }
 

@@ -15,14 +15,13 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
+use host_sys::cgroup::{self, Group, GroupState};
 use host_sys::process::{Pid, PidFd};
 use host_sys::{descriptor, signal::Blocked};
 use proto_sandbox::{
     ExitReason, ExitStatus, FailureKind, FromSandbox, Limits, Program, RootFs, StartSpec, Stdio,
     ToSandbox, VERSION, read_message, write_message,
 };
-use sandbox_confine::Layer;
-use sandbox_confine::cgroup::{self, Group};
 
 use crate::failure::{ExitCode, Failure};
 use crate::values::{EnvVar, MountArg, PlatformArg, RootFsArg};
@@ -116,8 +115,8 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     );
     if args.verbose {
         match group.state() {
-            Layer::InForce(detail) => eprintln!("rekindle: control group: {detail}"),
-            Layer::Missing(reason) => eprintln!("rekindle: NO control group: {reason}"),
+            GroupState::InForce(detail) => eprintln!("rekindle: control group: {detail}"),
+            GroupState::Missing(reason) => eprintln!("rekindle: NO control group: {reason}"),
         }
     }
     let child = spawn(args, theirs.as_raw_fd(), &group).map_err(host)?;
@@ -165,8 +164,8 @@ impl Drop for Sandbox {
 fn spawn(args: &RunArgs, fd: i32, group: &Group) -> io::Result<Child> {
     let mut command = Command::new("/proc/self/exe");
     command.arg("sandbox").arg("--fd").arg(fd.to_string());
-    for door in group.doors() {
-        command.arg("--join").arg(door);
+    for procs_file in group.procs_files() {
+        command.arg("--join").arg(procs_file);
     }
     if args.verbose {
         command.arg("--verbose");

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use host_sys::cgroup;
 use node_pool::{
     Capture, FunctionEnvironment, LaunchError, Launcher, Link, Moment, TakeFirst, late_environment,
 };
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, PlatformChoice, StartSpec, ToSandbox};
-use sandbox_confine::cgroup;
 
 use crate::agent::AgentError;
 use crate::config::{AgentConfig, TemplateUse};

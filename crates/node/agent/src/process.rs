@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use host_sys::cgroup::Group;
 use node_pool::Link;
 use parking_lot::Mutex;
 use proto_node::{BoxFuture, StartKind};
 use proto_sandbox::frame::encode_head;
 use proto_sandbox::rights::send_with_descriptors;
 use proto_sandbox::{Decoder, FromSandbox, Message, ToSandbox};
-use sandbox_confine::cgroup::Group;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::net::unix::pipe;
@@ -59,7 +59,7 @@ impl SandboxProcess {
         let birth = Birth {
             socket: theirs.into(),
             stderr: theirs_too.into(),
-            join: group.doors().to_vec(),
+            join: group.procs_files().to_vec(),
         };
         let child = spawner.spawn(birth).await?;
         let said = Arc::new(Mutex::new(Vec::new()));

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use host_sys::cgroup::{self, Group};
 use proto_sandbox::StartSpec;
-use sandbox_confine::cgroup::{self, Group};
 
 use crate::process::SandboxProcess;
 use crate::spawner::Spawner;

@@ -58,6 +58,7 @@
 
 pub mod frame;
 pub mod from_sandbox;
+pub mod jail;
 pub mod rights;
 pub mod snapshot;
 pub mod start;
@@ -68,6 +69,7 @@ pub use frame::{Decoder, FrameError, Message, encode, read_message, write_messag
 pub use from_sandbox::{
     ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Outcome, StageName,
 };
+pub use jail::JailLayer;
 pub use rights::{MAX_DESCRIPTORS, RightsReader, write_with_descriptors};
 pub use snapshot::{
     CaptureSpec, CapturedPages, FirstEvent, HotPages, HotRun, HotUse, MAX_IMAGES, RefusalKind,

@@ -6,18 +6,17 @@ use landlock::{
     ABI, Access, AccessFs, CompatLevel, Compatible, PathBeneath, Ruleset, RulesetAttr,
     RulesetCreatedAttr, RulesetError, RulesetStatus,
 };
-
-use crate::layers::Layer;
+use proto_sandbox::JailLayer;
 
 /// Restricts the process to reading (or, where asked for, writing) beneath these directories.
-pub(crate) fn restrict(read_only: &[BorrowedFd<'_>], writable: &[BorrowedFd<'_>]) -> Layer {
+pub(crate) fn restrict(read_only: &[BorrowedFd<'_>], writable: &[BorrowedFd<'_>]) -> JailLayer {
     match apply(read_only, writable) {
-        Ok(RulesetStatus::FullyEnforced) => Layer::in_force("read-only layers"),
+        Ok(RulesetStatus::FullyEnforced) => JailLayer::in_force("read-only layers"),
         Ok(RulesetStatus::PartiallyEnforced) => {
-            Layer::in_force("read-only layers, as far as this kernel knows them")
+            JailLayer::in_force("read-only layers, as far as this kernel knows them")
         }
-        Ok(RulesetStatus::NotEnforced) => Layer::missing("the host kernel has it not enabled"),
-        Err(error) => Layer::missing(error),
+        Ok(RulesetStatus::NotEnforced) => JailLayer::missing("the host kernel has it not enabled"),
+        Err(error) => JailLayer::missing(error),
     }
 }
 
@@ -39,15 +38,4 @@ fn apply(
         ruleset = ruleset.add_rule(PathBeneath::new(directory, write))?;
     }
     Ok(ruleset.restrict_self()?.ruleset)
-}
-
-/// Whether the host kernel has Landlock enabled.
-#[must_use]
-pub fn landlock_available() -> bool {
-    // Asking for full enforcement of the first version fails where there is none.
-    Ruleset::default()
-        .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_all(ABI::V1))
-        .and_then(Ruleset::create)
-        .is_ok()
 }

@@ -15,9 +15,10 @@ use host_sys::filter::Scope;
 use host_sys::namespace::{self, Kind, Side};
 use host_sys::rlimit::{self, Resource};
 use host_sys::{filter, privilege};
+use proto_sandbox::JailLayer;
 
 use crate::files;
-use crate::layers::{Layer, Layers};
+use crate::layers::Layers;
 
 /// Most descriptors that one kernel process holds, if the host permits as many.
 pub const MAX_DESCRIPTORS: u64 = 65_536;
@@ -64,10 +65,10 @@ pub enum Guests {
 /// In its own namespaces where permitted, but still able to open what it needs.
 #[derive(Debug)]
 pub struct Open {
-    namespaces: Layer,
+    namespaces: JailLayer,
     own_namespaces: bool,
-    empty_root: Layer,
-    landlock: Layer,
+    empty_root: JailLayer,
+    landlock: JailLayer,
 }
 
 /// A process that others are made from, each with namespaces of its own.
@@ -152,10 +153,10 @@ impl Open {
         match namespace::unshare(&WITHOUT_PIDS) {
             Ok(()) => Open::inside(&WITHOUT_PIDS, ids),
             Err(error) => Open {
-                namespaces: Layer::missing(error),
+                namespaces: JailLayer::missing(error),
                 own_namespaces: false,
-                empty_root: Layer::missing("not applied"),
-                landlock: Layer::missing("not applied"),
+                empty_root: JailLayer::missing("not applied"),
+                landlock: JailLayer::missing("not applied"),
             },
         }
     }
@@ -166,7 +167,7 @@ impl Open {
         match namespace::fork_once() {
             Ok(Side::Parent(child)) => namespace::stand_in_for(child),
             Ok(Side::Child) => first_of_its_namespace(),
-            Err(error) => open.namespaces = Layer::missing(error),
+            Err(error) => open.namespaces = JailLayer::missing(error),
         }
         open
     }
@@ -178,10 +179,10 @@ impl Open {
             names.push("unmapped ids");
         }
         Open {
-            namespaces: Layer::in_force(names.join(" ")),
+            namespaces: JailLayer::in_force(names.join(" ")),
             own_namespaces: true,
-            empty_root: Layer::missing("not applied"),
-            landlock: Layer::missing("not applied"),
+            empty_root: JailLayer::missing("not applied"),
+            landlock: JailLayer::missing("not applied"),
         }
     }
 
@@ -205,11 +206,11 @@ impl Open {
         // Landlock forbids changes of mounts.
         self.empty_root = if self.own_namespaces {
             match namespace::enter_empty_root() {
-                Ok(()) => Layer::in_force(""),
-                Err(error) => Layer::missing(error),
+                Ok(()) => JailLayer::in_force(""),
+                Err(error) => JailLayer::missing(error),
             }
         } else {
-            Layer::missing("no own mount namespace")
+            JailLayer::missing("no own mount namespace")
         };
         privilege::set_no_new_privs().map_err(JailError::Privileges)?;
         self.landlock = files::restrict(read_only, writable);
@@ -227,17 +228,17 @@ impl Open {
         let list = crate::program_for(guests, std::process::id());
         filter::install(&list, Scope::Process).map_err(JailError::Seccomp)?;
         Ok(Layers {
-            seccomp: Layer::in_force(format!("{} host calls", crate::allowed(guests).len())),
+            seccomp: JailLayer::in_force(format!("{} host calls", crate::allowed(guests).len())),
             landlock: self.landlock,
             namespaces: self.namespaces,
             empty_root: self.empty_root,
-            privileges: Layer::in_force("no capabilities, no new ones"),
+            privileges: JailLayer::in_force("no capabilities, no new ones"),
             rlimits,
         })
     }
 }
 
-fn limit_resources() -> Layer {
+fn limit_resources() -> JailLayer {
     let wanted = [
         (Resource::Core, 0),
         (Resource::LockedMemory, 0),
@@ -250,10 +251,10 @@ fn limit_resources() -> Layer {
             rlimit::set(resource, limit, limit)
         });
         if let Err(error) = result {
-            return Layer::missing(error);
+            return JailLayer::missing(error);
         }
     }
-    Layer::in_force("no core, no locked memory, bounded descriptors")
+    JailLayer::in_force("no core, no locked memory, bounded descriptors")
 }
 
 /// Maps the caller's user and group to themselves (user_namespaces(7)).

@@ -2,55 +2,30 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
-/// One layer's state.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", content = "detail", rename_all = "snake_case")]
-pub enum Layer {
-    /// It holds; the text says how much.
-    InForce(String),
-    /// The host does not offer it, with its reason.
-    Missing(String),
-}
-
-impl Layer {
-    pub(crate) fn in_force(detail: impl Into<String>) -> Layer {
-        Layer::InForce(detail.into())
-    }
-
-    pub(crate) fn missing(reason: impl fmt::Display) -> Layer {
-        Layer::Missing(reason.to_string())
-    }
-
-    /// Whether it holds.
-    #[must_use]
-    pub fn holds(&self) -> bool {
-        matches!(self, Layer::InForce(_))
-    }
-}
+use proto_sandbox::JailLayer;
+use serde::Serialize;
 
 /// All layers around one kernel process.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Layers {
     /// System call allow-list.
-    pub seccomp: Layer,
+    pub seccomp: JailLayer,
     /// Read-only beneath the image layers, nothing else.
-    pub landlock: Layer,
+    pub landlock: JailLayer,
     /// Own namespaces.
-    pub namespaces: Layer,
+    pub namespaces: JailLayer,
     /// An empty root directory.
-    pub empty_root: Layer,
+    pub empty_root: JailLayer,
     /// No capabilities, no way to gain any.
-    pub privileges: Layer,
+    pub privileges: JailLayer,
     /// Resource limits.
-    pub rlimits: Layer,
+    pub rlimits: JailLayer,
 }
 
 impl Layers {
     /// Names and states, in the order in which an attacker meets them.
     #[must_use]
-    pub fn rows(&self) -> [(&'static str, &Layer); 6] {
+    pub fn rows(&self) -> [(&'static str, &JailLayer); 6] {
         [
             ("seccomp", &self.seccomp),
             ("landlock", &self.landlock),
@@ -68,9 +43,9 @@ impl fmt::Display for Layers {
         f.write_str("jail:")?;
         for (name, layer) in self.rows() {
             match layer {
-                Layer::InForce(detail) if detail.is_empty() => write!(f, " {name};")?,
-                Layer::InForce(detail) => write!(f, " {name} ({detail});")?,
-                Layer::Missing(reason) => write!(f, " NO {name} ({reason});")?,
+                JailLayer::InForce(detail) if detail.is_empty() => write!(f, " {name};")?,
+                JailLayer::InForce(detail) => write!(f, " {name} ({detail});")?,
+                JailLayer::Missing(reason) => write!(f, " NO {name} ({reason});")?,
             }
         }
         Ok(())

@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 mod calls;
-pub mod cgroup;
 mod files;
 mod filter;
 pub mod jail;
@@ -17,9 +16,8 @@ mod machine;
 mod rule;
 
 pub use calls::ALLOWED;
-pub use files::landlock_available;
 pub use jail::Guests;
-pub use layers::{Layer, Layers};
+pub use layers::Layers;
 pub use machine::ALLOWED_WITH_MACHINE;
 pub use rule::{Check, Rule};
 

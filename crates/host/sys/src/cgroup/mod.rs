@@ -1,0 +1,211 @@
+//! A control group for one sandbox, made by whoever starts it (cgroups(7), versions 1 and 2).
+//!
+//! It is the second line: our kernel counts the guest's memory and tasks itself and
+//! refuses in Linux terms; the group holds when that count is wrong.
+
+mod leftover;
+mod membership;
+
+pub use leftover::{settle, sweep};
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use membership::Membership;
+
+/// What the group may use at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of memory: the sandbox' own limit plus room for the kernel process.
+    pub memory_bytes: u64,
+    /// Host processes and threads.
+    pub tasks: u32,
+    /// Processor time in thousandths of one processor; none for no limit.
+    pub milli_cpus: Option<u32>,
+}
+
+/// Whether a group is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GroupState {
+    /// It is; the text names the controllers, each with its version.
+    InForce(String),
+    /// The host does not permit it, with its reason.
+    Missing(String),
+}
+
+/// A control group that is removed when dropped; by then its processes must have ended.
+#[derive(Debug)]
+pub struct Group {
+    directories: Vec<PathBuf>,
+    procs_files: Vec<PathBuf>,
+    state: GroupState,
+}
+
+/// Period over which processor time is counted, in microseconds.
+const CPU_PERIOD_US: u64 = 100_000;
+
+impl Group {
+    /// Makes a group called `name` beneath the caller's own, as far as the host permits.
+    #[must_use]
+    pub fn create(name: &str, limits: &Limits) -> Group {
+        let mut group = Group {
+            directories: Vec::new(),
+            procs_files: Vec::new(),
+            state: GroupState::Missing("no controllers for this user".to_owned()),
+        };
+        match membership::of_this_process() {
+            Ok(memberships) => group.fill(&memberships, name, limits),
+            Err(error) => group.state = GroupState::Missing(error.to_string()),
+        }
+        group
+    }
+
+    /// The files with which a process of one thread [joins](join) the group: `cgroup.procs`, and `tasks` of version 1.
+    #[must_use]
+    pub fn procs_files(&self) -> &[PathBuf] {
+        &self.procs_files
+    }
+
+    /// Whether it is in force, and over what.
+    #[must_use]
+    pub fn state(&self) -> &GroupState {
+        &self.state
+    }
+
+    fn fill(&mut self, memberships: &[Membership], name: &str, limits: &Limits) {
+        let mut held = Vec::new();
+        for membership in memberships {
+            let directory = membership.directory().join(name);
+            match membership {
+                Membership::V1 { controller, .. } => {
+                    held.extend(self.try_v1(controller, &directory, limits));
+                }
+                Membership::V2 { .. } => held.extend(self.try_v2(&directory, limits)),
+            }
+        }
+        if !held.is_empty() {
+            self.state = GroupState::InForce(held.join(" "));
+        }
+    }
+
+    fn try_v1(&mut self, controller: &str, directory: &Path, limits: &Limits) -> Option<String> {
+        let memory = limits.memory_bytes.to_string();
+        let tasks = limits.tasks.to_string();
+        let settings: Vec<(&str, String)> = match controller {
+            "memory" => vec![("memory.limit_in_bytes", memory)],
+            "pids" => vec![("pids.max", tasks)],
+            "cpu" => vec![(
+                "cpu.cfs_quota_us",
+                (u64::from(limits.milli_cpus?) * CPU_PERIOD_US / 1000).to_string(),
+            )],
+            _ => return None,
+        };
+        self.make(directory, &settings, "tasks")
+            .then(|| format!("{controller}/v1"))
+    }
+
+    fn try_v2(&mut self, directory: &Path, limits: &Limits) -> Vec<String> {
+        // Offered controllers that are not enabled for children leave no files behind.
+        let Ok(offered) = fs::read_to_string(
+            directory
+                .parent()
+                .unwrap_or(directory)
+                .join("cgroup.subtree_control"),
+        ) else {
+            return Vec::new();
+        };
+        let mut settings = Vec::new();
+        let mut names = Vec::new();
+        for controller in offered.split_whitespace() {
+            let setting = match (controller, limits.milli_cpus) {
+                ("memory", _) => ("memory.max", limits.memory_bytes.to_string()),
+                ("pids", _) => ("pids.max", limits.tasks.to_string()),
+                ("cpu", Some(milli)) => (
+                    "cpu.max",
+                    format!(
+                        "{} {CPU_PERIOD_US}",
+                        u64::from(milli) * CPU_PERIOD_US / 1000
+                    ),
+                ),
+                _ => continue,
+            };
+            settings.push(setting);
+            names.push(format!("{controller}/v2"));
+        }
+        if names.is_empty() || !self.make(directory, &settings, "cgroup.procs") {
+            return Vec::new();
+        }
+        names
+    }
+
+    /// Makes the directory and writes its settings; leaves nothing behind when one is refused.
+    fn make(&mut self, directory: &Path, settings: &[(&str, String)], procs_file: &str) -> bool {
+        if fs::create_dir(directory).is_err() {
+            return false;
+        }
+        for (file, value) in settings {
+            if fs::write(directory.join(file), value).is_err() {
+                let _ = fs::remove_dir(directory);
+                return false;
+            }
+        }
+        self.directories.push(directory.to_owned());
+        self.procs_files.push(directory.join(procs_file));
+        true
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        leftover::remove(&mut self.directories);
+    }
+}
+
+/// Moves the calling thread, which must be the only one of its process, into the group of this [file](Group::procs_files).
+///
+/// A process that another one moves costs a grace period of the host kernel (milliseconds); a thread
+/// that moves itself costs microseconds.
+///
+/// # Errors
+/// What the host said.
+pub fn join(procs_file: &Path) -> io::Result<()> {
+    fs::write(procs_file, "0")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    const LIMITS: Limits = Limits {
+        memory_bytes: 64 << 20,
+        tasks: 16,
+        milli_cpus: None,
+    };
+
+    #[test]
+    fn a_group_takes_who_joins_and_goes_when_dropped() {
+        let group = Group::create(&format!("rekindle-test-{}", std::process::id()), &LIMITS);
+        if let GroupState::Missing(reason) = group.state() {
+            eprintln!("not tested: {reason}");
+            return;
+        }
+        for procs_file in group.procs_files() {
+            // The shell's own write of 0 moves the shell; what it then reads is its new membership.
+            let script = format!(
+                "echo 0 > '{}' && cat /proc/self/cgroup",
+                procs_file.display()
+            );
+            let output = Command::new("/bin/sh").args(["-c", &script]).output();
+            let output = output.unwrap();
+            let told = String::from_utf8_lossy(&output.stdout);
+            assert!(told.contains("rekindle-test-"), "{output:?}");
+        }
+        let directories = group.directories.clone();
+        drop(group);
+        for directory in directories {
+            assert!(!directory.exists(), "{directory:?}");
+        }
+    }
+}
