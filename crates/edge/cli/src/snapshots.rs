@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use node_snapshots::{CpuFeatures, KeyError, Listed, Status, View};
@@ -198,11 +197,7 @@ fn ago(ms: Option<u64>) -> String {
     let Some(ms) = ms else {
         return "never".to_owned();
     };
-    let then = UNIX_EPOCH + Duration::from_millis(ms);
-    let seconds = SystemTime::now()
-        .duration_since(then)
-        .unwrap_or_default()
-        .as_secs();
+    let seconds = base_clock::epoch_ms().saturating_sub(ms) / 1000;
     match seconds {
         s if s >= 2 * 86_400 => format!("{} days ago", s / 86_400),
         s if s >= 2 * 3600 => format!("{} hours ago", s / 3600),

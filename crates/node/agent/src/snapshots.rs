@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use node_pool::{Capture, FunctionEnvironment};
@@ -396,10 +396,7 @@ impl Making {
             }
             Err(error) => return Err(format!("the image cannot be read: {error}")),
         }
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        self.about.created_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
+        self.about.created_ms = base_clock::epoch_ms();
         self.about.capture_us = u64::try_from(stood_still.as_micros()).unwrap_or(u64::MAX);
         let committed = self.pending.commit(self.about);
         committed.map_err(|error| error.to_string())?;

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use node_pool::{FunctionEnvironment, function_environment};
 use node_snapshots::{About, KeyParts, Opened, State, StoreError};
@@ -242,12 +242,11 @@ impl Templates {
         let captured = self.capture(&mut process, spec, file).await;
         let said = process.end().await;
         let stood_still = captured.map_err(|reason| format!("{reason}: {said}"))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let about = About {
             function: String::new(),
             version: String::new(),
             runtime,
-            created_ms: u64::try_from(now.unwrap_or_default().as_millis()).unwrap_or(u64::MAX),
+            created_ms: base_clock::epoch_ms(),
             capture_us: stood_still / 1000,
         };
         let committing = tokio::task::spawn_blocking(move || pending.commit(about));

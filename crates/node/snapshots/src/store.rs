@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, RenameFlags, flock, renameat_with};
@@ -87,13 +87,6 @@ impl std::fmt::Debug for ServiceKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ServiceKey")
     }
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Store {
@@ -207,7 +200,7 @@ impl Store {
         let directory = self.layout.ready_one(key);
         match ready.open(&directory, &self.service_key) {
             Ok(Some(files)) => {
-                ready.note_use(&directory, now_ms());
+                ready.note_use(&directory, base_clock::epoch_ms());
                 Ok((ready, files))
             }
             Ok(None) => {
@@ -225,7 +218,7 @@ impl Store {
 
     /// What [`open_snapshot`](Store::open_snapshot) would answer, where that takes no reading; `None` says nothing.
     pub fn open_known(&self, key: &SnapshotKey) -> Option<Opened> {
-        let (index, now) = (self.index.try_lock()?, now_ms());
+        let (index, now) = (self.index.try_lock()?, base_clock::epoch_ms());
         let top = index.ready.get(key)?;
         let (mut files, mut bases) = (top.known(now)?, Vec::new());
         let mut nearest = &top.manifest;
@@ -356,9 +349,10 @@ impl Store {
         directory::sync_directory(&self.layout.ready())?;
         index.quarantined.remove(&key);
         tracing::info!(%key, bytes = manifest.bytes(), function = manifest.about.function, "snapshot ready");
-        index
-            .ready
-            .insert(key, Arc::new(Ready::new(manifest, digest, now_ms(), &[])));
+        index.ready.insert(
+            key,
+            Arc::new(Ready::new(manifest, digest, base_clock::epoch_ms(), &[])),
+        );
         Ok(())
     }
 
@@ -485,7 +479,7 @@ impl Store {
     fn move_to_quarantine(&self, path: &Path, key: &SnapshotKey, reason: &str) {
         let note = Reason {
             reason: reason.to_owned(),
-            at_ms: now_ms(),
+            at_ms: base_clock::epoch_ms(),
         };
         let written = serde_json::to_vec(&note)
             .map_err(io::Error::other)
