@@ -5,8 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+use node_logs::{LogHub, LogStore};
 use node_pool::Pool;
-use node_pool::log::{LogHub, LogStore};
 use proto_node::{
     BoxFuture, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Invoker, LogRecord,
     NoSnapshot, Revision,

@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 
+use node_logs::LogStoreConfig;
 use node_pool::PoolConfig;
-use node_pool::log::LogStoreConfig;
 use proto_sandbox::{Layer, PlatformChoice};
 
 /// What an agent needs to know.

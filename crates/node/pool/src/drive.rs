@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use node_logs::LogHub;
 use parking_lot::Mutex;
 use proto_node::{
     FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, NoSnapshot, Revision, ThrottleReason,
@@ -20,7 +21,6 @@ use crate::clock;
 use crate::decide::{Action, Decider, Input, InstanceId, Limits, Rejection, TicketId};
 use crate::instance::{Instance, Order};
 use crate::launch::Launcher;
-use crate::log::LogHub;
 use crate::prepare;
 use crate::turn::Turn;
 

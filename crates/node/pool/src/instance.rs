@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use node_logs::InstanceLog;
 use proto_node::{FunctionSpec, Stage, StartKind, Timings};
 use proto_sandbox::{FirstEvent, FromSandbox, RestoreStage, StageName, ToSandbox};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -23,7 +24,6 @@ use crate::drive::Shared;
 use crate::environment::late_environment;
 use crate::failure::Failure;
 use crate::launch::{First, Link, Moment};
-use crate::log::InstanceLog;
 use crate::report::{self, Phase, Status};
 use crate::turn::{After, Turn, event_head};
 

@@ -4,7 +4,7 @@
 //! ```text
 //! Pool::invoke ─▶ decide ─▶ instance task ─▶ Launcher/Link (a sandbox process)
 //!                               │
-//!                               └─▶ log (lines, budget, tail) ─▶ subscribers, store on disk
+//!                               └─▶ node-logs (lines, budget, tail) ─▶ subscribers, store on disk
 //! ```
 //!
 //! Invariant: nothing here knows how a sandbox is made; the agent implements
@@ -20,7 +20,6 @@ mod exit;
 mod failure;
 mod instance;
 mod launch;
-pub mod log;
 mod prepare;
 mod report;
 mod turn;

@@ -312,7 +312,7 @@ async fn idle_instances_end_after_a_while() {
         limits,
         ..Default::default()
     };
-    let hub = std::sync::Arc::new(node_pool::log::LogHub::new(None));
+    let hub = std::sync::Arc::new(node_logs::LogHub::new(None));
     let pool = node_pool::Pool::new(launcher.clone(), hub, config);
     invoke(&pool, "1").await.unwrap();
     while pool.instances() > 0 {

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use node_logs::LogHub;
 use node_pool::decide::Limits;
-use node_pool::log::LogHub;
 use node_pool::{Capture, First, LaunchError, Launcher, Link, Moment, Pool, PoolConfig, TakeFirst};
 use parking_lot::Mutex;
 use proto_node::{

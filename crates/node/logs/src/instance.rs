@@ -7,13 +7,13 @@ use bytes::Bytes;
 use proto_node::{FunctionSpec, LogKind, LogRecord};
 use proto_sandbox::LogStream;
 
-use super::LogHub;
-use super::budget::Budget;
-use super::lines::Lines;
-use super::tail::Tail;
-use crate::clock;
+use crate::budget::Budget;
+use crate::hub::LogHub;
+use crate::lines::Lines;
+use crate::tail::Tail;
 
-pub(crate) struct InstanceLog {
+/// What one instance says.
+pub struct InstanceLog {
     hub: Arc<LogHub>,
     function: Arc<FunctionSpec>,
     stream: String,
@@ -32,9 +32,10 @@ struct Rest {
 }
 
 impl InstanceLog {
-    pub(crate) fn new(hub: Arc<LogHub>, function: Arc<FunctionSpec>, stream: String) -> Self {
+    /// A log that goes to `hub`, as stream `stream` of the function.
+    pub fn new(hub: Arc<LogHub>, function: Arc<FunctionSpec>, stream: String) -> Self {
         let (out, err) = (Lines::default(), Lines::default());
-        let budget = Budget::new(Instant::now());
+        let budget = Budget::new(base_clock::now());
         let rest = Rest {
             budget,
             tail: Tail::default(),
@@ -52,24 +53,24 @@ impl InstanceLog {
     }
 
     /// What follows belongs to this event.
-    pub(crate) fn begin_event(&mut self, request_id: &str) {
+    pub fn begin_event(&mut self, request_id: &str) {
         self.request_id = Some(request_id.to_owned());
         self.rest.tail.clear();
     }
 
     /// What follows belongs to no event.
-    pub(crate) fn end_event(&mut self) {
+    pub fn end_event(&mut self) {
         self.request_id = None;
     }
 
     /// Bytes the guest wrote; `dropped` more were lost before them.
-    pub(crate) fn guest(&mut self, stream: LogStream, bytes: &[u8], dropped: u64) {
+    pub fn guest(&mut self, stream: LogStream, bytes: &[u8], dropped: u64) {
         self.rest.dropped = self.rest.dropped.saturating_add(dropped);
         let mut lines = match stream {
             LogStream::Stdout => std::mem::take(&mut self.out),
             LogStream::Stderr => std::mem::take(&mut self.err),
         };
-        let now = Instant::now();
+        let now = base_clock::now();
         lines.push(bytes, |line| self.guest_line(line, now));
         match stream {
             LogStream::Stdout => self.out = lines,
@@ -78,8 +79,8 @@ impl InstanceLog {
     }
 
     /// Ends lines that the guest left open: nothing of it runs now.
-    pub(crate) fn flush(&mut self) {
-        let now = Instant::now();
+    pub fn flush(&mut self) {
+        let now = base_clock::now();
         for mut lines in [std::mem::take(&mut self.out), std::mem::take(&mut self.err)] {
             lines.finish(|line| self.guest_line(line, now));
         }
@@ -108,20 +109,20 @@ impl InstanceLog {
     }
 
     /// A line of the platform.
-    pub(crate) fn platform(&mut self, line: &str) {
+    pub fn platform(&mut self, line: &str) {
         self.flush();
         self.rest.tail.push_line(line.as_bytes());
         self.publish(LogKind::Platform, line.to_owned());
     }
 
     /// The end of the log since [`InstanceLog::begin_event`].
-    pub(crate) fn tail(&self) -> Bytes {
+    pub fn tail(&self) -> Bytes {
         Bytes::copy_from_slice(self.rest.tail.bytes())
     }
 
     fn publish(&self, kind: LogKind, message: String) {
         self.hub.publish(LogRecord {
-            timestamp_ms: clock::epoch_ms(),
+            timestamp_ms: base_clock::epoch_ms(),
             function: self.function.name.clone(),
             version: self.function.version.clone(),
             group: self.function.log_group.clone(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proto_node::{LOG_CHANNEL_RECORDS, LogRecord};
 use tokio::sync::broadcast;
 
-use super::LogStore;
+use crate::store::LogStore;
 
 /// Where all log records of this node pass.
 #[derive(Debug)]
@@ -33,7 +33,8 @@ impl LogHub {
         self.store.as_ref()
     }
 
-    pub(crate) fn publish(&self, record: LogRecord) {
+    /// One more record.
+    pub fn publish(&self, record: LogRecord) {
         let record = Arc::new(record);
         if let Some(store) = &self.store {
             store.append(Arc::clone(&record));
