@@ -6,18 +6,15 @@
 //! ```
 
 use std::io;
-use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
 use clap::Args;
-use host_sys::cgroup::{self, Group, GroupState};
-use host_sys::process::{Pid, PidFd};
-use host_sys::{descriptor, signal::Blocked};
+use host_sys::cgroup::GroupState;
+use host_sys::signal::Blocked;
+use node_sandboxes::{AttachedSandbox, Reporting};
 use proto_sandbox::{
     ExitReason, ExitStatus, FailureKind, FromSandbox, Limits, Program, RootFs, StartSpec, Stdio,
     ToSandbox, VERSION, read_message, write_message,
@@ -27,17 +24,8 @@ use crate::failure::{ExitCode, Failure};
 use crate::values::{EnvVar, MountArg, PlatformArg, RootFsArg};
 use crate::{Bytes, Span};
 
-/// Room for the kernel process beyond the guest's memory and files, in the control group.
-const KERNEL_ROOM: u64 = 256 << 20;
-
-/// How the control groups are called.
-const GROUPS: &str = "rekindle-run";
-
 /// How long a stopped sandbox may take to end before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// How long a sandbox process may take to end after its last message.
-const LAST_BREATH: Duration = Duration::from_secs(1);
 
 /// SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM, SIGWINCH.
 const FORWARDED: [i32; 7] = [1, 2, 3, 10, 12, 15, 28];
@@ -98,79 +86,22 @@ pub fn run(args: &RunArgs) -> Result<u8, Failure> {
     let host = |error: io::Error| Failure::from_error(ExitCode::NoSandbox, &error);
     // Before any thread or child exists: both inherit the mask, the child lifts it.
     let signals = Blocked::new(&FORWARDED).map_err(host)?;
-    let (ours, theirs) = UnixStream::pair().map_err(host)?;
-    descriptor::inherit(theirs.as_fd()).map_err(host)?;
-    cgroup::sweep(GROUPS);
-    let group = Group::create(
-        &format!("{GROUPS}-{}", std::process::id()),
-        &cgroup::Limits {
-            memory_bytes: args
-                .memory
-                .0
-                .saturating_add(args.disk.0)
-                .saturating_add(KERNEL_ROOM),
-            tasks: args.tasks.saturating_mul(2).saturating_add(64),
-            milli_cpus: None,
-        },
-    );
+    let spec = start_spec(args);
+    let reporting = match args.verbose {
+        true => Reporting::Layers,
+        false => Reporting::Silent,
+    };
+    let sandbox = AttachedSandbox::spawn(&spec, reporting).map_err(host)?;
     if args.verbose {
-        match group.state() {
+        match sandbox.group_state() {
             GroupState::InForce(detail) => eprintln!("rekindle: control group: {detail}"),
             GroupState::Missing(reason) => eprintln!("rekindle: NO control group: {reason}"),
         }
     }
-    let child = spawn(args, theirs.as_raw_fd(), &group).map_err(host)?;
-    drop(theirs);
-    let sandbox = Sandbox {
-        child,
-        _group: group,
-    };
-    let mut to = ours.try_clone().map_err(host)?;
-    let start = ToSandbox::Start(Box::new(start_spec(args)));
-    write_message(&mut to, &start, &[])
-        .map_err(|error| Failure::from_error(ExitCode::NoSandbox, &error))?;
-    let ours = Arc::new(ours);
-    forward_signals(signals, Arc::clone(&ours));
-    let ended = watch(args, &ours);
-    drop(sandbox);
-    cgroup::settle(GRACE);
-    ended
-}
-
-/// The sandbox process; whatever happens, it does not outlive this value.
-struct Sandbox {
-    child: Child,
-    /// Dropped after the process has ended.
-    _group: Group,
-}
-
-impl Drop for Sandbox {
-    fn drop(&mut self) {
-        // After its last message it ends by itself; a kill of what has ended does nothing.
-        if let Ok(pidfd) = Pid::try_from(self.child.id())
-            .map_err(io::Error::other)
-            .and_then(PidFd::open)
-        {
-            let _ = pidfd.wait_ended(LAST_BREATH);
-        }
-        if !matches!(self.child.try_wait(), Ok(None)) {
-            return;
-        }
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn spawn(args: &RunArgs, fd: i32, group: &Group) -> io::Result<Child> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg("sandbox").arg("--fd").arg(fd.to_string());
-    for procs_file in group.procs_files() {
-        command.arg("--join").arg(procs_file);
-    }
-    if args.verbose {
-        command.arg("--verbose");
-    }
-    command.spawn()
+    sandbox.begin(spec).map_err(host)?;
+    let socket = Arc::new(sandbox.socket().map_err(host)?);
+    forward_signals(signals, Arc::clone(&socket));
+    watch(args, &socket)
 }
 
 fn start_spec(args: &RunArgs) -> StartSpec {

@@ -7,12 +7,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use host_sys::process::{Pid, PidFd};
+
 use crate::client::Client;
 use crate::failure::Failure;
 use crate::values::PlatformArg;
 
 /// How long the server may take to answer first.
 const SERVER_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long it may take to end in order, before it is killed.
+const ENDS_WITHIN: Duration = Duration::from_secs(5);
 
 /// A server at a free loopback address, with a temporary data directory; both end with this value.
 #[derive(Debug)]
@@ -95,15 +100,13 @@ impl Drop for Server {
         let _ = Command::new("kill")
             .arg(self.child.id().to_string())
             .status();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < deadline {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                break;
-            }
-            #[expect(clippy::disallowed_methods, reason = "waitpid has no time limit")]
-            std::thread::sleep(Duration::from_millis(10));
+        let ended = Pid::try_from(self.child.id())
+            .map_err(io::Error::other)
+            .and_then(PidFd::open)
+            .and_then(|process| process.wait_ended(ENDS_WITHIN));
+        if !ended.is_ok_and(|ended| ended) {
+            let _ = self.child.kill();
         }
-        let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = std::fs::remove_dir_all(&self.data);
     }

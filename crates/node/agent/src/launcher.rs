@@ -3,31 +3,24 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use host_sys::cgroup;
 use node_pool::{
     Capture, FunctionEnvironment, LaunchError, Launcher, Link, Moment, TakeFirst, late_environment,
 };
+use node_sandboxes::Sandboxes;
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, PlatformChoice, StartSpec, ToSandbox};
 
 use crate::agent::AgentError;
 use crate::config::{AgentConfig, TemplateUse};
+use crate::launched::Launched;
 use crate::restore;
 use crate::runtimes::Runtimes;
-use crate::sandboxes::{GROUPS, Sandboxes};
 use crate::shells::Shells;
 use crate::snapshots::Snapshots;
 use crate::start::start_spec;
 use crate::templates::Templates;
-
-/// How long the end of the agent waits for the last control groups to be removed.
-const GROUPS_GONE_WITHIN: Duration = Duration::from_millis(500);
-
-/// How long groups of a server that was killed are looked after.
-const SWEPT_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) struct ProcessLauncher {
     layers: Vec<Layer>,
@@ -41,12 +34,6 @@ pub(crate) struct ProcessLauncher {
 
 impl ProcessLauncher {
     pub(crate) fn new(config: AgentConfig) -> Result<Self, AgentError> {
-        cgroup::sweep(GROUPS);
-        // Not waited for: processes of a server that was killed just now are on their way out.
-        let settling = std::thread::Builder::new().name("groups".into());
-        if let Err(error) = settling.spawn(|| cgroup::settle(SWEPT_WITHIN)) {
-            tracing::warn!(%error, "control groups that were left behind are not waited for");
-        }
         let layers = config.layers;
         let snapshots = config
             .snapshots
@@ -107,15 +94,13 @@ impl ProcessLauncher {
             return Ok(Box::new(process));
         }
         let spawning = self.sandboxes.spawn(&spec);
-        let mut process: Box<dyn Link> = Box::new(spawning.await.map_err(LaunchError::Spawn)?);
-        match process
-            .send(ToSandbox::Start(Box::new(spec)), Bytes::new())
-            .await
-        {
-            Ok(()) => Ok(process),
+        let mut process = spawning.await.map_err(LaunchError::Spawn)?;
+        let start = ToSandbox::Start(Box::new(spec));
+        match process.send_message(&start, &[]).await {
+            Ok(()) => Ok(Box::new(Launched::cold(process))),
             Err(error) => {
                 // Why it does not listen is on its standard error.
-                let said = process.kill().await;
+                let said = process.end().await;
                 Err(LaunchError::Spawn(io::Error::other(format!(
                     "{error}: {said}"
                 ))))
@@ -196,7 +181,7 @@ impl ProcessLauncher {
 impl Drop for ProcessLauncher {
     fn drop(&mut self) {
         self.shells.close();
-        cgroup::settle(GROUPS_GONE_WITHIN);
+        self.sandboxes.settle();
     }
 }
 

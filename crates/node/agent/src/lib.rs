@@ -7,16 +7,13 @@
 #![forbid(unsafe_code)]
 
 mod agent;
-mod child;
 mod config;
+mod launched;
 mod launcher;
-mod process;
 mod restore;
 mod runtimes;
-mod sandboxes;
 mod shells;
 mod snapshots;
-mod spawner;
 mod start;
 mod templates;
 

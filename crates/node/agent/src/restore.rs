@@ -6,14 +6,14 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use node_pool::First;
+use node_sandboxes::{SandboxProcess, Sandboxes};
 use node_snapshots::Opened;
 use proto_sandbox::{
     FromSandbox, Message, RefusalKind, RestoreSpec, ShellSpec, StartSpec, ToSandbox,
 };
 use tokio::time::timeout;
 
-use crate::process::SandboxProcess;
-use crate::sandboxes::Sandboxes;
+use crate::launched::Launched;
 
 /// Longest time until the guest is there; a start without snapshot takes not much longer.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -89,14 +89,11 @@ pub(crate) async fn into(
     mut process: SandboxProcess,
     environment: Vec<(String, String)>,
     first: Option<First>,
-) -> Result<SandboxProcess, Refusal> {
+) -> Result<Launched, Refusal> {
     let event = first.is_some();
     let restored = timeout(LIMIT, ask(&mut process, environment, first)).await;
     match restored.unwrap_or(Err(Refusal::TooLong)) {
-        Ok(message) => {
-            process.restored_with(message);
-            Ok(process)
-        }
+        Ok(message) => Ok(Launched::restored(process, message)),
         Err(Refusal::TooLong) if event => too_late(process).await,
         Err(refusal) => Err(ended(process, refusal).await),
     }
@@ -104,12 +101,11 @@ pub(crate) async fn into(
 
 /// Ends a sandbox that has an event and was not heard of in time. If it restored all the same it may have begun with
 /// the event, which no other may have then: the messages that it left tell.
-async fn too_late(mut process: SandboxProcess) -> Result<SandboxProcess, Refusal> {
+async fn too_late(mut process: SandboxProcess) -> Result<Launched, Refusal> {
     process.kill_now().await;
     match process.receive_message().await {
         Ok(Some(message)) if matches!(message.head, FromSandbox::Restored { .. }) => {
-            process.restored_with(message);
-            Ok(process)
+            Ok(Launched::restored(process, message))
         }
         _ => Err(ended(process, Refusal::TooLong).await),
     }

@@ -9,15 +9,14 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use node_sandboxes::{SandboxProcess, Sandboxes};
 use node_snapshots::{Opened, SnapshotKey};
 use parking_lot::Mutex;
 use proto_node::Revision;
 use proto_sandbox::StartSpec;
 use tokio::sync::Semaphore;
 
-use crate::process::SandboxProcess;
 use crate::restore;
-use crate::sandboxes::Sandboxes;
 
 /// Most shells of all functions; each has about two megabytes to itself.
 const LIMIT: usize = 32;

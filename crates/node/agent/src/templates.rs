@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use node_pool::{FunctionEnvironment, function_environment};
+use node_sandboxes::{SandboxProcess, Sandboxes};
 use node_snapshots::{About, KeyParts, Opened, State, StoreError};
 use parking_lot::Mutex;
 use proto_node::{FunctionSpec, Revision, SnapStart};
@@ -23,9 +24,8 @@ use proto_sandbox::{
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::process::SandboxProcess;
+use crate::launched::Launched;
 use crate::restore;
-use crate::sandboxes::Sandboxes;
 use crate::snapshots::{Snapshots, TEMPLATE};
 
 /// Longest time until a template is there.
@@ -147,7 +147,7 @@ impl Templates {
         kind: FunctionEnvironment,
         start: &StartSpec,
         stream: &str,
-    ) -> Option<SandboxProcess> {
+    ) -> Option<Launched> {
         let plan = self.plan(function, kind, start)?;
         let key = plan.parts.key();
         if self.snapshots.store.state(&key) != State::Ready
@@ -164,10 +164,9 @@ impl Templates {
             Err(refusal) => Err(refusal),
         };
         match begun {
-            Ok(mut process) => {
-                process.grows_out_of(format!("{key} {}", opened.digest));
+            Ok(launched) => {
                 tracing::debug!(function = function.name, template = %key, "begins in a template");
-                Some(process)
+                Some(launched.grown_out_of(format!("{key} {}", opened.digest)))
             }
             Err(refusal) => {
                 let subject = Revision(plan.parts.subject);

@@ -1,17 +1,13 @@
 //! One sandbox process and the socket to it.
 
-use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use host_sys::cgroup::Group;
-use node_pool::Link;
 use parking_lot::Mutex;
-use proto_node::{BoxFuture, StartKind};
 use proto_sandbox::frame::encode_head;
 use proto_sandbox::rights::send_with_descriptors;
 use proto_sandbox::{Decoder, FromSandbox, Message, ToSandbox};
@@ -32,18 +28,14 @@ const STDERR_GRACE: Duration = Duration::from_millis(100);
 const READ_SIZE: usize = 64 * 1024;
 
 /// A sandbox process; killed when dropped.
-pub(crate) struct SandboxProcess {
+#[derive(Debug)]
+pub struct SandboxProcess {
     socket: UnixStream,
     decoder: Decoder,
     buffer: Box<[u8]>,
     child: Child,
     said: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
-    start: StartKind,
-    /// What it grew out of.
-    origin: Option<String>,
-    /// Messages that were read ahead.
-    held: VecDeque<Message<FromSandbox>>,
     /// Dropped after the process has ended.
     _group: Group,
 }
@@ -72,24 +64,21 @@ impl SandboxProcess {
             child,
             said,
             listening,
-            start: StartKind::Cold,
-            origin: None,
-            held: VecDeque::new(),
             _group: group,
         })
     }
 
     /// Its process id; none after its end was noticed.
-    pub(crate) fn pid(&self) -> Option<u32> {
+    #[must_use]
+    pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
     /// Sends a message whose payload is these parts, one after the other.
-    pub(crate) async fn send_message(
-        &mut self,
-        head: &ToSandbox,
-        payload: &[&[u8]],
-    ) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When the process does not listen any more.
+    pub async fn send_message(&mut self, head: &ToSandbox, payload: &[&[u8]]) -> io::Result<()> {
         let length = payload.iter().map(|part| part.len()).sum();
         let start = encode_head(head, length).map_err(io::Error::other)?;
         self.socket.write_all(&start).await?;
@@ -97,18 +86,6 @@ impl SandboxProcess {
             self.socket.write_all(part).await?;
         }
         Ok(())
-    }
-
-    /// From here on it counts as restored, and `message` is the first that it says.
-    pub(crate) fn restored_with(&mut self, message: Message<FromSandbox>) {
-        self.start = StartKind::Restored;
-        self.held.push_back(message);
-    }
-
-    /// It was restored from what is shared by functions, and now begins as one of them.
-    pub(crate) fn grows_out_of(&mut self, origin: String) {
-        self.start = StartKind::Cold;
-        self.origin = Some(origin);
     }
 
     /// Sends a small message with descriptors.
@@ -132,7 +109,11 @@ impl SandboxProcess {
             .await
     }
 
-    pub(crate) async fn send_all(
+    /// Sends a message, with descriptors if there are some.
+    ///
+    /// # Errors
+    /// When the process does not listen any more.
+    pub async fn send_all(
         &mut self,
         head: &ToSandbox,
         payload: &[u8],
@@ -144,11 +125,12 @@ impl SandboxProcess {
         self.send_descriptors(head, payload, descriptors).await
     }
 
-    /// Dropping the future loses nothing: bytes are taken only when there is no more waiting.
-    pub(crate) async fn receive_message(&mut self) -> io::Result<Option<Message<FromSandbox>>> {
-        if let Some(message) = self.held.pop_front() {
-            return Ok(Some(message));
-        }
+    /// The next message; none when the process is gone. Dropping the future loses nothing: bytes are taken only when
+    /// there is no more waiting.
+    ///
+    /// # Errors
+    /// When what comes is no message.
+    pub async fn receive_message(&mut self) -> io::Result<Option<Message<FromSandbox>>> {
         loop {
             if let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
                 return Ok(Some(message));
@@ -166,52 +148,19 @@ impl SandboxProcess {
     }
 
     /// Ends the process; what it said before can still be received.
-    pub(crate) async fn kill_now(&mut self) {
+    pub async fn kill_now(&mut self) {
         if let Err(error) = self.child.kill().await {
             tracing::error!(%error, "a sandbox process could not be killed");
         }
     }
 
-    pub(crate) async fn end(mut self) -> String {
+    /// Ends the process and waits until it is gone; what it said on its own standard error, for a person.
+    pub async fn end(mut self) -> String {
         self.kill_now().await;
         let _ = timeout(STDERR_GRACE, &mut self.listening).await;
         self.listening.abort();
         let said = std::mem::take(&mut *self.said.lock());
         String::from_utf8_lossy(&said).trim_end().to_owned()
-    }
-}
-
-impl Link for SandboxProcess {
-    fn start(&self) -> StartKind {
-        self.start
-    }
-
-    fn origin(&self) -> Option<String> {
-        self.origin.clone()
-    }
-
-    fn send_with(
-        &mut self,
-        head: ToSandbox,
-        descriptors: Vec<OwnedFd>,
-    ) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.send_all(&head, &[], &descriptors).await })
-    }
-
-    fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
-        Box::pin(async move { self.send_message(&head, &[&payload]).await })
-    }
-
-    fn receive(&mut self) -> BoxFuture<'_, io::Result<Option<Message<FromSandbox>>>> {
-        Box::pin(self.receive_message())
-    }
-
-    fn end_now(&mut self) -> BoxFuture<'_, ()> {
-        Box::pin(self.kill_now())
-    }
-
-    fn kill(self: Box<Self>) -> BoxFuture<'static, String> {
-        Box::pin(self.end())
     }
 }
 
