@@ -5,8 +5,8 @@ use base_abi::structs::{Timespec, Timeval};
 use kernel_vfs::{Path, SetTime};
 
 use crate::call::{Args, Sys, SysResult};
+use crate::entry::Entry;
 use crate::paths::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(90, "chmod", "so", |s, a| {

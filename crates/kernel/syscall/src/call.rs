@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base_abi::Errno;
 use kernel_core::Kernel;
-use kernel_core::signal::SignalSet;
+use kernel_core::signal::{Signal, SignalSet, siginfo};
 use kernel_core::task::{Blocked, OnSignal, Process, Restart, Task};
 use kernel_mm::Mm;
 use kernel_vfs::{Description, Events, FdTable, FsContext, PollTable, WaitQueue};
@@ -12,6 +12,9 @@ use parking_lot::RwLock;
 use platform_api::Context;
 
 use crate::System;
+
+/// Starts the host thread of a task that is in the tree. An error is the host's, which refuses a thread.
+pub type StartTask = fn(Arc<System>, Arc<Task>, Box<dyn Context>) -> std::io::Result<()>;
 
 /// The six argument registers.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +88,8 @@ pub struct Sys<'a> {
     pub restart: &'a mut Restart,
     /// The number called.
     pub nr: u64,
+    /// How the loop that runs this handler starts another task.
+    pub start_task: StartTask,
 }
 
 impl Sys<'_> {
@@ -131,6 +136,12 @@ impl Sys<'_> {
             registrations: table.into_registrations(),
             on_signal,
         })
+    }
+
+    /// Sends the caller `SIGPIPE`: it wrote into nothing (pipe(7)).
+    pub(crate) fn raise_sigpipe(&self) {
+        let info = siginfo::user(0, self.task.pid(), self.process().creds().uid);
+        let _ = self.kernel().send_to_task(self.task, Signal::PIPE, info);
     }
 
     /// A table that wakes this task.

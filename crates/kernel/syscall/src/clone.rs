@@ -12,8 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use platform_api::CpuState;
 
 use crate::call::{Args, Sys, SysResult};
-use crate::run;
-use crate::table::Entry;
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::partial(
@@ -246,7 +245,7 @@ fn start(sys: &mut Sys<'_>, request: Request) -> SysResult {
     if process.exiting().is_some() || process.exec_thread().is_some() {
         task.parker.raise_attention();
     }
-    if run::spawn(Arc::clone(sys.system), Arc::clone(&task), cpu).is_err() {
+    if (sys.start_task)(Arc::clone(sys.system), Arc::clone(&task), cpu).is_err() {
         let mut tree = sys.kernel().tree.lock();
         if tree.remove_task(tid, process.pid()) {
             tree.reap(process.pid());

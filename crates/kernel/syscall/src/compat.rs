@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::table::{Support, entries};
+use crate::entry::Support;
+use crate::table::entries;
 
 /// `docs/compat.md` as it should be.
 #[must_use]

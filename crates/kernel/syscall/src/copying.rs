@@ -7,9 +7,9 @@ use kernel_core::task::OnSignal;
 use kernel_vfs::{Description, Events, StatusFlags, Whence};
 
 use crate::call::{Args, Stop, Sys, SysResult};
+use crate::entry::Entry;
 use crate::fds::pipe_of;
-use crate::rw::{CHUNK, TRANSFER_MAX, raise_sigpipe, read_vector, write_vector};
-use crate::table::Entry;
+use crate::rw::{CHUNK, TRANSFER_MAX, read_vector, write_vector};
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(40, "sendfile", "ddpu", sendfile),
@@ -149,7 +149,7 @@ fn copy(sys: &mut Sys<'_>, mut source: Side, mut out: Side, len: usize) -> SysRe
                     break;
                 }
                 if matches!(stop, Stop::Errno(Errno::EPIPE)) {
-                    raise_sigpipe(sys);
+                    sys.raise_sigpipe();
                 }
                 return Err(stop);
             }

@@ -3,10 +3,12 @@
 //! It is wall time between entering and leaving guest code, less the time asleep: on a machine with
 //! more runnable threads than processors it counts waiting for a processor too.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use host_sys::clock::{HostClock, now};
-use kernel_core::task::{Task, TimesUsed};
+use kernel_core::Kernel;
+use kernel_core::task::{Pid, Task, TimesUsed};
 
 /// Host nanoseconds; never zero.
 fn host_nanos() -> u64 {
@@ -72,4 +74,20 @@ pub(crate) fn task_times(task: &Task) -> TimesUsed {
         user: task.user_time.load(Ordering::Relaxed) + running,
         system: task.system_time.load(Ordering::Relaxed),
     }
+}
+
+/// CPU time of a process: living threads and ended ones.
+#[must_use]
+pub(crate) fn times_of_process(kernel: &Kernel, pid: Pid) -> TimesUsed {
+    let tree = kernel.tree.lock();
+    let process = tree.links(pid).map(|l| Arc::clone(&l.process));
+    let threads = tree.threads_of(pid);
+    drop(tree);
+    let mut times = process.map_or_else(TimesUsed::default, |p| *p.ended_times.lock());
+    for task in threads {
+        let own = task_times(&task);
+        times.user += own.user;
+        times.system += own.system;
+    }
+    times
 }

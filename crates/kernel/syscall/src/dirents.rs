@@ -4,8 +4,8 @@ use base_abi::Errno;
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
+use crate::entry::Entry;
 use crate::rw::CHUNK;
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(78, "getdents", "dpu", getdents),

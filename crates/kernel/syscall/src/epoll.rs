@@ -13,8 +13,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::call::{Args, Sys, SysResult};
 use crate::clock;
-use crate::objects::{fd_flags, returned};
-use crate::table::Entry;
+use crate::descriptors::{fd_flags, returned};
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(213, "epoll_create", "d", epoll_create),

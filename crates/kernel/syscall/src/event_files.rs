@@ -15,8 +15,8 @@ use kernel_vfs::{AccessMode, Description, FdFlags, File, StatusFlags};
 
 use crate::call::{Args, Sys, SysResult};
 use crate::current::CallerSignals;
-use crate::objects::{fd_flags, returned, status_flags};
-use crate::table::Entry;
+use crate::descriptors::{fd_flags, returned, status_flags};
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(22, "pipe", "p", |s, a| pipe(s, a.u64(0), 0)),

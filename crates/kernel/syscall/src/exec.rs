@@ -6,19 +6,16 @@ use std::time::{Duration, Instant};
 
 use base_abi::Errno;
 use base_abi::structs::SigAltStack;
-use kernel_core::signal::SignalSet;
-use kernel_core::task::{
-    Creds, Process, Resource, Rlimits, Task, TaskFields, TaskParts, TaskSignals,
-};
+use kernel_core::task::{Creds, Process, Resource, Task};
 use kernel_loader::{ExecIdentity, ExecRequest, Loaded, Program};
 use kernel_mm::{CommitBudget, Mm, MmLimits, UNLIMITED};
-use kernel_vfs::{At, Credentials, FdTable, FsContext, LastLink, Path};
-use parking_lot::{Mutex, RwLock};
-use platform_api::{Context, CpuState, Registers};
+use kernel_vfs::{At, Credentials, FsContext, LastLink, Path};
+use parking_lot::Mutex;
+use platform_api::{CpuState, Registers};
 
+use crate::System;
 use crate::call::{Args, Stop, Sys, SysResult};
-use crate::table::Entry;
-use crate::{System, run};
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(59, "execve", "spp", execve),
@@ -81,7 +78,7 @@ fn execveat(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 /// Opens what is to be executed: a regular file with execute permission.
-fn open_program(
+pub(crate) fn open_program(
     fs: &FsContext,
     who: &Credentials,
     at: &At<'_>,
@@ -137,13 +134,19 @@ fn replace(sys: &mut Sys<'_>, program: Program, name: &[u8], argv: u64, envp: u6
     let old = sys.mm();
     let (argv, envp) = (read_strings(&old, argv)?, read_strings(&old, envp)?);
     let creds = sys.process().creds();
-    let (fs, who) = (sys.fs(), creds.for_files());
-    let fs = fs.read().clone();
+    let fs = sys.fs().read().clone();
     let limits = limits_of(sys.system, sys.process());
     let exe = Arc::clone(&program.description);
-    let image = load(
-        sys.system, &fs, &who, &creds, limits, program, name, argv, envp,
-    )?;
+    let new = NewProgram {
+        fs: &fs,
+        creds: &creds,
+        limits,
+        program,
+        name,
+        argv,
+        envp,
+    };
+    let image = load(sys.system, new)?;
     let cpu = image
         .mm
         .space()
@@ -238,13 +241,14 @@ fn leave_siblings(sys: &mut Sys<'_>) -> Result<(), Errno> {
 }
 
 /// A program in its address space.
-struct Image {
-    mm: Mm,
-    loaded: Loaded,
+pub(crate) struct Image {
+    pub(crate) mm: Mm,
+    pub(crate) loaded: Loaded,
 }
 
 impl Image {
-    fn state(&self) -> CpuState {
+    /// The registers that it begins with.
+    pub(crate) fn state(&self) -> CpuState {
         CpuState {
             regs: Registers {
                 rip: self.loaded.rip,
@@ -260,7 +264,8 @@ impl Image {
 /// Mappings of one address space; half of what hosts allow by default, since one of ours may be several of theirs.
 pub(crate) const MAX_MAPPINGS: usize = 32_768;
 
-fn limits_of(system: &System, process: &Process) -> MmLimits {
+/// The limits of a process that count for its memory.
+pub(crate) fn limits_of(system: &System, process: &Process) -> MmLimits {
     let limits = process.limits.read();
     let soft = |r| limits.get(r).soft;
     MmLimits {
@@ -274,29 +279,39 @@ fn limits_of(system: &System, process: &Process) -> MmLimits {
     }
 }
 
-#[expect(clippy::too_many_arguments, reason = "execve has that many inputs")]
-fn load(
-    system: &System,
-    fs: &FsContext,
-    who: &Credentials,
-    creds: &Creds,
-    limits: MmLimits,
-    program: Program,
-    name: &[u8],
-    argv: Vec<Vec<u8>>,
-    envp: Vec<Vec<u8>>,
-) -> Result<Image, Errno> {
+/// What an address space is filled with.
+pub(crate) struct NewProgram<'a> {
+    /// Where interpreters are looked for.
+    pub(crate) fs: &'a FsContext,
+    /// Whose right to execute counts.
+    pub(crate) creds: &'a Creds,
+    /// Of the new address space.
+    pub(crate) limits: MmLimits,
+    pub(crate) program: Program,
+    /// `AT_EXECFN`.
+    pub(crate) name: &'a [u8],
+    pub(crate) argv: Vec<Vec<u8>>,
+    pub(crate) envp: Vec<Vec<u8>>,
+}
+
+/// Loads a program into an address space of its own.
+///
+/// # Errors
+/// Those of execve(2).
+pub(crate) fn load(system: &System, new: NewProgram<'_>) -> Result<Image, Errno> {
+    let NewProgram { fs, creds, .. } = new;
+    let who = creds.for_files();
     let platform = &system.kernel.platform;
     let features = platform.features();
     let space = platform.new_address_space().map_err(|e| e.errno())?;
-    let mm = Mm::new(space, &features, limits);
+    let mm = Mm::new(space, &features, new.limits);
     let mut random = [0u8; 16];
     system.kernel.rng.fill(&mut random);
     let request = ExecRequest {
-        program,
-        name,
-        argv,
-        envp,
+        program: new.program,
+        name: new.name,
+        argv: new.argv,
+        envp: new.envp,
         identity: ExecIdentity {
             uid: creds.uid,
             euid: creds.euid,
@@ -308,155 +323,7 @@ fn load(
         cpu: system.cpu_words(),
         vdso: system.vdso.as_ref(),
     };
-    let open = |path: &[u8]| open_program(fs, who, &At::cwd(fs, who), path, LastLink::Follow);
+    let open = |path: &[u8]| open_program(fs, &who, &At::cwd(fs, &who), path, LastLink::Follow);
     let loaded = kernel_loader::load(&mm, &open, request)?;
     Ok(Image { mm, loaded })
-}
-
-/// The first program of a sandbox.
-#[derive(Clone, Debug)]
-pub struct Init {
-    /// Path, or a name looked up in `PATH` of `envp`.
-    pub program: Vec<u8>,
-    /// Arguments, the name first.
-    pub argv: Vec<Vec<u8>>,
-    /// Environment.
-    pub envp: Vec<Vec<u8>>,
-    /// Working directory.
-    pub cwd: Vec<u8>,
-    /// User and group.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Resource limits.
-    pub limits: Rlimits,
-}
-
-/// Why the first program could not be started.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum StartError {
-    /// No such program in `PATH`, or not executable.
-    #[error("cannot execute {program:?}: {errno}")]
-    Program {
-        /// As it was asked for.
-        program: String,
-        /// Why.
-        errno: Errno,
-    },
-    /// The working directory is not there.
-    #[error("cannot enter working directory {path:?}: {errno}")]
-    Directory {
-        /// The directory.
-        path: String,
-        /// Why.
-        errno: Errno,
-    },
-    /// The host refused a thread or an address space.
-    #[error("cannot start the first task: {0}")]
-    Host(Errno),
-}
-
-/// Starts process 1 with these descriptors.
-///
-/// # Errors
-/// [`StartError`].
-pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Result<(), StartError> {
-    let creds = Creds::new(init.uid, init.gid);
-    let who = creds.for_files();
-    let mut fs = FsContext::new(Arc::clone(&system.mounts));
-    let enter = At::cwd(&fs, &who)
-        .find(&init.cwd, LastLink::Follow)
-        .and_then(|place| fs.set_cwd(place, &who));
-    enter.map_err(|errno| StartError::Directory {
-        path: lossy(&init.cwd),
-        errno,
-    })?;
-    let refused = |errno| StartError::Program {
-        program: lossy(&init.program),
-        errno,
-    };
-    let (path, program) = find_in_path(&fs, &who, &init).map_err(refused)?;
-    let exe = Arc::clone(&program.description);
-    let actions = Arc::default();
-    let process = Arc::new(Process::new(
-        1,
-        system.monotonic(),
-        Arc::new(creds.clone()),
-        init.limits.clone(),
-        actions,
-    ));
-    let limits = limits_of(system, &process);
-    let image = load(
-        system,
-        &fs,
-        &who,
-        &creds,
-        limits,
-        program,
-        &path,
-        init.argv.clone(),
-        init.envp.clone(),
-    )
-    .map_err(refused)?;
-    let cpu: Box<dyn Context> = image
-        .mm
-        .space()
-        .new_context(image.state())
-        .map_err(|e| StartError::Host(e.errno()))?;
-    image.mm.set_exe(exe);
-    let task = Arc::new(Task::new(TaskParts {
-        tid: 1,
-        process: Arc::clone(&process),
-        mm: Arc::new(image.mm),
-        files,
-        fs: Arc::new(RwLock::new(fs)),
-        signals: TaskSignals {
-            mask: SignalSet::EMPTY,
-            ..TaskSignals::default()
-        },
-        fields: TaskFields {
-            name: image.loaded.comm,
-            timer_slack: 50_000,
-            ..TaskFields::default()
-        },
-        started: system.monotonic(),
-    }));
-    {
-        let mut tree = system.kernel.tree.lock();
-        tree.allocate(usize::MAX);
-        tree.add_process(process, 0, None);
-        tree.add_task(&task);
-    }
-    run::spawn(Arc::clone(system), task, cpu).map_err(|e| StartError::Host(e.into()))
-}
-
-fn lossy(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-fn find_in_path(
-    fs: &FsContext,
-    who: &Credentials,
-    init: &Init,
-) -> Result<(Vec<u8>, Program), Errno> {
-    let at = At::cwd(fs, who);
-    if init.program.contains(&b'/') {
-        let program = open_program(fs, who, &at, &init.program, LastLink::Follow)?;
-        return Ok((init.program.clone(), program));
-    }
-    let path = init
-        .envp
-        .iter()
-        .find_map(|e| e.strip_prefix(b"PATH="))
-        .unwrap_or(b"/usr/local/bin:/usr/bin:/bin");
-    let mut error = Errno::ENOENT;
-    for directory in path.split(|b| *b == b':').filter(|d| !d.is_empty()) {
-        let full = [directory, b"/", &init.program].concat();
-        match open_program(fs, who, &at, &full, LastLink::Follow) {
-            Ok(program) => return Ok((full, program)),
-            Err(Errno::EACCES) => error = Errno::EACCES,
-            Err(_) => {}
-        }
-    }
-    Err(error)
 }

@@ -9,8 +9,8 @@ use kernel_vfs::{Events, UserMemory};
 
 use crate::System;
 use crate::call::{Args, Stop, Sys, SysResult};
+use crate::entry::Entry;
 use crate::futex::{key_of, release_robust_list};
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(60, "exit", "d", exit),

@@ -9,8 +9,8 @@ use kernel_files::pipe::{Pipe, PipeEnd};
 use kernel_vfs::{Description, FdFlags, StatusFlags};
 
 use crate::call::{Args, Sys, SysResult};
+use crate::entry::Entry;
 use crate::locks::record_lock;
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(3, "close", "d", close),

@@ -9,7 +9,7 @@ use kernel_mm::{Mm, WordIdentity};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
-use crate::table::Entry;
+use crate::entry::Entry;
 use crate::{System, clock};
 
 pub(crate) const ENTRIES: &[Entry] = &[

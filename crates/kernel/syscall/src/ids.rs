@@ -4,13 +4,12 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
-use kernel_core::Kernel;
-use kernel_core::task::{Creds, Pid, Process, Resource, Rlimit, TimesUsed};
+use kernel_core::task::{Creds, Process, Resource, Rlimit, TimesUsed};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
-use crate::cpu_time::task_times;
-use crate::table::Entry;
+use crate::cpu_time::{task_times, times_of_process};
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(39, "getpid", "", getpid),
@@ -505,22 +504,6 @@ fn prlimit64(sys: &mut Sys<'_>, args: Args) -> SysResult {
 #[must_use]
 pub(crate) fn process_times(sys: &Sys<'_>) -> TimesUsed {
     times_of_process(sys.kernel(), sys.task.pid())
-}
-
-/// CPU time of a process: living threads and ended ones.
-#[must_use]
-pub(crate) fn times_of_process(kernel: &Kernel, pid: Pid) -> TimesUsed {
-    let tree = kernel.tree.lock();
-    let process = tree.links(pid).map(|l| Arc::clone(&l.process));
-    let threads = tree.threads_of(pid);
-    drop(tree);
-    let mut times = process.map_or_else(TimesUsed::default, |p| *p.ended_times.lock());
-    for task in threads {
-        let own = task_times(&task);
-        times.user += own.user;
-        times.system += own.system;
-    }
-    times
 }
 
 /// `struct rusage` with the two times filled in.

@@ -6,8 +6,8 @@ use kernel_files::Inotify;
 use kernel_vfs::{Access, AccessMode, At, LastLink, permitted};
 
 use crate::call::{Args, Sys, SysResult};
-use crate::objects::{fd_flags, returned, status_flags};
-use crate::table::Entry;
+use crate::descriptors::{fd_flags, returned, status_flags};
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(253, "inotify_init", "", |s, _| init(s, 0)),

@@ -7,8 +7,8 @@ use kernel_files::pty::Master;
 use kernel_vfs::{AccessMode, Description, FdFlags, FileType, StatusFlags};
 
 use crate::call::{Args, Sys, SysResult};
-use crate::objects::{fd_flags, returned};
-use crate::table::Entry;
+use crate::descriptors::{fd_flags, returned};
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[Entry::partial(
     16,

@@ -10,7 +10,7 @@ use kernel_vfs::{
 };
 
 use crate::call::{Args, Stop, Sys, SysResult};
-use crate::table::Entry;
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[Entry::full(73, "flock", "dx", flock)];
 

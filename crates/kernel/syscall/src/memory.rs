@@ -10,7 +10,7 @@ use kernel_mm::{Advice, LockAll, MapRequest, Mm, Source};
 use kernel_vfs::{Path, UserMemory};
 
 use crate::call::{Args, Stop, Sys, SysResult};
-use crate::table::Entry;
+use crate::entry::Entry;
 
 const ONE_NODE: &str = "one memory node: policies are accepted and change nothing";
 const NO_KEYS: &str = "as on a processor without protection keys";

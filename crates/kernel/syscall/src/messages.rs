@@ -9,10 +9,10 @@ use kernel_vfs::{Description, FdFlags, UserMemory};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::clock;
+use crate::entry::Entry;
 use crate::sockaddr::{read_address, write_address, write_bytes_of};
 use crate::socket_io::{Sending, Waiting, receive, send};
 use crate::sockets::socket_of;
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(44, "sendto", "dpuxpd", sendto),

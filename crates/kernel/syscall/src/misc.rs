@@ -7,7 +7,7 @@ use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::clock;
-use crate::table::Entry;
+use crate::entry::Entry;
 
 const NO_IO_URING: &str = "no io_uring: libraries fall back to epoll";
 const NO_PTRACE: &str = "guests do not trace each other";

@@ -4,8 +4,8 @@ use base_abi::Errno;
 use kernel_vfs::{FileType, Path, RenameMode, UserMemory};
 
 use crate::call::{Sys, SysResult};
+use crate::entry::Entry;
 use crate::paths::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(83, "mkdir", "so", |s, a| {

@@ -2,14 +2,12 @@
 
 use std::sync::Arc;
 
+use kernel_core::Kernel;
 use kernel_files::pty::{DevPts, TtyDriver};
 use kernel_files::{AnonInodes, Budget, Clock, FifoDriver};
-use kernel_vfs::{
-    AccessMode, Description, Errno, Fd, FdFlags, File, FileType, MountTable, StatusFlags,
-};
+use kernel_vfs::{FileType, MountTable};
 
-use crate::call::Sys;
-use crate::current::Jobs;
+use crate::jobs::Jobs;
 
 /// Pages in all pipes together: 64 MiB.
 const PIPE_PAGES: u64 = 16384;
@@ -44,11 +42,11 @@ pub struct Objects {
 }
 
 impl Objects {
-    /// Nothing open; `memory` bounds what memory files hold. Puts its drivers behind fifos and terminal nodes.
-    pub(crate) fn new(clock: Arc<dyn Clock>, mounts: &MountTable, memory: u64) -> Objects {
+    /// Nothing open; what memory files hold is bounded by the kernel's memory. Puts its drivers behind fifos and terminal nodes.
+    pub(crate) fn new(clock: Arc<dyn Clock>, mounts: &MountTable, kernel: &Arc<Kernel>) -> Objects {
         let inodes = AnonInodes::new();
         let pipe_pages = Budget::new(PIPE_PAGES);
-        let jobs = Arc::new(Jobs::default());
+        let jobs = Arc::new(Jobs::new(kernel));
         let devpts = DevPts::new(DEVPTS_DEV, TERMINALS, jobs.clone(), Arc::clone(&clock));
         let fifos = FifoDriver::new(&pipe_pages, &inodes);
         let drivers = &mounts.vfs().drivers;
@@ -61,52 +59,11 @@ impl Objects {
             pipe_pages,
             epoll_watches: Budget::new(EPOLL_WATCHES),
             inotify_watches: Budget::new(INOTIFY_WATCHES),
-            memfd_bytes: Budget::new(memory),
+            memfd_bytes: Budget::new(kernel.config.memory),
             clock,
             fifos,
             devpts,
             jobs,
         }
     }
-}
-
-impl Sys<'_> {
-    /// Opens a descriptor for an anonymous file.
-    ///
-    /// # Errors
-    /// `EMFILE`.
-    pub(crate) fn install(
-        &self,
-        file: Arc<dyn File>,
-        access: AccessMode,
-        status: StatusFlags,
-        flags: FdFlags,
-    ) -> Result<Fd, Errno> {
-        let description = Description::anonymous(file, access, status);
-        self.files().insert(description, flags, self.nofile())
-    }
-
-    /// `RLIMIT_NOFILE`.
-    pub(crate) fn nofile(&self) -> u64 {
-        self.process().limit(kernel_core::task::Resource::Nofile)
-    }
-}
-
-/// `O_CLOEXEC` as a descriptor flag; `SOCK_`, `EFD_`, `EPOLL_`, `TFD_` and `IN_CLOEXEC` are the same bit.
-pub(crate) fn fd_flags(flags: u32) -> FdFlags {
-    if flags & base_abi::general::O_CLOEXEC == 0 {
-        FdFlags::empty()
-    } else {
-        FdFlags::CLOEXEC
-    }
-}
-
-/// `O_NONBLOCK` as a status flag; the other families' bits are the same.
-pub(crate) fn status_flags(flags: u32) -> StatusFlags {
-    StatusFlags::from_bits_truncate(flags & base_abi::general::O_NONBLOCK)
-}
-
-/// A descriptor as a return value.
-pub(crate) fn returned(fd: Fd) -> u64 {
-    u64::from(fd.cast_unsigned())
 }

@@ -5,9 +5,9 @@ use base_abi::general as g;
 use kernel_vfs::{FdFlags, OpenHow, Resolve, UserMemory};
 
 use crate::call::{Args, Sys, SysResult};
+use crate::entry::Entry;
 use crate::fds::fd_value;
 use crate::paths::AT_FDCWD;
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(2, "open", "sxo", open),

@@ -4,7 +4,7 @@ use base_abi::Errno;
 use kernel_vfs::{At, Credentials, FsContext, LastLink, Path, UserMemory};
 
 use crate::call::{Args, Sys, SysResult};
-use crate::table::Entry;
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(79, "getcwd", "pu", getcwd),

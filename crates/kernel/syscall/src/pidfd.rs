@@ -3,13 +3,13 @@
 use std::sync::{Arc, Weak};
 
 use base_abi::Errno;
+use kernel_core::Kernel;
 use kernel_core::task::{Pid, Process};
 use kernel_files::{Exit, PidFd};
 use kernel_vfs::{AccessMode, Description, FdFlags, StatusFlags, WaitQueue};
 
-use crate::System;
 use crate::call::{Args, Sys, SysResult};
-use crate::table::Entry;
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(434, "pidfd_open", "dx", pidfd_open),
@@ -26,15 +26,15 @@ const PIDFD_NONBLOCK: u32 = 0o4000;
 
 /// What a process descriptor holds.
 struct Target {
-    system: Weak<System>,
+    kernel: Weak<Kernel>,
     process: Arc<Process>,
 }
 
 impl Target {
     fn with_links<R>(&self, f: impl FnOnce(Option<&kernel_core::task::Links>) -> R) -> R {
-        match self.system.upgrade() {
-            Some(system) => {
-                let tree = system.kernel.tree.lock();
+        match self.kernel.upgrade() {
+            Some(kernel) => {
+                let tree = kernel.tree.lock();
                 let links = tree.links(self.process.pid());
                 f(links.filter(|l| Arc::ptr_eq(&l.process, &self.process)))
             }
@@ -44,9 +44,9 @@ impl Target {
 }
 
 /// The file of a process that was saved.
-pub(crate) fn restored(system: &Arc<System>, process: &Arc<Process>) -> Arc<PidFd> {
+pub(crate) fn restored(kernel: &Arc<Kernel>, process: &Arc<Process>) -> Arc<PidFd> {
     let target = Target {
-        system: Arc::downgrade(system),
+        kernel: Arc::downgrade(kernel),
         process: Arc::clone(process),
     };
     PidFd::new(Arc::new(target), u64::from(process.pid().cast_unsigned()))
@@ -76,7 +76,7 @@ pub(crate) fn install(
     flags: StatusFlags,
 ) -> Result<i32, Errno> {
     let target = Target {
-        system: Arc::downgrade(sys.system),
+        kernel: Arc::downgrade(&sys.system.kernel),
         process: Arc::clone(process),
     };
     let file = PidFd::new(Arc::new(target), u64::from(process.pid().cast_unsigned()));

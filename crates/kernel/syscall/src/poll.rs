@@ -9,8 +9,8 @@ use kernel_vfs::{Events, FdTable, PollTable};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::clock;
+use crate::entry::Entry;
 use crate::epoll::set_mask;
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(7, "poll", "pud", poll),

@@ -8,7 +8,7 @@ use kernel_net::SocketFile;
 use kernel_vfs::{Description, Events, PollTable, UserMemory, Whence};
 
 use crate::call::{Args, Stop, Sys, SysResult};
-use crate::table::Entry;
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(0, "read", "dpu", read),
@@ -205,7 +205,7 @@ fn write_from(
             }
             Err(_) if done > 0 => return Ok(done as u64),
             Err(Stop::Errno(Errno::EPIPE)) => {
-                raise_sigpipe(sys);
+                sys.raise_sigpipe();
                 return Err(Errno::EPIPE.into());
             }
             Err(stop) => return Err(stop),
@@ -231,12 +231,6 @@ fn within_file_limit(
         .kernel()
         .send_to_task(sys.task, Signal::XFSZ, siginfo::kernel());
     Err(Errno::EFBIG)
-}
-
-/// A write into nothing (pipe(7)).
-pub(crate) fn raise_sigpipe(sys: &Sys<'_>) {
-    let info = siginfo::user(0, sys.task.pid(), sys.process().creds().uid);
-    let _ = sys.kernel().send_to_task(sys.task, Signal::PIPE, info);
 }
 
 fn readv(sys: &mut Sys<'_>, args: Args) -> SysResult {

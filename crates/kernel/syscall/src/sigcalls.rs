@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::clock;
-use crate::table::Entry;
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(13, "rt_sigaction", "dppu", rt_sigaction),

@@ -12,7 +12,6 @@ use kernel_net::{Address, Incoming, MsgFlags, Outgoing, Socket, Ucred};
 use kernel_vfs::{Description, Events, PollTable};
 
 use crate::call::{Stop, Sys, SysResult};
-use crate::rw::raise_sigpipe;
 use crate::sockaddr::as_caller;
 
 /// Bytes of a stream moved at a time.
@@ -194,7 +193,7 @@ pub(crate) fn send(
             Err(stop) => {
                 let broken = matches!(stop, Stop::Errno(Errno::EPIPE));
                 if broken && stream && !sending.flags.contains(MsgFlags::NOSIGNAL) {
-                    raise_sigpipe(sys);
+                    sys.raise_sigpipe();
                 }
                 return Err(stop);
             }

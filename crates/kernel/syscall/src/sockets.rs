@@ -8,10 +8,10 @@ use kernel_net::{Shutdown, Socket, SocketFile};
 use kernel_vfs::{Description, PollTable, UserMemory};
 
 use crate::call::{Args, Sys, SysResult};
-use crate::objects::{fd_flags, returned, status_flags};
+use crate::descriptors::{fd_flags, returned, status_flags};
+use crate::entry::Entry;
 use crate::sockaddr::{as_caller, read_address, write_address};
 use crate::socket_io::{Waiting, wait};
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::partial(

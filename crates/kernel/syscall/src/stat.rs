@@ -5,8 +5,8 @@ use kernel_vfs::{Access, Attr, Path, UserMemory};
 use zerocopy::IntoBytes;
 
 use crate::call::{Args, Sys, SysResult};
+use crate::entry::Entry;
 use crate::paths::{AT_EMPTY_PATH, AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(4, "stat", "sp", stat),

@@ -6,8 +6,8 @@ use kernel_core::task::Resource;
 use kernel_vfs::FileType;
 
 use crate::call::{Args, Stop, Sys, SysResult};
+use crate::entry::Entry;
 use crate::paths::AT_FDCWD;
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(76, "truncate", "su", truncate),

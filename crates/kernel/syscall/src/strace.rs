@@ -7,7 +7,7 @@ use kernel_core::task::Task;
 use platform_api::Syscall;
 
 use crate::System;
-use crate::table::Entry;
+use crate::entry::Entry;
 
 /// Longest string argument shown.
 const STRING_LIMIT: usize = 64;

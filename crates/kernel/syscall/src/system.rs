@@ -13,7 +13,7 @@ use kernel_time::{Clocks, GuestClock, TimerService};
 use kernel_vfs::MountTable;
 use parking_lot::Mutex;
 
-use crate::Objects;
+use crate::objects::Objects;
 use crate::snapshot::SnapshotRequests;
 use crate::timer::ProcessTimers;
 
@@ -23,7 +23,7 @@ pub type Tracer = Box<dyn Fn(&str) + Send + Sync>;
 /// A kernel, its clocks, its file systems and its network.
 pub struct System {
     /// Tasks, signals, futexes.
-    pub kernel: Kernel,
+    pub kernel: Arc<Kernel>,
     /// The file tree.
     pub mounts: Arc<MountTable>,
     /// The code that tells the time without a call.
@@ -39,7 +39,7 @@ pub struct System {
     pub timers: TimerService,
     /// Programs that ask to be captured.
     pub snapshot_requests: SnapshotRequests,
-    pub(crate) process_timers: ProcessTimers,
+    pub(crate) process_timers: Arc<ProcessTimers>,
 }
 
 /// Where the Lambda Runtime API is, beside the loopback addresses.
@@ -80,7 +80,9 @@ impl System {
         });
         let net = NetStack::new(net_config(Arc::clone(&clocks)));
         let timers = TimerService::new(clocks);
-        let objects = Objects::new(Arc::new(timers.clone()), &mounts, kernel.config.memory);
+        let kernel = Arc::new(kernel);
+        let objects = Objects::new(Arc::new(timers.clone()), &mounts, &kernel);
+        let process_timers = ProcessTimers::new(Arc::clone(&kernel), timers.clone());
         System {
             kernel,
             mounts,
@@ -91,7 +93,7 @@ impl System {
             unknown_calls: Mutex::default(),
             timers,
             snapshot_requests: SnapshotRequests::default(),
-            process_timers: ProcessTimers::default(),
+            process_timers: Arc::new(process_timers),
         }
     }
 

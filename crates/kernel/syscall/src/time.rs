@@ -9,9 +9,8 @@ use kernel_vfs::PollTable;
 
 use crate::call::{Args, Sys, SysResult};
 use crate::clock::{nanoseconds, read_timespec, timespec};
-use crate::cpu_time::task_times;
-use crate::ids::times_of_process;
-use crate::table::Entry;
+use crate::clock_kind::ClockKind;
+use crate::entry::Entry;
 
 const FIXED: &str = "reads; setting clocks is refused as for any ordinary user";
 
@@ -28,84 +27,25 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry::partial(305, "clock_adjtime", "dp", clock_adjtime, FIXED),
 ];
 
-/// Whose time a clock id means.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ClockKind {
-    /// A clock of the sandbox.
-    Guest(GuestClock),
-    /// CPU time of a process.
-    Process(i32),
-    /// CPU time of a thread.
-    Thread(i32),
+/// The clock that a guest names.
+fn clock_of(sys: &Sys<'_>, id: i32) -> Result<ClockKind, Errno> {
+    ClockKind::from_id(sys.kernel(), sys.task, id)
 }
 
-impl ClockKind {
-    /// From a clock id; negative ones hold a process or thread number (clock_getcpuclockid(3)).
-    ///
-    /// # Errors
-    /// `EINVAL` for clocks that do not exist.
-    pub(crate) fn from_id(sys: &Sys<'_>, id: i32) -> Result<ClockKind, Errno> {
-        if let Ok(id) = u32::try_from(id) {
-            return match id {
-                2 => Ok(ClockKind::Process(sys.task.pid())),
-                3 => Ok(ClockKind::Thread(sys.task.tid())),
-                _ => GuestClock::from_id(id)
-                    .map(ClockKind::Guest)
-                    .ok_or(Errno::EINVAL),
-            };
-        }
-        const PER_THREAD: i32 = 4;
-        const KINDS: i32 = 3;
-        let number = !(id >> 3);
-        let thread = id & PER_THREAD != 0;
-        if id & KINDS == KINDS {
-            return Err(Errno::EINVAL);
-        }
-        let kind = match (thread, number) {
-            (false, 0) => ClockKind::Process(sys.task.pid()),
-            (false, pid) => ClockKind::Process(pid),
-            (true, 0) => ClockKind::Thread(sys.task.tid()),
-            (true, tid) => ClockKind::Thread(tid),
-        };
-        // Threads of others are nobody's business.
-        let tree = sys.kernel().tree.lock();
-        let exists = match kind {
-            ClockKind::Process(pid) => tree.links(pid).is_some(),
-            ClockKind::Thread(tid) => tree.task(tid).is_some_and(|t| t.pid() == sys.task.pid()),
-            ClockKind::Guest(_) => true,
-        };
-        if exists { Ok(kind) } else { Err(Errno::EINVAL) }
-    }
-
-    /// Nanoseconds on the clock.
-    pub(crate) fn now(self, system: &crate::System) -> u64 {
-        match self {
-            ClockKind::Guest(clock) => system.timers.clocks().now(clock),
-            ClockKind::Process(pid) => {
-                let times = times_of_process(&system.kernel, pid);
-                times.user + times.system
-            }
-            ClockKind::Thread(tid) => {
-                let task = system.kernel.tree.lock().task(tid).cloned();
-                task.map_or(0, |task| {
-                    let times = task_times(&task);
-                    times.user + times.system
-                })
-            }
-        }
-    }
+fn now_of(sys: &Sys<'_>, clock: ClockKind) -> u64 {
+    clock.now(sys.kernel(), sys.system.timers.clocks())
 }
 
 fn clock_gettime(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let kind = ClockKind::from_id(sys, args.i32(0))?;
-    let now = timespec(kind.now(sys.system));
+    let kind = clock_of(sys, args.i32(0))?;
+    let now = timespec(now_of(sys, kind));
     sys.mm().write_obj(args.u64(1), &now)?;
     Ok(0)
 }
 
 fn clock_getres(sys: &mut Sys<'_>, args: Args) -> SysResult {
     const COARSE: u64 = 4_000_000;
-    ClockKind::from_id(sys, args.i32(0))?;
+    clock_of(sys, args.i32(0))?;
     let resolution = if matches!(args.i32(0), 5 | 6) {
         COARSE
     } else {
@@ -181,7 +121,7 @@ fn adjust(sys: &mut Sys<'_>, at: u64) -> SysResult {
 }
 
 fn clock_adjtime(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    match ClockKind::from_id(sys, args.i32(0))? {
+    match clock_of(sys, args.i32(0))? {
         ClockKind::Guest(GuestClock::Realtime) => adjust(sys, args.u64(1)),
         _ => Err(Errno::EOPNOTSUPP.into()),
     }
@@ -198,7 +138,7 @@ fn clock_nanosleep(sys: &mut Sys<'_>, args: Args) -> SysResult {
         3 => return Err(Errno::EINVAL.into()),
         // Clocks without timers: MONOTONIC_RAW and the coarse ones.
         4..=6 => return Err(Errno::EOPNOTSUPP.into()),
-        id => ClockKind::from_id(sys, id)?,
+        id => clock_of(sys, id)?,
     };
     let time: Timespec = sys.mm().read_obj(args.u64(2))?;
     let time = nanoseconds(time)?;
@@ -243,7 +183,7 @@ fn sleep(sys: &mut Sys<'_>, wanted: Wanted) -> SysResult {
 /// Looks again after as long as the CPU time needs at least.
 fn sleep_on_cpu_time(sys: &mut Sys<'_>, clock: ClockKind, time: u64, absolute: bool) -> SysResult {
     const LEAST: u64 = 1_000_000;
-    let now = clock.now(sys.system);
+    let now = now_of(sys, clock);
     if sys.restart.note == 0 {
         sys.restart.note = if absolute {
             time.max(1)

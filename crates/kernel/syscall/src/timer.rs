@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use base_abi::Errno;
+use kernel_core::Kernel;
 use kernel_core::signal::{Signal, siginfo};
 use kernel_core::task::Pid;
-use kernel_time::{GuestClock, TimerHandle};
+use kernel_time::{GuestClock, TimerHandle, TimerService};
 use kernel_vfs::{Events, Notify};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::System;
-use crate::time::ClockKind;
+use crate::clock_kind::ClockKind;
 
 /// Shortest time between two looks at a timer; shorter periods are counted as overruns.
 const SHORTEST: u64 = 100_000;
@@ -65,7 +65,7 @@ struct State {
 
 /// One timer.
 pub(crate) struct Timer {
-    system: Weak<System>,
+    all: Weak<ProcessTimers>,
     pid: Pid,
     id: TimerId,
     clock: ClockKind,
@@ -76,16 +76,16 @@ pub(crate) struct Timer {
 impl Timer {
     /// Sets the timer, `at` being an absolute time on its clock (0 disarms); returns what it was set to.
     pub(crate) fn set(self: &Arc<Self>, at: u64, interval: u64) -> Setting {
-        let Some(system) = self.system.upgrade() else {
+        let Some(all) = self.all.upgrade() else {
             return Setting::default();
         };
-        let now = self.clock.now(&system);
+        let now = all.now(self.clock);
         let mut state = self.state.lock();
         let old = state.setting(now);
         (state.deadline, state.interval, state.overrun) = (at, interval, 0);
         state.armed = None;
         if at != 0 {
-            state.armed = Some(self.arm(&system, at));
+            state.armed = Some(self.arm(&all, at));
         }
         old
     }
@@ -98,7 +98,7 @@ impl Timer {
 
     /// Time on its clock.
     pub(crate) fn now(&self) -> u64 {
-        self.system.upgrade().map_or(0, |s| self.clock.now(&s))
+        self.all.upgrade().map_or(0, |all| all.now(self.clock))
     }
 
     /// timer_getoverrun(2).
@@ -106,23 +106,23 @@ impl Timer {
         self.state.lock().overrun.min(MAX_OVERRUN)
     }
 
-    fn arm(self: &Arc<Self>, system: &System, at: u64) -> TimerHandle {
+    fn arm(self: &Arc<Self>, all: &ProcessTimers, at: u64) -> TimerHandle {
         let timer: Arc<dyn Notify> = self.clone();
         let (clock, at) = match self.clock {
             ClockKind::Guest(clock) => (clock, at),
             // CPU time passes no faster than all processors together can make it pass.
             cpu => {
-                let left = at.saturating_sub(cpu.now(system)) / processors();
-                let now = system.monotonic();
+                let left = at.saturating_sub(all.now(cpu)) / processors();
+                let now = all.service.clocks().monotonic();
                 let look = now.saturating_add(left.max(SHORTEST));
                 (GuestClock::Monotonic, look)
             }
         };
-        system.timers.arm(clock, at, Arc::downgrade(&timer))
+        all.service.arm(clock, at, Arc::downgrade(&timer))
     }
 
     /// Moves the state over an expiry at `now`; true when the signal is due.
-    fn expire(self: &Arc<Self>, system: &System, now: u64) -> bool {
+    fn expire(self: &Arc<Self>, all: &ProcessTimers, now: u64) -> bool {
         let mut state = self.state.lock();
         state.armed = None;
         if state.deadline == 0 {
@@ -130,10 +130,10 @@ impl Timer {
         }
         if now < state.deadline {
             let at = state.deadline;
-            state.armed = Some(self.arm(system, at));
+            state.armed = Some(self.arm(all, at));
             return false;
         }
-        let pending = self.is_pending(system);
+        let pending = self.is_pending(all);
         let mut missed = u64::from(pending);
         let interval = state.interval;
         // Periods passed beyond the due one, and those too short to look at one by one.
@@ -144,7 +144,7 @@ impl Timer {
             let distance = interval.saturating_mul(extra.saturating_add(1));
             state.deadline = state.deadline.saturating_add(distance);
             let at = state.deadline;
-            state.armed = Some(self.arm(system, at));
+            state.armed = Some(self.arm(all, at));
         } else {
             state.deadline = 0;
         }
@@ -153,8 +153,8 @@ impl Timer {
         !pending
     }
 
-    fn is_pending(&self, system: &System) -> bool {
-        let tree = system.kernel.tree.lock();
+    fn is_pending(&self, all: &ProcessTimers) -> bool {
+        let tree = all.kernel.tree.lock();
         match self.target {
             Target::Nobody => true,
             Target::Process(signal, _) => {
@@ -170,13 +170,13 @@ impl Timer {
         }
     }
 
-    fn tell(&self, system: &System) {
+    fn tell(&self, all: &ProcessTimers) {
         let overrun = i32::try_from(self.overrun()).unwrap_or(i32::MAX);
         let info = |value| match self.id {
             TimerId::Interval(_) => siginfo::kernel(),
             TimerId::Posix(id) => siginfo::timer(id, overrun, value),
         };
-        let kernel = &system.kernel;
+        let kernel = &all.kernel;
         let sent = match self.target {
             Target::Nobody => true,
             Target::Process(signal, value) => {
@@ -214,16 +214,16 @@ impl State {
 /// The notification needs the `Arc` for arming anew, which [`Notify`] does not give: it is looked up.
 impl Notify for Timer {
     fn notify(&self, _events: Events) {
-        let Some(system) = self.system.upgrade() else {
+        let Some(all) = self.all.upgrade() else {
             return;
         };
-        let Some(timer) = system.process_timers.get(self.pid, self.id) else {
+        let Some(timer) = all.get(self.pid, self.id) else {
             return;
         };
-        let _expiring = system.process_timers.expiring.lock();
-        let now = self.clock.now(&system);
-        if timer.expire(&system, now) {
-            timer.tell(&system);
+        let _expiring = all.expiring.lock();
+        let now = all.now(self.clock);
+        if timer.expire(&all, now) {
+            timer.tell(&all);
         }
     }
 }
@@ -245,14 +245,31 @@ pub(crate) struct SavedTimer {
 }
 
 /// All timers of all processes.
-#[derive(Default)]
 pub(crate) struct ProcessTimers {
+    /// Whose processes are told.
+    kernel: Arc<Kernel>,
+    service: TimerService,
     all: Mutex<BTreeMap<(Pid, TimerId), Arc<Timer>>>,
     /// Held from the moment a timer is due until its signal is queued.
     expiring: Mutex<()>,
 }
 
 impl ProcessTimers {
+    /// None yet; `service` has the clocks that they run on.
+    pub(crate) fn new(kernel: Arc<Kernel>, service: TimerService) -> ProcessTimers {
+        ProcessTimers {
+            kernel,
+            service,
+            all: Mutex::default(),
+            expiring: Mutex::default(),
+        }
+    }
+
+    /// Nanoseconds on a clock.
+    fn now(&self, clock: ClockKind) -> u64 {
+        clock.now(&self.kernel, self.service.clocks())
+    }
+
     /// Nothing expires until this is dropped. Timers and pending signals are one state: an expiry that is saved in neither
     /// is lost, and one in both comes twice.
     pub(crate) fn hold(&self) -> MutexGuard<'_, ()> {
@@ -278,9 +295,9 @@ impl ProcessTimers {
     }
 
     /// Puts saved timers back and arms them.
-    pub(crate) fn load(&self, system: &Arc<System>, saved: Vec<SavedTimer>) {
+    pub(crate) fn load(self: &Arc<Self>, saved: Vec<SavedTimer>) {
         for state in saved.into_iter().take(MAX_TIMERS) {
-            let timer = new_timer(system, state.pid, state.id, state.clock, state.target);
+            let timer = self.new_timer(state.pid, state.id, state.clock, state.target);
             self.all
                 .lock()
                 .insert((state.pid, state.id), Arc::clone(&timer));
@@ -295,7 +312,7 @@ impl ProcessTimers {
     }
 
     /// The interval timer of a process, made when it is first asked for.
-    pub(crate) fn interval(&self, system: &Arc<System>, pid: Pid, which: u32) -> Arc<Timer> {
+    pub(crate) fn interval(self: &Arc<Self>, pid: Pid, which: u32) -> Arc<Timer> {
         let (clock, signal) = match which {
             0 => (ClockKind::Guest(GuestClock::Monotonic), Signal::ALRM),
             1 => (ClockKind::Process(pid), Signal::VTALRM),
@@ -303,7 +320,7 @@ impl ProcessTimers {
         };
         let id = TimerId::Interval(which);
         let mut timers = self.all.lock();
-        let make = || new_timer(system, pid, id, clock, Target::Process(signal, 0));
+        let make = || self.new_timer(pid, id, clock, Target::Process(signal, 0));
         Arc::clone(timers.entry((pid, id)).or_insert_with(make))
     }
 
@@ -312,8 +329,7 @@ impl ProcessTimers {
     /// # Errors
     /// `EAGAIN` beyond `limit` timers.
     pub(crate) fn create(
-        &self,
-        system: &Arc<System>,
+        self: &Arc<Self>,
         pid: Pid,
         clock: ClockKind,
         limit: u64,
@@ -332,7 +348,7 @@ impl ProcessTimers {
             return Err(Errno::EAGAIN);
         }
         let id = TimerId::Posix(free);
-        let timer = new_timer(system, pid, id, clock, target(free));
+        let timer = self.new_timer(pid, id, clock, target(free));
         timers.insert((pid, id), timer);
         Ok(free)
     }
@@ -359,21 +375,20 @@ impl ProcessTimers {
         drop(timers);
         drop(gone);
     }
-}
-
-fn new_timer(
-    system: &Arc<System>,
-    pid: Pid,
-    id: TimerId,
-    clock: ClockKind,
-    target: Target,
-) -> Arc<Timer> {
-    Arc::new(Timer {
-        system: Arc::downgrade(system),
-        pid,
-        id,
-        clock,
-        target,
-        state: Mutex::default(),
-    })
+    fn new_timer(
+        self: &Arc<Self>,
+        pid: Pid,
+        id: TimerId,
+        clock: ClockKind,
+        target: Target,
+    ) -> Arc<Timer> {
+        Arc::new(Timer {
+            all: Arc::downgrade(self),
+            pid,
+            id,
+            clock,
+            target,
+            state: Mutex::default(),
+        })
+    }
 }

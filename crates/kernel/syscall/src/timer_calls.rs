@@ -9,8 +9,8 @@ use kernel_mm::Mm;
 
 use crate::call::{Args, Sys, SysResult};
 use crate::clock::{nanoseconds, timespec};
-use crate::table::Entry;
-use crate::time::ClockKind;
+use crate::clock_kind::ClockKind;
+use crate::entry::Entry;
 use crate::timer::{Setting, Target, Timer, TimerId};
 
 const SECOND: u64 = 1_000_000_000;
@@ -31,7 +31,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
 
 fn alarm(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let timers = &sys.system.process_timers;
-    let timer = timers.interval(sys.system, sys.task.pid(), 0);
+    let timer = timers.interval(sys.task.pid(), 0);
     let at = match u64::from(args.u32(0)) {
         0 => 0,
         seconds => timer.now().saturating_add(seconds * SECOND),
@@ -47,7 +47,7 @@ fn which_timer(sys: &Sys<'_>, which: u32) -> Result<std::sync::Arc<Timer>, Errno
         return Err(Errno::EINVAL);
     }
     let timers = &sys.system.process_timers;
-    Ok(timers.interval(sys.system, sys.task.pid(), which))
+    Ok(timers.interval(sys.task.pid(), which))
 }
 
 fn getitimer(sys: &mut Sys<'_>, args: Args) -> SysResult {
@@ -114,7 +114,7 @@ fn timer_create(sys: &mut Sys<'_>, args: Args) -> SysResult {
         8 | 9 if !sys.process().creds().has(CAP_WAKE_ALARM) => return Err(Errno::EPERM.into()),
         _ => {}
     }
-    let clock = ClockKind::from_id(sys, clock_id)?;
+    let clock = ClockKind::from_id(sys.kernel(), sys.task, clock_id)?;
     let event = match args.u64(1) {
         0 => None,
         at => Some(read_event(sys, at)?),
@@ -140,7 +140,7 @@ fn timer_create(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let limit = sys.process().limit(Resource::Sigpending);
     let pid = sys.task.pid();
     let timers = &sys.system.process_timers;
-    let id = timers.create(sys.system, pid, clock, limit, target)?;
+    let id = timers.create(pid, clock, limit, target)?;
     if let Err(errno) = sys.mm().write_obj(args.u64(2), &id) {
         timers.delete(pid, id);
         return Err(errno.into());

@@ -5,7 +5,7 @@ use kernel_core::task::{ExitStatus, Links, OnSignal, Pid, StopState, TimesUsed, 
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
-use crate::table::Entry;
+use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(61, "wait4", "dpxp", wait4),

@@ -4,8 +4,8 @@ use base_abi::Errno;
 use kernel_vfs::{LastLink, Path, UserMemory};
 
 use crate::call::{Args, Sys, SysResult};
+use crate::entry::Entry;
 use crate::paths::{AT_FDCWD, AT_SYMLINK_NOFOLLOW};
-use crate::table::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(188, "setxattr", "sspux", |s, a| {

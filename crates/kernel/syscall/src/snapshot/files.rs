@@ -47,7 +47,7 @@ impl FileMaker for Maker<'_> {
             }
             PidFd::KIND => {
                 let process = self.process(PidFd::saved_pid(state)?)?;
-                crate::pidfd::restored(self.system, &process)
+                crate::pidfd::restored(&self.system.kernel, &process)
             }
             SocketFile::KIND => SocketFile::load(state, &self.system.net, loader)?,
             ConsoleFile::KIND => ConsoleFile::load(state, self.standard)?,

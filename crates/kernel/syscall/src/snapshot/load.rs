@@ -127,8 +127,7 @@ impl SavedKernel {
         let locks = &system.mounts.vfs().locks;
         locks.load(&state.locks, &parts.tables, &loader)?;
         parts.fill_views(system, &state.views, &mut loader)?;
-        system.objects.jobs.bind(system);
-        system.process_timers.load(system, state.timers);
+        system.process_timers.load(state.timers);
         system.snapshot_requests.load(state.requests);
         for (task, cpu, call) in ready {
             let started = run::spawn_in(Arc::clone(system), task, cpu, call);

@@ -9,7 +9,7 @@ use kernel_core::signal::{
 };
 use kernel_core::task::{ExitStatus, OnSignal, StopState};
 
-use crate::run::Runner;
+use super::runner::Runner;
 
 const SA_NODEFER: u64 = 0x4000_0000;
 const SA_RESETHAND: u64 = 0x8000_0000;

@@ -1,0 +1,160 @@
+//! The first program of a sandbox.
+
+use std::sync::Arc;
+
+use base_abi::Errno;
+use kernel_core::signal::SignalSet;
+use kernel_core::task::{Creds, Process, Rlimits, Task, TaskFields, TaskParts, TaskSignals};
+use kernel_loader::Program;
+use kernel_vfs::{At, Credentials, FdTable, FsContext, LastLink};
+use parking_lot::RwLock;
+use platform_api::Context;
+
+use crate::exec::{NewProgram, limits_of, load, open_program};
+use crate::{System, run};
+
+/// The first program of a sandbox.
+#[derive(Clone, Debug)]
+pub struct Init {
+    /// Path, or a name looked up in `PATH` of `envp`.
+    pub program: Vec<u8>,
+    /// Arguments, the name first.
+    pub argv: Vec<Vec<u8>>,
+    /// Environment.
+    pub envp: Vec<Vec<u8>>,
+    /// Working directory.
+    pub cwd: Vec<u8>,
+    /// User and group.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Resource limits.
+    pub limits: Rlimits,
+}
+
+/// Why the first program could not be started.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StartError {
+    /// No such program in `PATH`, or not executable.
+    #[error("cannot execute {program:?}: {errno}")]
+    Program {
+        /// As it was asked for.
+        program: String,
+        /// Why.
+        errno: Errno,
+    },
+    /// The working directory is not there.
+    #[error("cannot enter working directory {path:?}: {errno}")]
+    Directory {
+        /// The directory.
+        path: String,
+        /// Why.
+        errno: Errno,
+    },
+    /// The host refused a thread or an address space.
+    #[error("cannot start the first task: {0}")]
+    Host(Errno),
+}
+
+/// Starts process 1 with these descriptors.
+///
+/// # Errors
+/// [`StartError`].
+pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Result<(), StartError> {
+    let creds = Creds::new(init.uid, init.gid);
+    let who = creds.for_files();
+    let mut fs = FsContext::new(Arc::clone(&system.mounts));
+    let enter = At::cwd(&fs, &who)
+        .find(&init.cwd, LastLink::Follow)
+        .and_then(|place| fs.set_cwd(place, &who));
+    enter.map_err(|errno| StartError::Directory {
+        path: lossy(&init.cwd),
+        errno,
+    })?;
+    let refused = |errno| StartError::Program {
+        program: lossy(&init.program),
+        errno,
+    };
+    let (path, program) = find_in_path(&fs, &who, &init).map_err(refused)?;
+    let exe = Arc::clone(&program.description);
+    let actions = Arc::default();
+    let process = Arc::new(Process::new(
+        1,
+        system.monotonic(),
+        Arc::new(creds.clone()),
+        init.limits.clone(),
+        actions,
+    ));
+    let limits = limits_of(system, &process);
+    let new = NewProgram {
+        fs: &fs,
+        creds: &creds,
+        limits,
+        program,
+        name: &path,
+        argv: init.argv.clone(),
+        envp: init.envp.clone(),
+    };
+    let image = load(system, new).map_err(refused)?;
+    let cpu: Box<dyn Context> = image
+        .mm
+        .space()
+        .new_context(image.state())
+        .map_err(|e| StartError::Host(e.errno()))?;
+    image.mm.set_exe(exe);
+    let task = Arc::new(Task::new(TaskParts {
+        tid: 1,
+        process: Arc::clone(&process),
+        mm: Arc::new(image.mm),
+        files,
+        fs: Arc::new(RwLock::new(fs)),
+        signals: TaskSignals {
+            mask: SignalSet::EMPTY,
+            ..TaskSignals::default()
+        },
+        fields: TaskFields {
+            name: image.loaded.comm,
+            timer_slack: 50_000,
+            ..TaskFields::default()
+        },
+        started: system.monotonic(),
+    }));
+    {
+        let mut tree = system.kernel.tree.lock();
+        tree.allocate(usize::MAX);
+        tree.add_process(process, 0, None);
+        tree.add_task(&task);
+    }
+    run::spawn(Arc::clone(system), task, cpu).map_err(|e| StartError::Host(e.into()))
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn find_in_path(
+    fs: &FsContext,
+    who: &Credentials,
+    init: &Init,
+) -> Result<(Vec<u8>, Program), Errno> {
+    let at = At::cwd(fs, who);
+    if init.program.contains(&b'/') {
+        let program = open_program(fs, who, &at, &init.program, LastLink::Follow)?;
+        return Ok((init.program.clone(), program));
+    }
+    let path = init
+        .envp
+        .iter()
+        .find_map(|e| e.strip_prefix(b"PATH="))
+        .unwrap_or(b"/usr/local/bin:/usr/bin:/bin");
+    let mut error = Errno::ENOENT;
+    for directory in path.split(|b| *b == b':').filter(|d| !d.is_empty()) {
+        let full = [directory, b"/", &init.program].concat();
+        match open_program(fs, who, &at, &full, LastLink::Follow) {
+            Ok(program) => return Ok((full, program)),
+            Err(Errno::EACCES) => error = Errno::EACCES,
+            Err(_) => {}
+        }
+    }
+    Err(error)
+}
