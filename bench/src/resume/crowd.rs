@@ -85,7 +85,7 @@ impl Crowd {
             let memory = clone.memory()?;
             self.hot = Some(Hot {
                 read: memory.read_of_files(),
-                written: memory.written_of_image(),
+                written: memory.written_of_snapshot(),
             });
         }
         Ok(took)

@@ -10,8 +10,8 @@ use edge_cli::PlatformArg;
 use kernel_core::task::Rlimits;
 use kernel_core::{Config, Kernel};
 use kernel_files::console::{HostSide, StandardFiles, Stream};
-use kernel_fs::{Budget, BudgetLimits, ImageFs, TmpFs};
-use kernel_mm::{ImageWriter, MemorySaver, Mm, SaveError, SavedMemory};
+use kernel_fs::{Budget, BudgetLimits, HostTree, TmpFs};
+use kernel_mm::{MemorySaver, Mm, SaveError, SavedMemory, SnapshotWriter};
 use kernel_syscall::snapshot::{SavedKernel, capture, load_space};
 use kernel_syscall::{Init, System, start_init};
 use kernel_vfs::{
@@ -61,7 +61,7 @@ impl Machine {
             PlatformArg::Kvm => Arc::new(KvmPlatform::new().map_err(io::Error::other)?),
             _ => Arc::new(ProcessPlatform::new().map_err(io::Error::other)?),
         };
-        let layer = ImageFs::whole(root).map_err(wrong("open the root"))?;
+        let layer = HostTree::whole(root).map_err(wrong("open the root"))?;
         let root = TmpFs::over(&[layer.root()], Budget::new(BUDGET)).map_err(wrong("root"))?;
         let vfs = Arc::new(Vfs::default());
         let mounts = MountTable::new(vfs, root, "rootfs", MountFlags::empty());
@@ -110,7 +110,7 @@ impl Machine {
         let image = Arc::new(tempfile::tempfile()?);
         let mut memory = Vec::new();
         let captured = capture(&self.system, LIMIT, &mut |mms, saver| {
-            let mut writer = ImageWriter::new(&image, 0, IMAGE_LIMIT);
+            let mut writer = SnapshotWriter::new(&image, 0, IMAGE_LIMIT);
             let mut spaces = MemorySaver::new(&mut writer);
             for mm in mms {
                 spaces.add(mm, saver).map_err(unsavable)?;

@@ -77,11 +77,11 @@ impl Place {
     }
 }
 
-/// A task's turn while tasks are thawed one after the other: whoever has it drops it when the task has run, or sleeps.
+/// Says that a task is thawed alone, one after the other: whoever has it drops it when the task has run, or sleeps.
 #[must_use = "the next task waits for the end of it"]
-pub struct Turn(Arc<Place>);
+pub struct ThawTicket(Arc<Place>);
 
-impl Drop for Turn {
+impl Drop for ThawTicket {
     fn drop(&mut self) {
         *self.0.turn.lock() = Progress::Over;
         self.0.turn_over.notify_one();
@@ -122,8 +122,8 @@ impl Freezer {
     }
 
     /// As [`checkpoint`](Freezer::checkpoint); whenever a frozen kernel asks its tasks where they stand,
-    /// `answer` is called with the number of the question. Gives the task's turn if it was thawed in turn.
-    pub fn checkpoint_with(&self, answer: &mut dyn FnMut(u64)) -> Option<Turn> {
+    /// `answer` is called with the number of the question. Gives the task's ticket if it was thawed in turn.
+    pub fn checkpoint_with(&self, answer: &mut dyn FnMut(u64)) -> Option<ThawTicket> {
         let mut turn = None;
         while self.wanted() {
             turn = None;
@@ -149,7 +149,7 @@ impl Freezer {
             }
             self.running.fetch_add(1, Ordering::SeqCst);
             if *place.turn.lock() == Progress::Given {
-                turn = Some(Turn(place));
+                turn = Some(ThawTicket(place));
             }
         }
         turn
@@ -237,7 +237,7 @@ impl Freezer {
 
     /// Lets everything run again: wakes all tasks that stand still, and waits for none.
     pub fn thaw(&self) {
-        for place in self.melt() {
+        for place in self.lift() {
             place.release();
         }
     }
@@ -245,13 +245,13 @@ impl Freezer {
     /// As [`thaw`](Freezer::thaw), but wakes a task only when the one before has run guest code, or
     /// sleeps, or neither `longest` after it was woken. Comes back when all have had their turn.
     pub fn thaw_in_turn(&self, longest: Duration) {
-        for place in self.melt() {
+        for place in self.lift() {
             place.give_turn(longest);
         }
     }
 
     /// Nothing is frozen any more; who stands still is to be released.
-    fn melt(&self) -> Vec<Arc<Place>> {
+    fn lift(&self) -> Vec<Arc<Place>> {
         let places = {
             let mut standing = self.standing.lock();
             self.wanted.store(false, Ordering::SeqCst);
@@ -283,7 +283,7 @@ mod tests {
     /// Threads that stand still and note what they find when they go on.
     fn stand(
         freezer: &Arc<Freezer>,
-        go_on: impl Fn(Option<Turn>) + Send + Sync + 'static,
+        go_on: impl Fn(Option<ThawTicket>) + Send + Sync + 'static,
     ) -> Vec<std::thread::JoinHandle<()>> {
         freezer.freeze(Duration::ZERO, || {}).unwrap();
         let go_on = Arc::new(go_on);

@@ -14,7 +14,7 @@ use crate::rng::Rng;
 use crate::signal::{DefaultAction, Disposition, Signal, SignalSet, si_code, siginfo};
 use crate::task::{ExitStatus, Links, Pid, Process, Resource, StopState, Task, Tree};
 
-/// What a kernel is told at birth.
+/// What a kernel is made with.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// uname(2) node name.
@@ -58,12 +58,12 @@ struct Ended {
     all_gone: bool,
 }
 
-/// Longest turn of a task that computes and never leaves guest code.
-const TURN: Duration = Duration::from_millis(50);
+/// How long the next task waits for one that was thawed before it, computes and never leaves guest code.
+const LONGEST_THAW: Duration = Duration::from_millis(50);
 
 /// State that every task shares. File systems, sockets and clocks hang on the layer above.
 pub struct Kernel {
-    /// What it was told.
+    /// What it was made with.
     pub config: Config,
     /// What runs guest code.
     pub platform: Arc<dyn Platform>,
@@ -142,7 +142,7 @@ impl Kernel {
     /// The same one task after the other, as one that resumes processors in a loop would do it: none is woken before the last one has
     /// run guest code. Comes back when all have. Beside [`thaw`](Kernel::thaw) it shows what waking all at once brings.
     pub fn thaw_in_turn(&self) {
-        self.freezer.thaw_in_turn(TURN);
+        self.freezer.thaw_in_turn(LONGEST_THAW);
     }
 
     /// Kills every process with `SIGKILL`.

@@ -10,8 +10,8 @@ use base_abi::general::O_WRONLY;
 use base_abi::structs::Timespec;
 use kernel_vfs::{Credentials, Errno, FileSystem, Inode, NewNode, Result, SetAttr, SetTime};
 
-use crate::image::{Exposure, ImageError};
-use crate::{Budget, BudgetLimits, Filter, ImageFs, Ownership, RootAttr, TmpFs};
+use crate::hostdir::{Exposure, HostTreeError};
+use crate::{Budget, BudgetLimits, Filter, HostTree, Ownership, RootAttr, TmpFs};
 
 /// What of the machine's root is shown; a name ending in `*` stands for all that begin so.
 const SHOWN: &[&str] = &[
@@ -68,9 +68,9 @@ pub struct Identity {
 /// The machine's own programs and libraries, read only.
 ///
 /// # Errors
-/// [`ImageError`] when the host's root cannot be opened.
-pub fn host_layer() -> std::result::Result<Arc<ImageFs>, ImageError> {
-    ImageFs::open(
+/// [`HostTreeError`] when the host's root cannot be opened.
+pub fn host_layer() -> std::result::Result<Arc<HostTree>, HostTreeError> {
+    HostTree::open(
         Path::new("/"),
         Filter::paths(SHOWN),
         Ownership::AsOnHost,

@@ -2,7 +2,7 @@
 //!
 //! * [`TmpFs`]: in memory, bounded by a [`Budget`], alone or over read-only layers
 //!   (what other kernels call an overlay);
-//! * [`ImageFs`]: a directory tree of the host, read only, never followed out of;
+//! * [`HostTree`]: a directory tree of the host, read only, never followed out of;
 //! * [`synthetic`]: files made by closures, for `/proc` and `/sys`;
 //! * [`dev`]: the nodes of `/dev` and the drivers of its plain devices;
 //! * [`host_view`]: which part of the machine's own files a guest may see.
@@ -15,12 +15,12 @@ mod budget;
 mod clock;
 pub mod dev;
 pub mod host_view;
-mod image;
+mod hostdir;
 pub mod synthetic;
 mod tmpfs;
 
 pub use budget::{Budget, BudgetLimits};
-pub use image::{Exposure, Filter, ImageError, ImageFs, Ownership};
+pub use hostdir::{Exposure, Filter, HostTree, HostTreeError, Ownership};
 pub use tmpfs::{RootAttr, TmpFs};
 
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use base_abi::general as abi;
-use kernel_fs::{Budget, BudgetLimits, ImageFs, RootAttr, TmpFs};
+use kernel_fs::{Budget, BudgetLimits, HostTree, RootAttr, TmpFs};
 use kernel_vfs::{
     At, Credentials, Errno, FileSystem, FileType, FsContext, LastLink, MountFlags, MountTable,
     OpenHow, RenameMode, Vfs, Whence,
@@ -481,7 +481,7 @@ proptest! {
             }
         }
         let untouched = audit(&|op| host(&opened(layer.path()), op));
-        let image = ImageFs::whole(layer.path()).unwrap();
+        let image = HostTree::whole(layer.path()).unwrap();
         let fs = TmpFs::over(&[image.root()], Budget::new(LIMITS)).unwrap();
         compare(&opened(twin.path()), &Ours::new(fs, caller(&layer)), &ops);
         prop_assert_eq!(audit(&|op| host(&opened(layer.path()), op)), untouched);

@@ -13,13 +13,14 @@ use base_abi::general::{MAP_ANONYMOUS, MAP_FIXED, MAP_GROWSDOWN, MAP_NORESERVE, 
 use base_abi::general::{MAP_SHARED, PROT_EXEC, PROT_READ, PROT_WRITE};
 use base_abi::page::{PAGE_SIZE, page_ceil, page_floor};
 use kernel_mm::{ExecLayout, MapRequest, Mm, Source};
-use kernel_vfs::{Description, Result, UserMemory};
+use kernel_vfs::{Result, UserMemory};
 use platform_api::Protection;
 
 use crate::elf::Elf;
-use crate::image::{Placed, Placement};
+use crate::program::Program;
 use crate::read;
 use crate::script::{self, HEAD};
+use crate::segments::{Placed, Placement};
 use crate::stack::{self, BuiltStack, CpuWords, StackContents};
 
 /// Most interpreters behind interpreters (`exec_binprm`).
@@ -28,15 +29,6 @@ const SCRIPT_DEPTH: usize = 5;
 const STACK_BOUNDS: (u64, u64) = (256 << 10, 1 << 30);
 /// Longest task name without its zero byte (`TASK_COMM_LEN`).
 const COMM_MAX: usize = 15;
-
-/// A file to execute: opened, its execute permission checked.
-#[derive(Clone)]
-pub struct Program {
-    /// Opened for reading.
-    pub description: Arc<Description>,
-    /// Its path for `/proc/<pid>/maps`.
-    pub path: Arc<str>,
-}
 
 /// User and group ids as the auxiliary vector tells them.
 #[derive(Clone, Copy, Debug, Default)]

@@ -14,7 +14,7 @@ const MAX_TOUCHED: u64 = 64 << 20;
 const GAP: u64 = 16 * 4096;
 
 impl Mm {
-    /// The pages of files, an image among them, that are in place. Nothing may run.
+    /// The pages of files, a snapshot among them, that are in place. Nothing may run.
     #[must_use]
     pub fn read_of_files(&self) -> Vec<Range<u64>> {
         let state = self.lock();
@@ -62,11 +62,11 @@ impl Mm {
         self.apply_hint(&ops);
     }
 
-    /// What was written of the pages that came from an image. Nothing may run.
+    /// What was written of the pages that came from a snapshot. Nothing may run.
     #[must_use]
-    pub fn written_of_image(&self) -> Vec<Range<u64>> {
+    pub fn written_of_snapshot(&self) -> Vec<Range<u64>> {
         let state = self.lock();
-        let (Some(first), Some(last)) = state.image.bounds() else {
+        let (Some(first), Some(last)) = state.snapshot.bounds() else {
             return Vec::new();
         };
         let Ok(written) = self.space.written_pages(first..last) else {
@@ -74,9 +74,9 @@ impl Mm {
         };
         let mut parts: Vec<Range<u64>> = Vec::new();
         for range in written {
-            for (start, end) in state.image.within(range.start, range.end) {
+            for (start, end) in state.snapshot.within(range.start, range.end) {
                 match parts.last_mut() {
-                    // Two runs of the image, one of what was written.
+                    // Two runs of the snapshot, one of what was written.
                     Some(last) if last.end == start => last.end = end,
                     _ => parts.push(start..end),
                 }
@@ -85,14 +85,14 @@ impl Mm {
         parts
     }
 
-    /// Copies pages of the image ahead. A hint that may be wrong: what is not of the image, or not
+    /// Copies pages of the snapshot ahead. A hint that may be wrong: what is not of the snapshot, or not
     /// writable, is left alone.
     pub fn touch(&self, ranges: &[Range<u64>]) {
         let state = self.lock();
         let mut left = MAX_TOUCHED;
         let mut ops = Vec::with_capacity(ranges.len());
         for range in ranges.iter().filter(|range| is_run(range)) {
-            for (start, end) in state.image.within(range.start, range.end) {
+            for (start, end) in state.snapshot.within(range.start, range.end) {
                 let writable = |vma: &&crate::Vma| vma.prot.contains(Protection::WRITE);
                 let Some(vma) = state.tree.at(start).filter(writable) else {
                     continue;
@@ -123,7 +123,7 @@ impl Mm {
     }
 }
 
-/// Whether reading pages ahead brings none into being: those of private mappings of files and images have theirs.
+/// Whether reading pages ahead brings none into being: those of private mappings of files and snapshots have theirs.
 fn may_be_read_ahead(vma: &crate::Vma) -> bool {
     let shared = matches!(
         &vma.backing,

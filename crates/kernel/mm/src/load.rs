@@ -9,13 +9,13 @@ use base_abi::page::{PAGE_SIZE, page_aligned};
 use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, decode};
 use platform_api::{AddressSpace, Backing, Features, MapOp, Protection, Sharing};
 
-use crate::image::{ImageRanges, ImageRun};
 use crate::layout::Layout;
 use crate::limits::MmLimits;
-use crate::mm::{Mm, State, map_op};
+use crate::mm::{Mm, State};
 use crate::saved::{
     BackingState, Extent, FileState, MemoryState, SavedState, SpaceState, VmaState,
 };
+use crate::snapshot_pages::{SnapshotPages, SnapshotRun};
 use crate::tree::VmaTree;
 use crate::vma::{MappedFile, Vma, VmaBacking, VmaFlags};
 
@@ -34,7 +34,7 @@ pub type SpecialPages<'a> = dyn Fn(&str) -> Option<(Arc<HostFile>, &'static str)
 /// Where saved memory comes to.
 pub struct Surroundings<'a> {
     /// The files with the pages: the snapshot's own, then those that it lies over.
-    pub images: &'a [Arc<HostFile>],
+    pub snapshots: &'a [Arc<HostFile>],
     /// Pages of the kernel's own by the name that `/proc/<pid>/maps` shows.
     pub special: &'a SpecialPages<'a>,
     /// What the platform allows.
@@ -114,19 +114,19 @@ impl SavedMemory {
         for vma in &saved.vmas {
             let vma = self.vma(vma, (last, layout.max), &files, around)?;
             last = vma.end;
-            ops.push(map_op(&vma));
+            ops.push(vma.map_op());
             tree.insert(vma);
         }
-        let mut image = ImageRanges::of(around.images);
+        let mut snapshot = SnapshotPages::of(around.snapshots);
         extents(
             &tree,
             &saved.extents,
-            around.images,
+            around.snapshots,
             &mut |vma, extent, file| {
-                image.insert(ImageRun {
+                snapshot.insert(SnapshotRun {
                     start: extent.addr,
                     end: extent.addr + extent.len,
-                    image: extent.image,
+                    snapshot: extent.snapshot,
                     at: extent.at,
                 });
                 ops.push(MapOp::Map {
@@ -157,7 +157,7 @@ impl SavedMemory {
                 exec: saved.exec,
                 exe,
                 lock_future: saved.lock_future,
-                image,
+                snapshot,
             },
         );
         let applied = mm.space().apply(&ops);
@@ -233,7 +233,7 @@ impl SavedMemory {
                 }
             }
             BackingState::Memory { number, offset } if fits(*offset) => {
-                let host = self.memory(*number, around.images)?;
+                let host = self.memory(*number, around.snapshots)?;
                 VmaBacking::File {
                     file: nameless(host, "/dev/zero (deleted)", 1)?,
                     offset: *offset,
@@ -257,7 +257,7 @@ impl SavedMemory {
     fn memory(
         &mut self,
         number: u32,
-        images: &[Arc<HostFile>],
+        snapshots: &[Arc<HostFile>],
     ) -> Result<Arc<HostFile>, LoadError> {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let (Some(state), Some(slot)) =
@@ -268,7 +268,7 @@ impl SavedMemory {
         if let Some(file) = slot {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(fill(state, images)?);
+        let file = Arc::new(fill(state, snapshots)?);
         *slot = Some(Arc::clone(&file));
         Ok(file)
     }
@@ -354,18 +354,18 @@ fn layout_of(saved: &SpaceState, fresh: Layout) -> Result<Layout, LoadError> {
 fn extents(
     tree: &VmaTree,
     saved: &[Extent],
-    images: &[Arc<HostFile>],
+    snapshots: &[Arc<HostFile>],
     each: &mut dyn FnMut(&Vma, &Extent, &Arc<HostFile>),
 ) -> Result<(), LoadError> {
     if saved.len() > MAX_EXTENTS {
         return malformed("number of runs of pages");
     }
-    let lengths: Vec<u64> = images.iter().map(|image| length(image)).collect();
+    let lengths: Vec<u64> = snapshots.iter().map(|snapshot| length(snapshot)).collect();
     let mut last = 0;
     for extent in saved {
-        let number = usize::try_from(extent.image).unwrap_or(usize::MAX);
-        let (Some(file), Some(bytes)) = (images.get(number), lengths.get(number)) else {
-            return malformed("number of an image");
+        let number = usize::try_from(extent.snapshot).unwrap_or(usize::MAX);
+        let (Some(file), Some(bytes)) = (snapshots.get(number), lengths.get(number)) else {
+            return malformed("number of a snapshot");
         };
         let end = checked(extent, *bytes)?;
         let vma = tree.at(extent.addr).filter(|vma| !vma.shared());
@@ -379,11 +379,11 @@ fn extents(
     Ok(())
 }
 
-fn length(image: &HostFile) -> u64 {
-    image.metadata().map_or(0, |meta| meta.len())
+fn length(snapshot: &HostFile) -> u64 {
+    snapshot.metadata().map_or(0, |meta| meta.len())
 }
 
-/// The end of an extent whose pages are all in the image.
+/// The end of an extent whose pages are all in the snapshot.
 fn checked(extent: &Extent, bytes: u64) -> Result<u64, LoadError> {
     let end = extent.addr.checked_add(extent.len);
     let stop = extent.at.checked_add(extent.len);
@@ -396,15 +396,15 @@ fn checked(extent: &Extent, bytes: u64) -> Result<u64, LoadError> {
     }
 }
 
-fn fill(state: &MemoryState, images: &[Arc<HostFile>]) -> Result<HostFile, LoadError> {
+fn fill(state: &MemoryState, snapshots: &[Arc<HostFile>]) -> Result<HostFile, LoadError> {
     let failed = |what: &'static str| {
         move |error: std::io::Error| LoadError::failed(what)(base_abi::Errno::from_io(&error))
     };
     // Shared memory is copied, so its pages are always stored.
-    let Some(image) = images.first() else {
-        return malformed("number of an image");
+    let Some(snapshot) = snapshots.first() else {
+        return malformed("number of a snapshot");
     };
-    let bytes = length(image);
+    let bytes = length(snapshot);
     let rounded = state.len.checked_next_multiple_of(PAGE_SIZE);
     let Some(rounded) = rounded.filter(|len| *len <= MAX_MEMORY) else {
         return malformed("size of a shared memory");
@@ -413,7 +413,7 @@ fn fill(state: &MemoryState, images: &[Arc<HostFile>]) -> Result<HostFile, LoadE
     let file = file.map_err(failed("shared memory"))?;
     let mut buffer = vec![0; CHUNK];
     for extent in &state.extents {
-        if extent.image != 0 || checked(extent, bytes)? > rounded {
+        if extent.snapshot != 0 || checked(extent, bytes)? > rounded {
             return malformed("place of pages");
         }
         let mut done = 0;
@@ -422,7 +422,7 @@ fn fill(state: &MemoryState, images: &[Arc<HostFile>]) -> Result<HostFile, LoadE
         while done < len {
             let part = usize::try_from(len - done).unwrap_or(CHUNK).min(CHUNK);
             let part = &mut buffer[..part];
-            let copied = image
+            let copied = snapshot
                 .read_exact_at(part, extent.at + done)
                 .and_then(|()| file.write_all_at(part, extent.addr + done));
             copied.map_err(failed("shared memory"))?;

@@ -12,7 +12,7 @@ use base_abi::page::{PAGE_SIZE, page_aligned, page_ceil, page_floor};
 use kernel_vfs::{AccessMode, Description, Result, StatusFlags};
 use platform_api::{MapOp, Protection, Sharing};
 
-use crate::mm::{Mm, State, map_op};
+use crate::mm::{Mm, State};
 use crate::tree::VmaTree;
 use crate::vma::{MappedFile, Vma, VmaBacking, VmaFlags};
 
@@ -133,7 +133,7 @@ impl Mm {
             vmas.push(vma);
         }
         state.may_grow(mapped, data)?;
-        let ops: Vec<MapOp> = vmas.iter().map(map_op).collect();
+        let ops: Vec<MapOp> = vmas.iter().map(Vma::map_op).collect();
         self.commit(&mut state, extra, &ops, None, |tree| {
             for vma in vmas {
                 tree.remove(vma.start, vma.end);
@@ -193,7 +193,7 @@ impl Mm {
             extra = vma.len().saturating_sub(replaced.accounted);
         }
         let range = (vma.start, vma.end);
-        let op = map_op(&vma);
+        let op = vma.map_op();
         self.commit(state, extra, &[op], Some(range), |tree| {
             let gone = tree.remove(range.0, range.1);
             tree.insert(vma);

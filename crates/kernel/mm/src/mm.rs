@@ -8,9 +8,9 @@ use kernel_vfs::{Description, Result};
 use parking_lot::{Mutex, MutexGuard};
 use platform_api::{AddressSpace, Features, MapOp};
 
-use crate::image::ImageRanges;
 use crate::layout::{ExecLayout, Layout};
 use crate::limits::MmLimits;
+use crate::snapshot_pages::SnapshotPages;
 use crate::tree::{Totals, VmaTree};
 use crate::vma::{Vma, VmaFlags};
 
@@ -34,7 +34,7 @@ pub(crate) struct State {
     /// `MCL_FUTURE`: new mappings are locked.
     pub(crate) lock_future: bool,
     /// What the platform has mapped from a snapshot.
-    pub(crate) image: ImageRanges,
+    pub(crate) snapshot: SnapshotPages,
 }
 
 /// A number for the next address space of this host process.
@@ -73,7 +73,7 @@ impl Mm {
                 exec: ExecLayout::default(),
                 exe: None,
                 lock_future: false,
-                image: ImageRanges::default(),
+                snapshot: SnapshotPages::default(),
             }),
         }
     }
@@ -121,7 +121,7 @@ impl Mm {
                 continue;
             }
             if vma.flags.contains(VmaFlags::WIPEONFORK) {
-                ops.push(map_op(vma));
+                ops.push(vma.map_op());
             }
             let mut copy = vma.clone();
             copy.flags.remove(VmaFlags::LOCKED);
@@ -133,14 +133,14 @@ impl Mm {
             state.limits.budget.release(charged);
             e
         };
-        let mut image = state.image.clone();
+        let mut snapshot = state.snapshot.clone();
         let space = self.space.fork().map_err(|e| release(e.errno()))?;
         if !ops.is_empty() {
             space.apply(&ops).map_err(|_| release(Errno::ENOMEM))?;
         }
         for op in &ops {
             if let MapOp::Unmap { addr, len } | MapOp::Map { addr, len, .. } = op {
-                image.remove(*addr, addr + len);
+                snapshot.remove(*addr, addr + len);
             }
         }
         Ok(Mm::of(
@@ -154,7 +154,7 @@ impl Mm {
                 exec: state.exec,
                 exe: state.exe.clone(),
                 lock_future: false,
-                image,
+                snapshot,
             },
         ))
     }
@@ -251,7 +251,7 @@ impl Mm {
     ) -> Result<Vec<Vma>> {
         state.limits.budget.charge(extra)?;
         state.charged += extra;
-        let plan = state.image.plan(&state.tree, ops);
+        let plan = state.snapshot.plan(&state.tree, ops);
         let ops = plan.as_ref().map_or(ops, |plan| &plan.ops);
         let outcome = if ops.is_empty() {
             Ok(())
@@ -261,7 +261,7 @@ impl Mm {
         let result = match outcome {
             Ok(()) => {
                 if let Some(plan) = plan {
-                    state.image = plan.ranges;
+                    state.snapshot = plan.ranges;
                 }
                 Ok(change(&mut state.tree))
             }
@@ -270,7 +270,7 @@ impl Mm {
                 let more = plan.map(|plan| plan.doubtful).unwrap_or_default();
                 for (start, end) in doubtful.into_iter().chain(more) {
                     state.tree.remove(start, end);
-                    state.image.remove(start, end);
+                    state.snapshot.remove(start, end);
                     let _ = self.space.apply(&[MapOp::Unmap {
                         addr: start,
                         len: end - start,
@@ -318,15 +318,5 @@ impl Drop for Mm {
     fn drop(&mut self) {
         let state = self.state.get_mut();
         state.limits.budget.release(state.charged);
-    }
-}
-
-/// The change that maps a mapping's whole range afresh.
-pub(crate) fn map_op(vma: &Vma) -> MapOp {
-    MapOp::Map {
-        addr: vma.start,
-        len: vma.len(),
-        prot: vma.prot,
-        backing: vma.backing.to_platform(),
     }
 }

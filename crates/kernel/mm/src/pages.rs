@@ -1,7 +1,7 @@
-//! Which pages of a private mapping go into an image, and which are named as pages of an image before.
+//! Which pages of a private mapping go into a snapshot, and which are named as pages of a snapshot before.
 //!
 //! A restore maps every run on its own. So what is stored or named is a matter of runs: a short gap of
-//! zeros is bridged by a hole, and a few pages of the image before that lie between stored ones are stored
+//! zeros is bridged by a hole, and a few pages of the snapshot before that lie between stored ones are stored
 //! again. The more runs there are, the longer may be what is bridged.
 
 use std::fs::File as HostFile;
@@ -11,15 +11,15 @@ use base_abi::Errno;
 use base_abi::page::PAGE_SIZE;
 use platform_api::{AddressSpace, MapOp, Protection};
 
-use crate::image::ImageRun;
 use crate::mm::State;
-use crate::save::{ImageWriter, SaveError};
 use crate::saved::Extent;
+use crate::snapshot_pages::SnapshotRun;
 use crate::vma::Vma;
+use crate::writer::{SaveError, SnapshotWriter};
 
-/// Zero pages between two stored ones that are bridged: a hole in the image costs less than a mapping.
+/// Zero pages between two stored ones that are bridged: a hole in the snapshot costs less than a mapping.
 const BRIDGE: u64 = 16 * PAGE_SIZE;
-/// Pages of an image before that are stored again between two: each takes room.
+/// Pages of a snapshot before that are stored again between two: each takes room.
 const AGAIN: u64 = 2 * PAGE_SIZE;
 /// Runs of one address space for which these are right; they double with each so many more.
 const FEW: usize = 2048;
@@ -27,12 +27,12 @@ const FEW: usize = 2048;
 const CHUNK: u64 = 256 << 10;
 pub(crate) const ZEROS: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
 
-/// What becomes of pages that came from an image before and are what they were.
+/// What becomes of pages that came from a snapshot before and are what they were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origins {
     /// They are stored like any other.
     Copied,
-    /// The image names them: it lies over those before.
+    /// The snapshot names them: it lies over those before.
     Named,
 }
 
@@ -47,21 +47,21 @@ pub(crate) enum Room {
 
 /// Runs that grow page by page.
 pub(crate) struct Extents<'a, 'w> {
-    writer: &'a mut ImageWriter<'w>,
+    writer: &'a mut SnapshotWriter<'w>,
     done: Vec<Extent>,
-    /// Pages of an image before that were named last: they are stored if that saves mappings.
+    /// Pages of a snapshot before that were named last: they are stored if that saves mappings.
     named: Option<Named<'a>>,
 }
 
-/// A run of pages of an image before.
+/// A run of pages of a snapshot before.
 #[derive(Clone, Copy)]
 struct Named<'a> {
-    run: ImageRun,
+    run: SnapshotRun,
     file: &'a HostFile,
 }
 
 impl<'a, 'w> Extents<'a, 'w> {
-    pub(crate) fn new(writer: &'a mut ImageWriter<'w>) -> Self {
+    pub(crate) fn new(writer: &'a mut SnapshotWriter<'w>) -> Self {
         Extents {
             writer,
             done: Vec::new(),
@@ -71,7 +71,7 @@ impl<'a, 'w> Extents<'a, 'w> {
 
     pub(crate) fn finish(mut self) -> Vec<Extent> {
         self.settle();
-        let named = self.done.iter().filter(|extent| extent.image > 0);
+        let named = self.done.iter().filter(|extent| extent.snapshot > 0);
         tracing::debug!(
             runs = self.done.len(),
             named = named.count(),
@@ -90,7 +90,7 @@ impl<'a, 'w> Extents<'a, 'w> {
 
     /// How far after the last stored run `addr` is, if a hole may lie between.
     fn gap(&self, addr: u64, room: Room) -> Option<u64> {
-        let last = self.done.last().filter(|last| last.image == 0)?;
+        let last = self.done.last().filter(|last| last.snapshot == 0)?;
         let end = last.addr + last.len;
         let gap = addr.checked_sub(end)?;
         let (from, bridge) = match room {
@@ -134,7 +134,7 @@ impl<'a, 'w> Extents<'a, 'w> {
                 self.done.push(Extent {
                     addr,
                     len: 0,
-                    image: 0,
+                    snapshot: 0,
                     at,
                 });
             }
@@ -150,11 +150,11 @@ impl<'a, 'w> Extents<'a, 'w> {
         Ok(())
     }
 
-    /// Pages that are those of an image before.
-    fn same(&mut self, run: ImageRun, file: &'a HostFile) {
+    /// Pages that are those of a snapshot before.
+    fn same(&mut self, run: SnapshotRun, file: &'a HostFile) {
         if let Some(named) = &mut self.named
             && named.run.end == run.start
-            && named.run.image == run.image
+            && named.run.snapshot == run.snapshot
             && named.run.at + (named.run.end - named.run.start) == run.at
         {
             named.run.end = run.end;
@@ -171,11 +171,11 @@ impl<'a, 'w> Extents<'a, 'w> {
         }
     }
 
-    fn name(&mut self, run: ImageRun) {
+    fn name(&mut self, run: SnapshotRun) {
         self.done.push(Extent {
             addr: run.start,
             len: run.end - run.start,
-            image: run.image + 1,
+            snapshot: run.snapshot + 1,
             at: run.at,
         });
     }
@@ -184,19 +184,19 @@ impl<'a, 'w> Extents<'a, 'w> {
 /// What a part of a mapping holds.
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// What the guest wrote, over no image.
+    /// What the guest wrote, over no snapshot.
     Written(u64, u64),
-    /// What the guest wrote over these pages of an image.
-    Over(ImageRun),
-    /// Pages of an image that nobody has written.
-    Image(ImageRun),
+    /// What the guest wrote over these pages of a snapshot.
+    Over(SnapshotRun),
+    /// Pages of a snapshot that nobody has written.
+    Snapshot(SnapshotRun),
 }
 
 impl Part {
     fn start(&self) -> u64 {
         match self {
             Part::Written(start, _) => *start,
-            Part::Over(run) | Part::Image(run) => run.start,
+            Part::Over(run) | Part::Snapshot(run) => run.start,
         }
     }
 }
@@ -218,7 +218,7 @@ fn parts(space: &dyn AddressSpace, state: &State, vma: &Vma) -> Result<Vec<Part>
         unwritten.push((last, start));
         last = end;
         let mut at = start;
-        for run in state.image.runs(start, end) {
+        for run in state.snapshot.runs(start, end) {
             if at < run.start {
                 parts.push(Part::Written(at, run.start));
             }
@@ -232,7 +232,7 @@ fn parts(space: &dyn AddressSpace, state: &State, vma: &Vma) -> Result<Vec<Part>
     unwritten.push((last, vma.end));
     for (start, end) in unwritten {
         if start < end {
-            parts.extend(state.image.runs(start, end).map(Part::Image));
+            parts.extend(state.snapshot.runs(start, end).map(Part::Snapshot));
         }
     }
     parts.sort_by_key(Part::start);
@@ -248,7 +248,7 @@ pub(crate) fn save_private<'a>(
     extents: &mut Extents<'a, '_>,
 ) -> Result<(), SaveError> {
     let parts = parts(space, state, vma)?;
-    let named = |part: &Part| matches!(part, Part::Image(_)) && origins == Origins::Named;
+    let named = |part: &Part| matches!(part, Part::Snapshot(_)) && origins == Origins::Named;
     let hidden = !vma.prot.contains(Protection::READ) && !parts.iter().all(named);
     let show = |prot| {
         let op = MapOp::Protect {
@@ -273,13 +273,13 @@ pub(crate) fn save_private<'a>(
         .into_iter()
         .try_for_each(|part| match (part, origins) {
             (Part::Written(start, end), _) => pages.store(start, end, None, extents),
-            (Part::Over(run) | Part::Image(run), Origins::Copied) => {
+            (Part::Over(run) | Part::Snapshot(run), Origins::Copied) => {
                 pages.store(run.start, run.end, None, extents)
             }
             (Part::Over(run), Origins::Named) => {
                 pages.store(run.start, run.end, Some(run), extents)
             }
-            (Part::Image(run), Origins::Named) => {
+            (Part::Snapshot(run), Origins::Named) => {
                 let file = pages.file(run)?;
                 extents.same(run, file);
                 Ok(())
@@ -302,9 +302,9 @@ struct Pages<'a, 's> {
 }
 
 impl<'a> Pages<'a, '_> {
-    fn file(&self, run: ImageRun) -> Result<&'a HostFile, SaveError> {
-        let file = self.state.image.image(run.image);
-        let lost = || SaveError::Memory(String::from("an image is not known"));
+    fn file(&self, run: SnapshotRun) -> Result<&'a HostFile, SaveError> {
+        let file = self.state.snapshot.snapshot(run.snapshot);
+        let lost = || SaveError::Memory(String::from("a snapshot is not known"));
         file.map(|file| &**file).ok_or_else(lost)
     }
 
@@ -313,7 +313,7 @@ impl<'a> Pages<'a, '_> {
         &mut self,
         start: u64,
         end: u64,
-        over: Option<ImageRun>,
+        over: Option<SnapshotRun>,
         extents: &mut Extents<'a, '_>,
     ) -> Result<(), SaveError> {
         let anonymous = self.vma.anonymous();

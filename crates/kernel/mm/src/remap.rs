@@ -7,7 +7,7 @@ use kernel_vfs::Result;
 use platform_api::MapOp;
 
 use crate::map::place;
-use crate::mm::{Mm, State, map_op};
+use crate::mm::{Mm, State};
 use crate::vma::{Vma, VmaFlags};
 
 /// A checked request: lengths are page multiples.
@@ -98,7 +98,7 @@ impl Mm {
         };
         let charge = accounted(vma, extra);
         let range = (tail.start, tail.end);
-        let op = map_op(&tail);
+        let op = tail.map_op();
         self.commit(state, charge, &[op], Some(range), |tree| {
             tree.insert(tail);
             Vec::new()
@@ -134,7 +134,7 @@ impl Mm {
         let mut left = part;
         left.flags.remove(VmaFlags::LOCKED);
         let charge = accounted(&left, left.len());
-        let op = map_op(&left);
+        let op = left.map_op();
         self.commit(state, charge, &[op], Some((start, end)), |tree| {
             tree.insert(left);
             Vec::new()

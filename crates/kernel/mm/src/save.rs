@@ -1,18 +1,16 @@
-//! Writing address spaces into an image file, while nothing runs.
+//! Writing address spaces into a snapshot file, while nothing runs.
 //!
 //! Stored is what cannot be had otherwise: written pages of private mappings and shared memory without a
 //! name. Pages of zeros are not stored, and unwritten pages of files are mapped from the files again. Pages
-//! that came from another image and are what they were can be named instead of stored.
+//! that came from another snapshot and are what they were can be named instead of stored.
 
 use std::collections::HashMap;
-use std::fs::File as HostFile;
-use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use base_abi::page::PAGE_SIZE;
 use host_sys::sparse;
-use kernel_vfs::save::{Saver, Unsavable, encode};
+use kernel_vfs::save::{Saver, encode};
 use platform_api::Sharing;
 
 use crate::mm::Mm;
@@ -22,97 +20,11 @@ use crate::saved::{
     VmaState,
 };
 use crate::vma::{KeptDescription, MappedFile, VmaBacking, VmaFlags};
-
-/// Bytes written at once.
-const CHUNK: u64 = 256 << 10;
-
-/// Why memory could not be written down.
-#[derive(Debug, thiserror::Error)]
-pub enum SaveError {
-    /// It has no saved form.
-    #[error(transparent)]
-    Unsavable(#[from] Unsavable),
-    /// The image would be larger than allowed.
-    #[error("larger than {limit} bytes")]
-    TooLarge {
-        /// What is allowed.
-        limit: u64,
-    },
-    /// The image could not be written.
-    #[error("the image cannot be written: {0}")]
-    Io(#[from] io::Error),
-    /// Memory could not be read.
-    #[error("guest memory cannot be read: {0}")]
-    Memory(String),
-}
-
-/// Pages on their way into an image file, one after the other.
-pub struct ImageWriter<'a> {
-    file: &'a HostFile,
-    /// Offset of the first byte in `buffer`.
-    at: u64,
-    buffer: Vec<u8>,
-    limit: u64,
-    /// Bytes that take room, holes not counted.
-    stored: u64,
-}
-
-impl<'a> ImageWriter<'a> {
-    /// Writes from `at`, a page boundary, and stores at most `limit` bytes. What is skipped must be empty.
-    #[must_use]
-    pub fn new(file: &'a HostFile, at: u64, limit: u64) -> ImageWriter<'a> {
-        ImageWriter {
-            file,
-            at,
-            buffer: Vec::with_capacity(CHUNK as usize),
-            limit,
-            stored: 0,
-        }
-    }
-
-    pub(crate) fn position(&self) -> u64 {
-        self.at + self.buffer.len() as u64
-    }
-
-    pub(crate) fn page(&mut self, bytes: &[u8]) -> Result<(), SaveError> {
-        self.stored += bytes.len() as u64;
-        if self.stored > self.limit {
-            return Err(SaveError::TooLarge { limit: self.limit });
-        }
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() as u64 >= CHUNK {
-            self.flush()?;
-        }
-        Ok(())
-    }
-
-    pub(crate) fn skip(&mut self, len: u64) -> io::Result<()> {
-        self.flush()?;
-        self.at += len;
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.write_all_at(&self.buffer, self.at)?;
-        self.at += self.buffer.len() as u64;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    /// Writes what is left; the end of the pages.
-    ///
-    /// # Errors
-    /// What pwrite(2) or ftruncate(2) says.
-    pub fn finish(mut self) -> io::Result<u64> {
-        self.flush()?;
-        self.file.set_len(self.at)?;
-        Ok(self.at)
-    }
-}
+use crate::writer::{SaveError, SnapshotWriter};
 
 /// Writes address spaces down.
 pub struct MemorySaver<'w, 'a> {
-    writer: &'w mut ImageWriter<'a>,
+    writer: &'w mut SnapshotWriter<'a>,
     origins: Origins,
     numbers: HashMap<(u64, u64), u32>,
     state: SavedState,
@@ -120,16 +32,16 @@ pub struct MemorySaver<'w, 'a> {
 
 impl<'w, 'a> MemorySaver<'w, 'a> {
     /// Nothing yet; all that is written down will be in the writer's file.
-    pub fn new(writer: &'w mut ImageWriter<'a>) -> Self {
+    pub fn new(writer: &'w mut SnapshotWriter<'a>) -> Self {
         Self::with(writer, Origins::Copied)
     }
 
-    /// Nothing yet; the image will lie over those that the address spaces come from.
-    pub fn over(writer: &'w mut ImageWriter<'a>) -> Self {
+    /// Nothing yet; the snapshot will lie over those that the address spaces come from.
+    pub fn over(writer: &'w mut SnapshotWriter<'a>) -> Self {
         Self::with(writer, Origins::Named)
     }
 
-    fn with(writer: &'w mut ImageWriter<'a>, origins: Origins) -> Self {
+    fn with(writer: &'w mut SnapshotWriter<'a>, origins: Origins) -> Self {
         MemorySaver {
             writer,
             origins,
@@ -141,7 +53,7 @@ impl<'w, 'a> MemorySaver<'w, 'a> {
     /// Adds the next address space; nothing may run in it.
     ///
     /// # Errors
-    /// [`SaveError`]; the address space is as before then, and the image of no use.
+    /// [`SaveError`]; the address space is as before then, and the snapshot of no use.
     pub fn add(&mut self, mm: &Mm, saver: &mut Saver) -> Result<(), SaveError> {
         let state = mm.lock();
         let mut files = Files {

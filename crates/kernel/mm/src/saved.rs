@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::layout::ExecLayout;
 
-/// A run of pages in an image file.
+/// A run of pages in a snapshot file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Extent {
     /// Where in the address space, or in the shared memory.
     pub(crate) addr: u64,
     pub(crate) len: u64,
     /// Which file: 0 is the snapshot's own, others are those that it lies over.
-    pub(crate) image: u32,
-    /// Where in the image file.
+    pub(crate) snapshot: u32,
+    /// Where in the snapshot file.
     pub(crate) at: u64,
 }
 

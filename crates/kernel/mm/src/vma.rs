@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base_abi::Errno;
 use kernel_vfs::Description;
-use platform_api::{Backing, Protection, Sharing};
+use platform_api::{Backing, MapOp, Protection, Sharing};
 
 bitflags::bitflags! {
     /// What a mapping is besides its protection.
@@ -174,6 +174,16 @@ pub struct Vma {
 }
 
 impl Vma {
+    /// The change that maps the whole range afresh.
+    pub(crate) fn map_op(&self) -> MapOp {
+        MapOp::Map {
+            addr: self.start,
+            len: self.len(),
+            prot: self.prot,
+            backing: self.backing.to_platform(),
+        }
+    }
+
     /// Bytes.
     #[must_use]
     pub fn len(&self) -> u64 {

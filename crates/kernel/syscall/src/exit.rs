@@ -96,9 +96,9 @@ fn end_process(
     let pid = process.pid();
     system.forget_process(pid);
     let ending = kernel.ending.lock();
-    let (parent, exit_signal, reaper, zombies, bereaved, empty) = {
+    let (parent, exit_signal, reaper, zombies, signalled, empty) = {
         let mut tree = kernel.tree.lock();
-        let bereaved = bereaved(&tree, pid);
+        let signalled = asked_for_signal(&tree, pid);
         let (reaper, zombies) = tree.reparent_children(pid);
         let reaper = tree.links(reaper).map(|l| Arc::clone(&l.process));
         let Some(links) = tree.links_mut(pid) else {
@@ -108,9 +108,9 @@ fn end_process(
         let (parent, exit_signal) = (links.parent, links.exit_signal);
         let parent = tree.links(parent).map(|l| Arc::clone(&l.process));
         let empty = tree.task_count() == 0;
-        (parent, exit_signal, reaper, zombies, bereaved, empty)
+        (parent, exit_signal, reaper, zombies, signalled, empty)
     };
-    for (child, signal) in bereaved {
+    for (child, signal) in signalled {
         let _ = kernel.send_to_process(&child, signal, siginfo::kernel());
     }
     process.exit_queue.wake(Events::READABLE);
@@ -132,7 +132,7 @@ fn end_process(
 }
 
 /// Children that asked to be told when their parent ends (`PR_SET_PDEATHSIG`), and how.
-fn bereaved(tree: &Tree, pid: Pid) -> Vec<(Arc<Process>, Signal)> {
+fn asked_for_signal(tree: &Tree, pid: Pid) -> Vec<(Arc<Process>, Signal)> {
     let children = tree.links(pid).map(|links| &links.children);
     let threads = children
         .into_iter()

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use guest::{Machine, boot, limit};
 use kernel_files::console::Stream;
-use kernel_mm::{ImageWriter, MemorySaver, SavedMemory};
+use kernel_mm::{MemorySaver, SavedMemory, SnapshotWriter};
 use kernel_syscall::snapshot::{SavedKernel, capture, load_space};
 use kernel_vfs::save::LoadError;
 
@@ -26,7 +26,7 @@ impl Layer {
         let image = Arc::new(tempfile::tempfile().expect("an image"));
         let mut memory = None;
         let captured = capture(&machine.system, limit(), &mut |mms, saver| {
-            let mut writer = ImageWriter::new(&image, 0, 1 << 30);
+            let mut writer = SnapshotWriter::new(&image, 0, 1 << 30);
             let mut saving = MemorySaver::over(&mut writer);
             for mm in mms {
                 saving.add(mm, saver).expect("memory");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use guest::{Machine, boot, limit};
 use kernel_files::console::Stream;
-use kernel_mm::{ImageWriter, MemorySaver, SaveError};
+use kernel_mm::{MemorySaver, SaveError, SnapshotWriter};
 use kernel_net::endpoint::Listener;
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture};
 use kernel_vfs::save::{LoadError, Unsavable};
@@ -907,7 +907,7 @@ fn memory_from_an_image_is_what_it_was() {
                 let all: Vec<_> = mm.vmas().iter().map(|vma| vma.start..vma.end).collect();
                 mm.touch(&all);
                 mm.touch(&[0..PAGE, 1..PAGE, 0..u64::MAX - u64::MAX % PAGE]);
-                assert!(!mm.written_of_image().is_empty());
+                assert!(!mm.written_of_snapshot().is_empty());
                 let read = mm.read_of_files();
                 mm.read_ahead(&read);
                 mm.read_ahead(&all);
@@ -929,7 +929,7 @@ fn an_image_that_grows_too_large_is_given_up_and_the_program_goes_on() {
     wait_until_asleep(&machine);
     let image = tempfile::tempfile().expect("an image");
     let captured = capture(&machine.system, limit(), &mut |mms, saver| {
-        let mut writer = ImageWriter::new(&image, 0, 10 * PAGE);
+        let mut writer = SnapshotWriter::new(&image, 0, 10 * PAGE);
         let mut memory = MemorySaver::new(&mut writer);
         let saved = mms.iter().try_for_each(|mm| memory.add(mm, saver));
         match saved {

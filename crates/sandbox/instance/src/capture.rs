@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use kernel_mm::{ImageWriter, MemorySaver, SaveError};
+use kernel_mm::{MemorySaver, SaveError, SnapshotWriter};
 use kernel_syscall::snapshot::{self, CaptureError};
 use kernel_vfs::save::Unsavable;
 use proto_sandbox::{CaptureSpec, CapturedPages, FromSandbox, MAX_IMAGES, RefusalKind};
@@ -64,7 +64,7 @@ fn write(
         let reason = format!("it would lie over more than {} others", MAX_IMAGES - 1);
         return Err(refused(RefusalKind::Unsupported, &reason));
     }
-    let mut pages = ImageWriter::new(file, PAGES, limit);
+    let mut pages = SnapshotWriter::new(file, PAGES, limit);
     let mut tries = 0;
     let (captured, memory) = loop {
         tries += 1;

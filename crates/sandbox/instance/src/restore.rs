@@ -198,7 +198,7 @@ impl Spaces {
                 }));
             };
             // What is written saves most, if not all has room.
-            add(mm.written_of_image(), HotUse::Write);
+            add(mm.written_of_snapshot(), HotUse::Write);
             add(mm.read_of_files(), HotUse::Read);
         }
         hot

@@ -5,7 +5,7 @@ use std::path::Path as HostPath;
 use std::sync::{Arc, OnceLock, Weak};
 
 use kernel_fs::host_view::{self, Identity};
-use kernel_fs::{Budget, BudgetLimits, ImageFs, RootAttr, TmpFs, dev};
+use kernel_fs::{Budget, BudgetLimits, HostTree, RootAttr, TmpFs, dev};
 use kernel_syscall::System;
 use kernel_vfs::{
     At, Credentials, Errno, FileSystem, FsContext, Inode, LastLink, MountFlags, MountTable, Path,
@@ -56,7 +56,7 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
             }
             Layer::Directory(path) => {
                 readable.push(open_directory(path)?);
-                ImageFs::whole(path)
+                HostTree::whole(path)
             }
         };
         layers.push(
@@ -153,8 +153,8 @@ impl Tree {
         );
         let failed = |e: Errno| Failure::rootfs(&text, &e);
         self.make_directories(&mount.target).map_err(failed)?;
-        let image =
-            ImageFs::whole(HostPath::new(&mount.source)).map_err(|e| Failure::rootfs(&text, &e))?;
+        let image = HostTree::whole(HostPath::new(&mount.source))
+            .map_err(|e| Failure::rootfs(&text, &e))?;
         self.readable.push(open_directory(&mount.source)?);
         let place = self.find(&mount.target).map_err(failed)?;
         let source = mount.source.to_string_lossy();

@@ -8,20 +8,25 @@
 //! Lock order: [`Tree`], then a process's signal state, then a task's own fields, then parkers.
 
 mod credentials;
+mod exit_status;
 mod limits;
 mod process;
 mod restart;
 pub mod saved;
+mod standstill;
 mod thread;
 mod tree;
+mod vfork;
 
 pub use credentials::Creds;
+pub use exit_status::ExitStatus;
 pub use limits::{Resource, Rlimit, Rlimits};
 pub use process::{Process, ProcessSignals, TimesUsed};
 pub use restart::{Blocked, OnSignal, Restart, TimedCall};
-pub use saved::Standstill;
-pub use thread::{Task, TaskFields, TaskParts, TaskSignals, VforkDone};
-pub use tree::{ExitStatus, Links, PID_MAX, StopState, Tree};
+pub use standstill::{SavedCall, Standstill};
+pub use thread::{Task, TaskFields, TaskParts, TaskSignals};
+pub use tree::{Links, PID_MAX, StopState, Tree};
+pub use vfork::VforkDone;
 
 /// Process, thread, group and session numbers.
 pub type Pid = i32;

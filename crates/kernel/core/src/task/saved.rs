@@ -8,86 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use base_abi::structs::{SigAction, SigAltStack, SigInfo};
 use parking_lot::Mutex;
-use platform_api::CpuState;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Creds, ExitStatus, Links, Pid, Process, Restart, Rlimits, StopState, Task, TaskFields,
+    Creds, ExitStatus, Links, Pid, Process, Rlimits, Standstill, StopState, Task, TaskFields,
     TaskSignals, TimesUsed,
 };
-use crate::futex::FutexWaiter;
 use crate::signal::{Actions, Pending, Signal, SignalSet};
-
-/// A call that a task sleeps in, to be made again.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SavedCall {
-    /// System call number.
-    pub nr: u64,
-    /// Arguments.
-    pub args: [u64; 6],
-    /// Address after the instruction.
-    pub ip: u64,
-    deadline: Option<u64>,
-    progress: u64,
-    remaining_at: u64,
-    note: u64,
-    /// A futex wait that was over.
-    woken: bool,
-    /// Address of the word in whose queue a futex wait that was not over stood.
-    pub queued_at: Option<u64>,
-    /// Waits for the child of vfork(2) whose number `note` is, and which has not given the memory back.
-    pub vfork: bool,
-}
-
-impl SavedCall {
-    /// From what the loop holds.
-    #[must_use]
-    pub fn new(nr: u64, args: [u64; 6], ip: u64, restart: &Restart) -> SavedCall {
-        SavedCall {
-            nr,
-            args,
-            ip,
-            deadline: restart.deadline,
-            progress: restart.progress,
-            remaining_at: restart.remaining_at,
-            note: restart.note,
-            queued_at: restart.futex.as_ref().and_then(|f| f.waits_at(args[0])),
-            woken: restart.futex.as_ref().is_some_and(|f| f.woken()),
-            vfork: restart
-                .vfork
-                .as_ref()
-                .is_some_and(|v| !v.done.load(Ordering::SeqCst)),
-        }
-    }
-
-    /// What the handler finds when it runs again.
-    #[must_use]
-    pub fn restart(&self, task: &Task) -> Restart {
-        Restart {
-            deadline: self.deadline,
-            progress: self.progress,
-            remaining_at: self.remaining_at,
-            note: self.note,
-            futex: self.woken.then(|| FutexWaiter::finished(&task.parker)),
-            vfork: None,
-        }
-    }
-
-    /// The child whose vfork(2) this is.
-    #[must_use]
-    pub fn vfork_child(&self) -> Option<Pid> {
-        Pid::try_from(self.note).ok().filter(|_| self.vfork)
-    }
-}
-
-/// Where a task stands while nothing runs.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Standstill {
-    /// Its registers; `None` when the processor could not be read.
-    pub cpu: Option<CpuState>,
-    /// The call it sleeps in.
-    pub call: Option<SavedCall>,
-}
 
 /// A task.
 #[derive(Debug, Serialize, Deserialize)]
@@ -314,24 +241,4 @@ impl ProcessState {
 #[must_use]
 pub fn save_actions(actions: &Actions) -> Vec<SigAction> {
     actions.all().to_vec()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::task::VforkDone;
-
-    #[test]
-    fn a_vfork_whose_child_gave_the_memory_back_does_not_wait_again() {
-        let done = Arc::new(VforkDone::default());
-        let restart = Restart {
-            note: 5,
-            vfork: Some(Arc::clone(&done)),
-            ..Restart::default()
-        };
-        let child = || SavedCall::new(58, [0; 6], 0, &restart).vfork_child();
-        assert_eq!(child(), Some(5));
-        done.done.store(true, Ordering::SeqCst);
-        assert_eq!(child(), None);
-    }
 }

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU8, AtomicU64, Ordering};
 
 use base_abi::structs::{SigAltStack, SigInfo};
 use kernel_mm::Mm;
-use kernel_vfs::{FdTable, FsContext, WaitQueue};
+use kernel_vfs::{FdTable, FsContext};
 use parking_lot::{Mutex, RwLock};
 use platform_api::Interrupt;
 
-use super::{Pid, Process, Standstill, TimedCall};
+use super::{Pid, Process, Standstill, TimedCall, VforkDone};
 use crate::park::Parker;
 use crate::signal::{Pending, Signal, SignalSet};
 
@@ -78,15 +78,6 @@ pub struct Task {
     pub stopped: AtomicBool,
     /// Guest `CLOCK_MONOTONIC` nanoseconds of its start.
     pub started: u64,
-}
-
-/// A parent sleeping in vfork(2).
-#[derive(Default)]
-pub struct VforkDone {
-    /// Whether the child released the memory.
-    pub done: AtomicBool,
-    /// Where the parent waits.
-    pub queue: WaitQueue,
 }
 
 /// What a new task is made of.

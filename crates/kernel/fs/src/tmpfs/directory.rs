@@ -6,26 +6,31 @@ use std::sync::{Arc, Weak};
 use kernel_vfs::{DirEntry, Errno, FileType, Result};
 
 use super::layers::{self, LowerDir, LowerEntry};
-use super::node::Node;
+
+/// What a listing tells of a node.
+pub(super) trait Listed {
+    fn ino(&self) -> u64;
+    fn file_type(&self) -> FileType;
+}
 
 /// What a name leads to.
-pub(super) enum Slot {
+pub(super) enum Slot<N> {
     /// A node of this file system.
-    Own(Arc<Node>),
+    Own(Arc<N>),
     /// Nothing, though a lower layer has the name.
     Whiteout,
     /// An entry of a lower layer that a listing found; looked up there.
     Lower { ino: u64, kind: FileType },
 }
 
-struct Entry {
-    slot: Slot,
+struct Entry<N> {
+    slot: Slot<N>,
     cookie: u64,
 }
 
 /// What looking for a name gave.
-pub(super) enum Found {
-    Own(Arc<Node>),
+pub(super) enum Found<N> {
+    Own(Arc<N>),
     Lower(Box<LowerEntry>),
 }
 
@@ -34,20 +39,20 @@ const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
 
 /// A name and what it leads to.
-pub(super) type Named = (Arc<[u8]>, Arc<Node>);
+pub(super) type Named<N> = (Arc<[u8]>, Arc<N>);
 
 /// A directory's entries, own ones over those of lower layers.
-pub(super) struct Directory {
-    entries: HashMap<Arc<[u8]>, Entry>,
+pub(super) struct Directory<N> {
+    entries: HashMap<Arc<[u8]>, Entry<N>>,
     order: BTreeMap<u64, Arc<[u8]>>,
     next_cookie: u64,
     lowers: Vec<LowerDir>,
     listed: bool,
-    pub(super) parent: Weak<Node>,
+    pub(super) parent: Weak<N>,
 }
 
-impl Directory {
-    pub(super) fn new(parent: Weak<Node>, lowers: Vec<LowerDir>) -> Directory {
+impl<N: Listed> Directory<N> {
+    pub(super) fn new(parent: Weak<N>, lowers: Vec<LowerDir>) -> Directory<N> {
         Directory {
             entries: HashMap::new(),
             order: BTreeMap::new(),
@@ -58,7 +63,7 @@ impl Directory {
         }
     }
 
-    pub(super) fn find(&self, name: &[u8]) -> Result<Found> {
+    pub(super) fn find(&self, name: &[u8]) -> Result<Found<N>> {
         match self.entries.get(name).map(|e| &e.slot) {
             Some(Slot::Own(node)) => return Ok(Found::Own(Arc::clone(node))),
             Some(Slot::Whiteout) => return Err(Errno::ENOENT),
@@ -73,7 +78,7 @@ impl Directory {
     }
 
     /// Puts a node under a name, replacing what is there.
-    pub(super) fn insert(&mut self, name: &[u8], node: Arc<Node>) {
+    pub(super) fn insert(&mut self, name: &[u8], node: Arc<N>) {
         self.put(Arc::from(name), Slot::Own(node));
     }
 
@@ -93,7 +98,7 @@ impl Directory {
     }
 
     /// Names of the tree's own in order of listing, and names of the layers that are hidden.
-    pub(super) fn own(&self) -> (Vec<Named>, Vec<Arc<[u8]>>) {
+    pub(super) fn own(&self) -> (Vec<Named<N>>, Vec<Arc<[u8]>>) {
         let listed = self.order.values().filter_map(|name| {
             let entry = self.entries.get(name)?;
             match &entry.slot {
@@ -119,7 +124,7 @@ impl Directory {
     }
 
     /// Takes an entry out as if it had never been; gives what was there.
-    pub(super) fn take_out(&mut self, name: &[u8]) -> Option<Arc<Node>> {
+    pub(super) fn take_out(&mut self, name: &[u8]) -> Option<Arc<N>> {
         let entry = self.entries.remove(name)?;
         self.order.remove(&entry.cookie);
         match entry.slot {
@@ -128,7 +133,7 @@ impl Directory {
         }
     }
 
-    fn put(&mut self, name: Arc<[u8]>, slot: Slot) {
+    fn put(&mut self, name: Arc<[u8]>, slot: Slot<N>) {
         let cookie = self.next_cookie;
         self.next_cookie += 1;
         self.order.insert(cookie, Arc::clone(&name));
@@ -200,7 +205,7 @@ impl Directory {
     }
 
     /// Takes the own nodes out, for dropping a deep tree without recursion.
-    pub(super) fn take_nodes(&mut self) -> Vec<Arc<Node>> {
+    pub(super) fn take_nodes(&mut self) -> Vec<Arc<N>> {
         let entries = std::mem::take(&mut self.entries);
         let nodes = entries.into_values().filter_map(|entry| match entry.slot {
             Slot::Own(node) => Some(node),

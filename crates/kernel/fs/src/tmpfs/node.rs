@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::Shared;
 use super::content::Content;
-use super::directory::{Directory, Found};
+use super::directory::{self, Found, Listed};
 use super::layers::{LowerDir, LowerEntry};
 use crate::clock::now;
 
@@ -71,6 +71,9 @@ impl Meta {
         (self.mtime, self.ctime) = (now, now);
     }
 }
+
+/// A directory of such nodes.
+pub(super) type Directory = directory::Directory<Node>;
 
 pub(super) enum Body {
     Directory(Mutex<Directory>),
@@ -337,6 +340,16 @@ impl Node {
             Body::Directory(directory) => directory.get_mut().take_nodes(),
             _ => Vec::new(),
         }
+    }
+}
+
+impl Listed for Node {
+    fn ino(&self) -> u64 {
+        self.ino
+    }
+
+    fn file_type(&self) -> FileType {
+        Node::file_type(self)
     }
 }
 

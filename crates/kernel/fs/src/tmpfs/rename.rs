@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use kernel_vfs::{Errno, RenameMode, Result};
 
-use super::directory::Directory;
-use super::node::Node;
+use super::node::{Directory, Node};
 use crate::clock::now;
 
 /// The entries of the two directories of a rename, which may be one.

@@ -12,8 +12,7 @@ use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 
 use super::content::Content;
-use super::directory::Directory;
-use super::node::{Body, Meta, Node};
+use super::node::{Body, Directory, Meta, Node};
 use super::{Shared, TmpFs};
 
 const MAX_NODES: usize = 1 << 20;

@@ -42,7 +42,7 @@ impl Runner {
             return false;
         }
         self.task.stopped.store(true, Ordering::SeqCst);
-        self.turn = None;
+        self.thaw_ticket = None;
         while stopped() && self.task.process().exiting().is_none() {
             system.kernel.freezer.leave();
             self.task.parker.park(None);

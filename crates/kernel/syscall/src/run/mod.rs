@@ -47,7 +47,7 @@ pub(crate) fn spawn_in(
         meter: CpuMeter::default(),
         call,
         answered: 0,
-        turn: None,
+        thaw_ticket: None,
     };
     std::thread::Builder::new()
         .name(name)
@@ -85,7 +85,7 @@ impl Runner {
         self.meter.enter_guest(&self.task);
         let event = self.cpu.run();
         self.meter.leave_guest(&self.task);
-        self.turn = None;
+        self.thaw_ticket = None;
         match event {
             Event::Syscall(call) => self.syscall(call),
             Event::Fault(fault) => self.fault(fault),

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use kernel_core::freeze::Turn;
-use kernel_core::task::saved::SavedCall;
-use kernel_core::task::{Restart, Standstill, Task};
+use kernel_core::freeze::ThawTicket;
+use kernel_core::task::{Restart, SavedCall, Standstill, Task};
 use platform_api::{Context, Syscall};
 
 use crate::System;
@@ -30,7 +29,7 @@ pub(crate) struct Runner {
     /// The last question of the freezer that was answered.
     pub(super) answered: u64,
     /// Others wait until this task has run.
-    pub(super) turn: Option<Turn>,
+    pub(super) thaw_ticket: Option<ThawTicket>,
 }
 
 impl Runner {
@@ -44,8 +43,8 @@ impl Runner {
         if self.system.kernel.freezer.wanted() {
             let system = Arc::clone(&self.system);
             let mut answer = |number| self.stand_still(number);
-            let turn = system.kernel.freezer.checkpoint_with(&mut answer);
-            self.turn = turn;
+            let ticket = system.kernel.freezer.checkpoint_with(&mut answer);
+            self.thaw_ticket = ticket;
         }
     }
 

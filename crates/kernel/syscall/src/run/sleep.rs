@@ -37,10 +37,10 @@ impl Runner {
             deadline: restart.deadline,
         });
         // Signals do not end some waits; death ends all.
-        let deaf = blocked.on_signal == OnSignal::Uninterruptible
+        let uninterruptible = blocked.on_signal == OnSignal::Uninterruptible
             && self.task.process().exiting().is_none();
-        if deaf || !self.task.parker.has_attention() {
-            self.turn = None;
+        if uninterruptible || !self.task.parker.has_attention() {
+            self.thaw_ticket = None;
             self.system.kernel.freezer.leave();
             self.meter.sleep(&self.task);
             self.task.parker.park(deadline);
@@ -49,7 +49,7 @@ impl Runner {
         }
         drop(blocked.registrations);
         *self.task.blocked_call.lock() = None;
-        if deaf && self.task.process().exiting().is_none() {
+        if uninterruptible && self.task.process().exiting().is_none() {
             return Slept::Again;
         }
         if !self.task.parker.take_attention() {

@@ -278,7 +278,7 @@ fn tasks(system: &System, saved: &[TaskState], shared: &Shared) -> Result<Vec<Re
             errno: e.errno(),
         })?;
         let call = state.at.call.as_ref().map(|saved| {
-            let mut restart = saved.restart(&task);
+            let mut restart = saved.restart(&task.parker);
             if let Some(child) = saved.vfork_child() {
                 restart.vfork = Some(vfork_of(made.get(&child)));
             }

@@ -10,7 +10,7 @@ use super::MmId;
 use crate::System;
 use crate::exec::MAX_MAPPINGS;
 
-/// Builds an address space of [`SavedKernel::load`](super::SavedKernel::load), whose pages are in `images`: the
+/// Builds an address space of [`SavedKernel::load`](super::SavedKernel::load), whose pages are in `snapshots`: the
 /// snapshot's own, then those that it lies over.
 ///
 /// # Errors
@@ -18,7 +18,7 @@ use crate::exec::MAX_MAPPINGS;
 pub fn load_space(
     system: &System,
     saved: &mut SavedMemory,
-    images: &[Arc<File>],
+    snapshots: &[Arc<File>],
     number: MmId,
     loader: &Loader,
 ) -> Result<Arc<Mm>, LoadError> {
@@ -26,7 +26,7 @@ pub fn load_space(
     let space = platform.new_address_space();
     let space = space.map_err(|e| LoadError::failed("an address space")(e.errno()))?;
     let around = Surroundings {
-        images,
+        snapshots,
         special: &|name| {
             let pages = system.vdso.as_ref()?;
             let name = ["[vvar]", "[vdso]"].into_iter().find(|n| *n == name)?;

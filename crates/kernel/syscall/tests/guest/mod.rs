@@ -10,7 +10,7 @@ use kernel_core::task::{ExitStatus, Rlimits};
 use kernel_core::{Config, Kernel};
 use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_fs::host_view::{self, Identity};
-use kernel_fs::{Budget, BudgetLimits, ImageFs, TmpFs, dev};
+use kernel_fs::{Budget, BudgetLimits, HostTree, TmpFs, dev};
 use kernel_syscall::{Init, System, start_init};
 use kernel_vfs::{
     AccessMode, At, Credentials, Description, FdFlags, FdTable, FileSystem, FsContext, LastLink,
@@ -99,7 +99,7 @@ pub(crate) fn boot_on(
     };
     let host = host_view::host_layer().expect("host layer");
     let own = host_view::host_essentials(&identity).expect("essentials");
-    let whole = |path: &PathBuf| ImageFs::whole(path).expect("layer").root();
+    let whole = |path: &PathBuf| HostTree::whole(path).expect("layer").root();
     let mut below: Vec<_> = layers.iter().map(whole).collect();
     below.extend([host.root(), own.root()]);
     let root = TmpFs::over(&below, Budget::new(BUDGET)).expect("root");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::guest::{Machine, boot, limit};
 use kernel_core::park::{Parker, Wake};
 use kernel_files::console::Stream;
-use kernel_mm::{ImageWriter, MemorySaver, Mm, SaveError, SavedMemory};
+use kernel_mm::{MemorySaver, Mm, SaveError, SavedMemory, SnapshotWriter};
 use kernel_syscall::snapshot::{CaptureError, SavedKernel, capture, load_space};
 use kernel_vfs::save::{LoadError, Saver, Unsavable};
 use kernel_vfs::{Events, Notify};
@@ -26,7 +26,7 @@ pub(crate) struct Snapshot {
 
 fn save_memory(mms: &[Arc<Mm>], saver: &mut Saver) -> Result<Memory, Unsavable> {
     let image = Arc::new(tempfile::tempfile().expect("an image"));
-    let mut writer = ImageWriter::new(&image, 0, 1 << 30);
+    let mut writer = SnapshotWriter::new(&image, 0, 1 << 30);
     let mut memory = MemorySaver::new(&mut writer);
     let saved = mms.iter().try_for_each(|mm| memory.add(mm, saver));
     let state = saved.and_then(|()| memory.finish());

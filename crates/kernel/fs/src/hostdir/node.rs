@@ -1,18 +1,17 @@
-//! A file or directory of an image.
+//! A file or directory of a host directory tree.
 
 use std::fs::File as HostFile;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use base_abi::structs::Timespec;
 use host_sys::dir::{Dir, HostEntry, HostStat};
-use kernel_vfs::{Attr, Errno, File, FileSystem, FileType, Inode, InodeId, Result};
+use kernel_vfs::{Errno, FileType, Result};
 use parking_lot::Mutex;
 
-use super::open_file::ImageFile;
-use super::{Exposure, Filter, ImageFs, Ownership, Shared, handles};
+use super::handles::{self, HoldsHandle};
+use super::{Exposure, Filter, Shared};
 
-/// Longest path, below the root of the image, that is opened on the host.
+/// Longest path, below the root of the tree, that is opened on the host.
 const PATH_MAX: usize = 4096;
 
 enum Handle {
@@ -21,21 +20,21 @@ enum Handle {
     File(Arc<HostFile>),
 }
 
-/// A file or directory of an image: where it is, what it was like when it was looked up.
-pub(super) struct ImageInode {
-    shared: Arc<Shared>,
-    me: Weak<ImageInode>,
-    parent: Option<Arc<ImageInode>>,
-    name: Vec<u8>,
-    stat: HostStat,
-    filter: Filter,
+/// A file or directory of a host tree: where it is, what it was like when it was looked up.
+pub(super) struct HostNode {
+    pub(super) shared: Arc<Shared>,
+    pub(super) me: Weak<HostNode>,
+    pub(super) parent: Option<Arc<HostNode>>,
+    pub(super) name: Vec<u8>,
+    pub(super) stat: HostStat,
+    pub(super) filter: Filter,
     handle: Mutex<Handle>,
     used: AtomicBool,
 }
 
-impl ImageInode {
-    pub(super) fn root(shared: &Arc<Shared>, stat: HostStat, filter: Filter) -> Arc<ImageInode> {
-        Arc::new_cyclic(|me| ImageInode {
+impl HostNode {
+    pub(super) fn root(shared: &Arc<Shared>, stat: HostStat, filter: Filter) -> Arc<HostNode> {
+        Arc::new_cyclic(|me| HostNode {
             handle: Mutex::new(Handle::Dir(Arc::clone(&shared.root))),
             shared: Arc::clone(shared),
             me: Weak::clone(me),
@@ -47,9 +46,14 @@ impl ImageInode {
         })
     }
 
-    fn child(&self, name: &[u8], stat: HostStat, filter: Filter) -> Result<Arc<ImageInode>> {
+    pub(super) fn child(
+        &self,
+        name: &[u8],
+        stat: HostStat,
+        filter: Filter,
+    ) -> Result<Arc<HostNode>> {
         let parent = self.me.upgrade().ok_or(Errno::ESTALE)?;
-        Ok(Arc::new_cyclic(|me| ImageInode {
+        Ok(Arc::new_cyclic(|me| HostNode {
             shared: Arc::clone(&self.shared),
             me: Weak::clone(me),
             parent: Some(parent),
@@ -78,21 +82,7 @@ impl ImageInode {
         FileType::from_mode(self.stat.mode).unwrap_or(FileType::Regular)
     }
 
-    /// Whether the handle was used since the last question.
-    pub(super) fn take_used(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed)
-    }
-
-    pub(super) fn close_handle(&self) {
-        if self.parent.is_some() {
-            // A caller that is just opening it keeps it instead.
-            if let Some(mut handle) = self.handle.try_lock() {
-                *handle = Handle::Closed;
-            }
-        }
-    }
-
-    /// The path below the image's root.
+    /// The path below the tree's root.
     fn path(&self) -> Result<Vec<u8>> {
         let mut names: Vec<&[u8]> = vec![&self.name];
         let mut at = self.parent.as_deref();
@@ -116,7 +106,7 @@ impl ImageInode {
         if hidden { Err(Errno::EACCES) } else { Ok(()) }
     }
 
-    fn dir(&self) -> Result<Arc<Dir>> {
+    pub(super) fn dir(&self) -> Result<Arc<Dir>> {
         const OTHERS_SEARCH: u32 = 0o001;
         if self.file_type() != FileType::Directory {
             return Err(Errno::ENOTDIR);
@@ -136,7 +126,7 @@ impl ImageInode {
         }
         *handle = Handle::Dir(Arc::clone(&dir));
         drop(handle);
-        handles::opened(Weak::clone(&self.me));
+        handles::opened(Weak::clone(&self.me) as Weak<dyn HoldsHandle>);
         Ok(dir)
     }
 
@@ -156,7 +146,7 @@ impl ImageInode {
         let file = Arc::new(parent.dir()?.open_file(&self.name)?);
         *handle = Handle::File(Arc::clone(&file));
         drop(handle);
-        handles::opened(Weak::clone(&self.me));
+        handles::opened(Weak::clone(&self.me) as Weak<dyn HoldsHandle>);
         Ok(file)
     }
 
@@ -179,83 +169,17 @@ impl ImageInode {
     }
 }
 
-impl Inode for ImageInode {
-    fn fs(&self) -> Arc<dyn FileSystem> {
-        match (self.shared.me.upgrade(), self.me.upgrade()) {
-            (Some(fs), _) => fs,
-            // Unmounted: this inode stands for the rest.
-            (None, root) => Arc::new(ImageFs {
-                shared: Arc::clone(&self.shared),
-                root: root.unwrap_or_else(|| {
-                    ImageInode::root(&self.shared, self.stat, self.filter.clone())
-                }),
-            }),
+impl HoldsHandle for HostNode {
+    fn take_used(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
+    }
+
+    fn close_handle(&self) {
+        if self.parent.is_some() {
+            // A caller that is just opening it keeps it instead.
+            if let Some(mut handle) = self.handle.try_lock() {
+                *handle = Handle::Closed;
+            }
         }
-    }
-
-    fn kind(&self) -> Result<FileType> {
-        Ok(self.file_type())
-    }
-
-    fn id(&self) -> Result<InodeId> {
-        Ok(InodeId {
-            dev: self.shared.dev,
-            ino: self.ino(),
-        })
-    }
-
-    fn attr(&self) -> Result<Attr> {
-        let stat = &self.stat;
-        let (uid, gid) = match self.shared.ownership {
-            Ownership::AsOnHost => (stat.uid, stat.gid),
-            Ownership::All { uid, gid } => (uid, gid),
-        };
-        let time = |(sec, nsec): (i64, u32)| Timespec {
-            sec,
-            nsec: i64::from(nsec),
-        };
-        Ok(Attr {
-            dev: self.shared.dev,
-            ino: self.ino(),
-            mode: stat.mode,
-            nlink: u64::from(stat.nlink),
-            uid,
-            gid,
-            rdev: base_abi::device::make(stat.rdev_major, stat.rdev_minor),
-            size: stat.size,
-            blocks: stat.blocks,
-            atime: time(stat.atime),
-            mtime: time(stat.mtime),
-            ctime: time(stat.ctime),
-            btime: time(stat.btime),
-        })
-    }
-
-    fn lookup(&self, name: &[u8]) -> Result<Arc<dyn Inode>> {
-        if self.file_type() != FileType::Directory {
-            return Err(Errno::ENOTDIR);
-        }
-        let filter = self.filter.child(name).ok_or(Errno::ENOENT)?;
-        let stat = self.dir()?.stat_entry(name)?;
-        Ok(self.child(name, stat, filter)?)
-    }
-
-    fn read_link(&self) -> Result<Vec<u8>> {
-        match (&self.parent, self.file_type()) {
-            (Some(parent), FileType::Symlink) => Ok(parent.dir()?.read_link(&self.name)?),
-            _ => Err(Errno::EINVAL),
-        }
-    }
-
-    fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn File>> {
-        match self.file_type() {
-            FileType::Regular | FileType::Directory => Ok(ImageFile::open(self)),
-            FileType::Symlink => Err(Errno::ELOOP),
-            _ => Err(Errno::ENXIO),
-        }
-    }
-
-    fn xattr(&self, _name: &[u8]) -> Result<Vec<u8>> {
-        Err(Errno::ENODATA)
     }
 }

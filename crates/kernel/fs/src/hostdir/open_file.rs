@@ -1,4 +1,4 @@
-//! An open file or directory of an image. The host's file is opened when it is first needed.
+//! An open file or directory of a host tree. The host's file is opened when it is first needed.
 
 use std::fs::File as HostFile;
 use std::os::unix::fs::FileExt;
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use host_sys::sparse;
 use kernel_vfs::{DirEntry, Errno, File, FileType, Inode, Result, Whence};
 
-use super::inode::ImageInode;
+use super::node::HostNode;
 
 /// Positions of `.` and `..`; entries follow.
 const DOT: u64 = 1;
@@ -15,17 +15,17 @@ const DOT_DOT: u64 = 2;
 
 type Listing = Vec<(Vec<u8>, u64, FileType)>;
 
-pub(super) struct ImageFile {
+pub(super) struct HostDirFile {
     inode: Arc<dyn Inode>,
-    image: Arc<ImageInode>,
+    node: Arc<HostNode>,
     listing: OnceLock<Listing>,
 }
 
-impl ImageFile {
-    pub(super) fn open(image: Arc<ImageInode>) -> Arc<dyn File> {
-        Arc::new(ImageFile {
-            inode: Arc::clone(&image) as Arc<dyn Inode>,
-            image,
+impl HostDirFile {
+    pub(super) fn open(node: Arc<HostNode>) -> Arc<dyn File> {
+        Arc::new(HostDirFile {
+            inode: Arc::clone(&node) as Arc<dyn Inode>,
+            node,
             listing: OnceLock::new(),
         })
     }
@@ -34,16 +34,16 @@ impl ImageFile {
         if let Some(listing) = self.listing.get() {
             return Ok(listing);
         }
-        let listing = self.image.list()?;
+        let listing = self.node.list()?;
         Ok(self.listing.get_or_init(|| listing))
     }
 
     fn is_dir(&self) -> bool {
-        self.image.file_type() == FileType::Directory
+        self.node.file_type() == FileType::Directory
     }
 }
 
-impl File for ImageFile {
+impl File for HostDirFile {
     fn inode(&self) -> Option<&Arc<dyn Inode>> {
         Some(&self.inode)
     }
@@ -57,14 +57,14 @@ impl File for ImageFile {
     }
 
     fn size(&self) -> Result<u64> {
-        Ok(self.image.size())
+        Ok(self.node.size())
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         if self.is_dir() {
             return Err(Errno::EISDIR);
         }
-        Ok(self.image.host_file()?.read_at(buf, offset)?)
+        Ok(self.node.host_file()?.read_at(buf, offset)?)
     }
 
     fn write_at(&self, _offset: u64, _data: &[u8]) -> Result<usize> {
@@ -72,7 +72,7 @@ impl File for ImageFile {
     }
 
     fn seek_data_or_hole(&self, offset: u64, whence: Whence) -> Result<u64> {
-        let file = self.image.host_file()?;
+        let file = self.node.host_file()?;
         Ok(match whence {
             Whence::Hole => sparse::next_hole(&file, offset)?,
             _ => sparse::next_data(&file, offset)?,
@@ -84,8 +84,8 @@ impl File for ImageFile {
             return Err(Errno::ENOTDIR);
         }
         let dots: [(&[u8], u64, u64); 2] = [
-            (b".", self.image.ino(), DOT),
-            (b"..", self.image.parent_ino(), DOT_DOT),
+            (b".", self.node.ino(), DOT),
+            (b"..", self.node.parent_ino(), DOT_DOT),
         ];
         let listing = self.listing()?;
         let entries = listing
@@ -108,7 +108,7 @@ impl File for ImageFile {
     }
 
     fn memory_file(&self) -> Result<Arc<HostFile>> {
-        self.image.host_file().map_err(|error| match error {
+        self.node.host_file().map_err(|error| match error {
             Errno::EINVAL => Errno::ENODEV,
             other => other,
         })

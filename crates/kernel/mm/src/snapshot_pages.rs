@@ -1,4 +1,4 @@
-//! Private memory whose pages came from a snapshot: the platform has a range of the image mapped there,
+//! Private memory whose pages came from a snapshot: the platform has a range of the snapshot mapped there,
 //! not what the mapping itself has behind it.
 //!
 //! To the guest such memory is what it was before the snapshot. So a change that would show what is
@@ -14,38 +14,38 @@ use platform_api::MapOp;
 use crate::tree::VmaTree;
 use crate::vma::Vma;
 
-/// Ranges that are mapped from images, by start; neighbours stay apart, as the platform has them.
+/// Ranges that are mapped from snapshots, by start; neighbours stay apart, as the platform has them.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ImageRanges {
+pub(crate) struct SnapshotPages {
     ranges: BTreeMap<u64, Place>,
-    images: Arc<[Arc<HostFile>]>,
+    snapshots: Arc<[Arc<HostFile>]>,
 }
 
 /// Where a range ends, and where its first byte lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Place {
     end: u64,
-    /// Number of the image.
-    image: u32,
-    /// Where in the image.
+    /// Number of the snapshot.
+    snapshot: u32,
+    /// Where in the snapshot.
     at: u64,
 }
 
 /// A range with the pages that the platform has there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ImageRun {
+pub(crate) struct SnapshotRun {
     pub(crate) start: u64,
     pub(crate) end: u64,
-    /// Number of the image, as [`ImageRanges::image`] wants it.
-    pub(crate) image: u32,
-    /// Where in the image `start` is.
+    /// Number of the snapshot, as [`SnapshotPages::snapshot`] wants it.
+    pub(crate) snapshot: u32,
+    /// Where in the snapshot `start` is.
     pub(crate) at: u64,
 }
 
-impl ImageRun {
+impl SnapshotRun {
     /// The part of it from `start` to `end`, which lie inside.
-    pub(crate) fn cut(self, start: u64, end: u64) -> ImageRun {
-        ImageRun {
+    pub(crate) fn cut(self, start: u64, end: u64) -> SnapshotRun {
+        SnapshotRun {
             start,
             end,
             at: self.at + (start - self.start),
@@ -57,30 +57,30 @@ impl ImageRun {
 /// A batch of changes in the platform's terms.
 pub(crate) struct Plan {
     pub(crate) ops: Vec<MapOp>,
-    pub(crate) ranges: ImageRanges,
+    pub(crate) ranges: SnapshotPages,
     /// What is in doubt when the platform refuses in the middle.
     pub(crate) doubtful: Vec<(u64, u64)>,
 }
 
-impl ImageRanges {
-    /// No range yet of these images.
-    pub(crate) fn of(images: &[Arc<HostFile>]) -> ImageRanges {
-        ImageRanges {
+impl SnapshotPages {
+    /// No range yet of these snapshots.
+    pub(crate) fn of(snapshots: &[Arc<HostFile>]) -> SnapshotPages {
+        SnapshotPages {
             ranges: BTreeMap::new(),
-            images: images.into(),
+            snapshots: snapshots.into(),
         }
     }
 
-    /// An image by number.
-    pub(crate) fn image(&self, number: u32) -> Option<&Arc<HostFile>> {
-        self.images.get(usize::try_from(number).ok()?)
+    /// A snapshot by number.
+    pub(crate) fn snapshot(&self, number: u32) -> Option<&Arc<HostFile>> {
+        self.snapshots.get(usize::try_from(number).ok()?)
     }
 
     /// Adds a run that overlaps none.
-    pub(crate) fn insert(&mut self, run: ImageRun) {
+    pub(crate) fn insert(&mut self, run: SnapshotRun) {
         let place = Place {
             end: run.end,
-            image: run.image,
+            snapshot: run.snapshot,
             at: run.at,
         };
         self.ranges.insert(run.start, place);
@@ -92,7 +92,7 @@ impl ImageRanges {
     }
 
     /// The same with the pages that are there.
-    pub(crate) fn runs(&self, start: u64, end: u64) -> impl Iterator<Item = ImageRun> {
+    pub(crate) fn runs(&self, start: u64, end: u64) -> impl Iterator<Item = SnapshotRun> {
         let before = self
             .ranges
             .range(..start)
@@ -102,10 +102,10 @@ impl ImageRanges {
             .into_iter()
             .chain(self.ranges.range(start..end.max(start)))
             .map(move |(from, place)| {
-                let run = ImageRun {
+                let run = SnapshotRun {
                     start: *from,
                     end: place.end,
-                    image: place.image,
+                    snapshot: place.snapshot,
                     at: place.at,
                 };
                 run.cut((*from).max(start), place.end.min(end))
@@ -135,10 +135,10 @@ impl ImageRanges {
             let Some(place) = self.ranges.remove(&from) else {
                 continue;
             };
-            let whole = ImageRun {
+            let whole = SnapshotRun {
                 start: from,
                 end: place.end,
-                image: place.image,
+                snapshot: place.snapshot,
                 at: place.at,
             };
             if from < start {
@@ -150,7 +150,7 @@ impl ImageRanges {
         }
     }
 
-    /// What a batch becomes; none when no image is concerned.
+    /// What a batch becomes; none when no snapshot is concerned.
     pub(crate) fn plan(&self, tree: &VmaTree, ops: &[MapOp]) -> Option<Plan> {
         if self.ranges.is_empty() || !ops.iter().any(|op| self.concerns(op)) {
             return None;
@@ -205,12 +205,12 @@ impl Plan {
 
     fn discard(&mut self, tree: &VmaTree, start: u64, end: u64) {
         let mut at = start;
-        let images: Vec<_> = self.ranges.within(start, end).collect();
-        for (from, to) in images {
+        let snapshots: Vec<_> = self.ranges.within(start, end).collect();
+        for (from, to) in snapshots {
             self.drop_pages(at, from);
             for vma in tree.overlapping(from, to) {
                 let part = vma.part(vma.start.max(from), vma.end.min(to));
-                self.ops.push(crate::mm::map_op(&part));
+                self.ops.push(part.map_op());
             }
             at = to;
         }
@@ -229,9 +229,9 @@ impl Plan {
 
     /// Piece by piece: the platform moves only what it has as one.
     fn relocate(&mut self, tree: &VmaTree, (from, old): (u64, u64), (to, new): (u64, u64)) {
-        let images: Vec<_> = self.ranges.runs(from, from + old).collect();
+        let snapshots: Vec<_> = self.ranges.runs(from, from + old).collect();
         self.ranges.remove(to, to + new);
-        if images.is_empty() {
+        if snapshots.is_empty() {
             self.ops.push(MapOp::Move {
                 from,
                 old_len: old,
@@ -243,10 +243,10 @@ impl Plan {
         self.ranges.remove(from, from + old);
         self.doubtful.extend([(from, from + old), (to, to + new)]);
         let mut at = from;
-        for run in images {
+        for run in snapshots {
             self.piece(from, to, at, run.start);
             self.piece(from, to, run.start, run.end);
-            self.ranges.insert(ImageRun {
+            self.ranges.insert(SnapshotRun {
                 start: to + (run.start - from),
                 end: to + (run.end - from),
                 ..run
@@ -262,7 +262,7 @@ impl Plan {
                 backing: moved.backing.advanced(old),
                 ..moved
             };
-            self.ops.push(crate::mm::map_op(&tail));
+            self.ops.push(tail.map_op());
         }
     }
 
@@ -280,24 +280,24 @@ impl Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::{ImageRanges, ImageRun};
+    use super::{SnapshotPages, SnapshotRun};
 
     #[test]
     fn ranges_are_cut() {
-        let mut ranges = ImageRanges::default();
-        let mut insert = |start: u64, end: u64, image: u32| {
-            let at = 1000 * u64::from(image) + start;
-            ranges.insert(ImageRun {
+        let mut ranges = SnapshotPages::default();
+        let mut insert = |start: u64, end: u64, snapshot: u32| {
+            let at = 1000 * u64::from(snapshot) + start;
+            ranges.insert(SnapshotRun {
                 start,
                 end,
-                image,
+                snapshot,
                 at,
             });
         };
         insert(10, 20, 0);
         insert(20, 30, 1);
         insert(40, 50, 0);
-        let all = |r: &ImageRanges| r.within(0, 100).collect::<Vec<_>>();
+        let all = |r: &SnapshotPages| r.within(0, 100).collect::<Vec<_>>();
         assert_eq!(
             ranges.within(15, 45).collect::<Vec<_>>(),
             [(15, 20), (20, 30), (40, 45)]

@@ -1,20 +1,27 @@
-//! How many host descriptors images keep open together: the oldest unused are closed first.
+//! How many host descriptors host trees keep open together: the oldest unused are closed first.
 
 use std::collections::VecDeque;
 use std::sync::{LazyLock, Weak};
 
 use parking_lot::Mutex;
 
-use super::inode::ImageInode;
-
-/// Host descriptors that images of this process keep without being asked to.
+/// Host descriptors that host trees of this process keep without being asked to.
 const LIMIT: usize = 256;
 
-/// Inodes that hold a handle, oldest first.
-static OPEN: LazyLock<Mutex<VecDeque<Weak<ImageInode>>>> = LazyLock::new(Mutex::default);
+/// What keeps a host descriptor that it can open again.
+pub(super) trait HoldsHandle: Send + Sync {
+    /// Whether the handle was used since the last question.
+    fn take_used(&self) -> bool;
+
+    /// Closes the handle, unless a caller is just opening it.
+    fn close_handle(&self);
+}
+
+/// Nodes that hold a handle, oldest first.
+static OPEN: LazyLock<Mutex<VecDeque<Weak<dyn HoldsHandle>>>> = LazyLock::new(Mutex::default);
 
 /// An inode opened a handle; closes one of another inode when there are too many.
-pub(super) fn opened(inode: Weak<ImageInode>) {
+pub(super) fn opened(inode: Weak<dyn HoldsHandle>) {
     let mut open = OPEN.lock();
     open.push_back(inode);
     // Inodes that were used since get another round, but no more than one each.

@@ -8,9 +8,9 @@ use kernel_vfs::{Result, UserMemory};
 use platform_api::Protection;
 
 use crate::elf::{Elf, Segment};
-use crate::load::Program;
+use crate::program::Program;
 
-/// Where an image may go.
+/// Where a program's segments may go.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Placement {
     /// The program: where position-independent ones with an interpreter live.
@@ -19,7 +19,7 @@ pub(crate) enum Placement {
     MappingArea,
 }
 
-/// An image with its addresses chosen, ready to be mapped.
+/// Segments with their addresses chosen, ready to be mapped.
 pub(crate) struct Placed {
     /// What is added to the addresses in the file.
     pub(crate) bias: u64,
@@ -29,7 +29,7 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
-    /// Chooses addresses; nothing may be mapped where a fixed image goes.
+    /// Chooses addresses; nothing may be mapped where a program with fixed addresses goes.
     ///
     /// # Errors
     /// `ENOMEM` when there is no room or the addresses are out of bounds.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base_abi::general::{O_CREAT, O_DIRECTORY, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY};
 use kernel_fs::host_view::{self, Identity};
-use kernel_fs::{Budget, BudgetLimits, ImageFs, TmpFs};
+use kernel_fs::{Budget, BudgetLimits, HostTree, TmpFs};
 use kernel_vfs::{
     At, Credentials, Errno, FileSystem, FsContext, LastLink, MountFlags, MountTable, OpenHow, Vfs,
 };
@@ -43,7 +43,7 @@ fn host() -> FsContext {
 }
 
 fn image(path: &Path) -> FsContext {
-    over(&[ImageFs::whole(path).unwrap()])
+    over(&[HostTree::whole(path).unwrap()])
 }
 
 fn open(flags: u32) -> OpenHow {
@@ -228,8 +228,8 @@ fn layers_hide_what_is_below() {
     std::fs::write(high.path().join("b/.wh..wh..opq"), b"").unwrap();
     std::fs::write(high.path().join("b/new"), b"high").unwrap();
     let fs = over(&[
-        ImageFs::whole(low.path()).unwrap(),
-        ImageFs::whole(high.path()).unwrap(),
+        HostTree::whole(low.path()).unwrap(),
+        HostTree::whole(high.path()).unwrap(),
     ]);
     assert_eq!(names(&fs, "/a"), [".", "..", "y"]);
     assert_eq!(names(&fs, "/b"), [".", "..", "new"]);

@@ -7,6 +7,7 @@
 mod filter;
 mod handles;
 mod inode;
+mod node;
 mod open_file;
 
 use std::io;
@@ -18,7 +19,7 @@ use kernel_vfs::{FileSystem, FileType, FsStat, Inode};
 use parking_lot::Mutex;
 
 pub use filter::Filter;
-use inode::ImageInode;
+use node::HostNode;
 
 /// `EXT4_SUPER_MAGIC`: what programs expect of a plain disk.
 const MAGIC: u64 = 0xef53;
@@ -48,19 +49,19 @@ pub enum Exposure {
 
 /// The directory could not be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open image directory {path}")]
-pub struct ImageError {
+#[error("cannot open host directory {path}")]
+pub struct HostTreeError {
     path: PathBuf,
     source: io::Error,
 }
 
 /// A read-only tree of the host.
-pub struct ImageFs {
+pub struct HostTree {
     shared: Arc<Shared>,
-    root: Arc<ImageInode>,
+    root: Arc<HostNode>,
 }
 
-/// What all inodes of one image share.
+/// What all inodes of one tree share.
 struct Shared {
     root: Arc<Dir>,
     dev: u64,
@@ -70,7 +71,7 @@ struct Shared {
     devices: Mutex<Vec<(u32, u32)>>,
     /// The root's own listing where only some names are shown: a jail need not let the root be read.
     root_listing: OnceLock<Vec<(Vec<u8>, u64, FileType)>>,
-    me: Weak<ImageFs>,
+    me: Weak<HostTree>,
 }
 
 impl Shared {
@@ -87,18 +88,18 @@ impl Shared {
     }
 }
 
-impl ImageFs {
+impl HostTree {
     /// Opens the tree below a host directory.
     ///
     /// # Errors
-    /// [`ImageError`] with the host's reason.
+    /// [`HostTreeError`] with the host's reason.
     pub fn open(
         path: &Path,
         filter: Filter,
         ownership: Ownership,
         exposure: Exposure,
-    ) -> Result<Arc<ImageFs>, ImageError> {
-        let failed = |source| ImageError {
+    ) -> Result<Arc<HostTree>, HostTreeError> {
+        let failed = |source| HostTreeError {
             path: path.to_owned(),
             source,
         };
@@ -115,8 +116,8 @@ impl ImageFs {
                 root_listing: OnceLock::new(),
                 me: Weak::clone(me),
             });
-            let root = ImageInode::root(&shared, stat, filter);
-            ImageFs { shared, root }
+            let root = HostNode::root(&shared, stat, filter);
+            HostTree { shared, root }
         });
         if some && let Ok(listing) = fs.root.list() {
             let _ = fs.shared.root_listing.set(listing);
@@ -127,15 +128,15 @@ impl ImageFs {
     /// The whole tree below a host directory, as the host has it.
     ///
     /// # Errors
-    /// [`ImageError`] with the host's reason.
-    pub fn whole(path: &Path) -> Result<Arc<ImageFs>, ImageError> {
-        ImageFs::open(path, Filter::All, Ownership::AsOnHost, Exposure::All)
+    /// [`HostTreeError`] with the host's reason.
+    pub fn whole(path: &Path) -> Result<Arc<HostTree>, HostTreeError> {
+        HostTree::open(path, Filter::All, Ownership::AsOnHost, Exposure::All)
     }
 }
 
-impl FileSystem for ImageFs {
+impl FileSystem for HostTree {
     fn name(&self) -> &'static str {
-        "image"
+        "hostdir"
     }
 
     fn root(&self) -> Arc<dyn Inode> {
