@@ -2,13 +2,13 @@
 
 use std::io::Write;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use control_registry::{Function, Registry, SnapshotPolicy};
 use edge_cli::{ExitCode, Failure, ServeArgs, SnapStart, TemplateUse};
 use edge_gateway::{Config, Gateway};
 use node_agent::{Agent, AgentConfig};
-use proto_node::Invoker;
+use proto_node::{Node, Revisions};
 use tracing_subscriber::EnvFilter;
 
 /// How long instances get to end at shutdown.
@@ -65,8 +65,8 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     config.pool.limits.instances = args.instances as usize;
     config.pool.limits.memory_mb = args.memory.0 >> 20;
     let agent = Agent::start(config).map_err(|error| failed(&error))?;
-    let outdated = registry.with_revisions(agent.outdated());
-    let agent: Arc<dyn Invoker> = Arc::new(agent);
+    let outdated = registry.with_revisions(&agent.outdated().await);
+    let agent: Arc<dyn Node> = Arc::new(agent);
     agent.keep_only(registry.revisions()).await;
     let settings = Config {
         listen: args.listen,
@@ -86,13 +86,13 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let again = tokio::spawn(prepare_again(Arc::clone(&agent), outdated));
     gateway.run(stop()).await;
     again.abort();
-    agent.shutdown(Instant::now() + GRACE).await;
+    agent.drain(GRACE).await;
     Ok(())
 }
 
 /// Makes snapshots anew that do not fit any more, one at a time, beside what clients want. An event that comes before
 /// starts its function without, as it would have.
-async fn prepare_again(agent: Arc<dyn Invoker>, functions: Vec<Arc<Function>>) {
+async fn prepare_again(agent: Arc<dyn Node>, functions: Vec<Arc<Function>>) {
     for function in functions {
         if let Err(reason) = agent.prepare(Arc::clone(&function.spec)).await {
             let name = function.record.name.as_str();

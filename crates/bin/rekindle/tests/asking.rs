@@ -5,7 +5,7 @@ mod agent;
 use std::sync::Arc;
 
 use agent::{Node, value};
-use proto_node::{Invoker as _, SnapStart, StartKind};
+use proto_node::{Revisions as _, SnapStart, StartKind};
 use serde_json::json;
 
 /// A module that asks to be captured while it is loaded, again while its runtime may ask for the first
@@ -69,7 +69,7 @@ async fn a_function_is_captured_where_it_asks() {
             assert_eq!(told[0], json!(["none", word, word]), "{told}");
             assert_eq!((outcome.start, &told[1]), (start, &json!("none")), "{told}");
             answers.push(told);
-            while !node.agent.has_snapshot(&f) {
+            while !node.agent.has_snapshot(Arc::clone(&f)).await {
                 tokio::task::yield_now().await;
             }
             node = node.again().await;
@@ -120,7 +120,7 @@ async fn a_function_that_asks_too_early_is_captured_later() {
         for start in [StartKind::Cold, StartKind::Restored] {
             let outcome = node.invoke(&f, json!(1)).await.unwrap();
             assert_eq!((value(&outcome), outcome.start), (json!("ENOTSUP"), start));
-            while !node.agent.has_snapshot(&f) {
+            while !node.agent.has_snapshot(Arc::clone(&f)).await {
                 tokio::task::yield_now().await;
             }
             node = node.again().await;
@@ -175,7 +175,7 @@ done
             let expected = json!(["none", "asked", word, format!("heard {event}")]);
             assert_eq!((value(&outcome), outcome.start), (expected, start));
         }
-        while !node.agent.has_snapshot(&f) {
+        while !node.agent.has_snapshot(Arc::clone(&f)).await {
             tokio::task::yield_now().await;
         }
         node = node.again().await;

@@ -4,10 +4,10 @@ mod agent;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use agent::{Node, value};
-use proto_node::{InvokeError, Invoker, SnapStart, Stage, StartKind};
+use proto_node::{Capacity as _, InvokeError, Logs as _, SnapStart, Stage, StartKind};
 use serde_json::json;
 
 fn example(name: &str) -> PathBuf {
@@ -205,9 +205,7 @@ async fn nothing_is_left_after_shutdown() {
     assert_eq!(value(&outcomes.1.unwrap()), json!(2));
     let ours = descendants();
     assert!(ours.len() > 4, "a sandbox is several processes: {ours:?}");
-    node.agent
-        .shutdown(Instant::now() + Duration::from_secs(5))
-        .await;
+    node.agent.drain(Duration::from_secs(5)).await;
     assert_eq!(node.agent.instances(), 0);
     assert!(matches!(
         node.invoke(&f, json!(1)).await,

@@ -80,10 +80,10 @@ impl Shared {
         match operation {
             Operation::Invoke => invoke::invoke(self, &call).await,
             Operation::CreateFunction => functions::create(self, call).await,
-            Operation::GetFunction => functions::get(self, &call),
-            Operation::GetFunctionConfiguration => functions::get_configuration(self, &call),
-            Operation::ListFunctions => functions::list(self, &call),
-            Operation::ListVersionsByFunction => functions::list_versions(self, &call),
+            Operation::GetFunction => functions::get(self, &call).await,
+            Operation::GetFunctionConfiguration => functions::get_configuration(self, &call).await,
+            Operation::ListFunctions => functions::list(self, &call).await,
+            Operation::ListVersionsByFunction => functions::list_versions(self, &call).await,
             Operation::UpdateFunctionCode => functions::update_code(self, call).await,
             Operation::UpdateFunctionConfiguration => {
                 functions::update_configuration(self, &call).await

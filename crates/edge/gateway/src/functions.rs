@@ -33,14 +33,14 @@ pub(crate) async fn create(shared: &Arc<Shared>, call: Call) -> Answer {
 }
 
 /// GetFunction.
-pub(crate) fn get(shared: &Shared, call: &Call) -> Answer {
+pub(crate) async fn get(shared: &Shared, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
     let function = shared.registry.find(&wanted)?;
     // Versions and aliases have no tags of their own.
     let latest = shared.registry.find(&wanted.clone().without_qualifier())?;
     let tags = &latest.record.tags;
     respond::ok(&GetFunctionResponse {
-        configuration: settled(shared, &function, wanted.qualifier.as_ref()),
+        configuration: settled(shared, &function, wanted.qualifier.as_ref()).await,
         code: FunctionCodeLocation {
             repository_type: "S3",
             location: download::url(shared, &function, call),
@@ -50,30 +50,31 @@ pub(crate) fn get(shared: &Shared, call: &Call) -> Answer {
 }
 
 /// GetFunctionConfiguration.
-pub(crate) fn get_configuration(shared: &Shared, call: &Call) -> Answer {
+pub(crate) async fn get_configuration(shared: &Shared, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
     let function = shared.registry.find(&wanted)?;
-    respond::ok(&settled(shared, &function, wanted.qualifier.as_ref()))
+    respond::ok(&settled(shared, &function, wanted.qualifier.as_ref()).await)
 }
 
 /// A configuration as it is now; whether there is a snapshot is known to the node.
-fn settled(
+async fn settled(
     shared: &Shared,
     function: &Function,
     qualifier: Option<&Qualifier>,
 ) -> FunctionConfiguration {
     let mut configuration = function.configuration(qualifier, Phase::Settled);
-    configuration.snap_start.optimization_status = optimization_status(shared, function);
+    configuration.snap_start.optimization_status = optimization_status(shared, function).await;
     configuration
 }
 
-fn optimization_status(shared: &Shared, function: &Function) -> &'static str {
-    let on = function.asks_for_snap_start() && shared.invoker.has_snapshot(&function.spec);
+async fn optimization_status(shared: &Shared, function: &Function) -> &'static str {
+    let on = function.asks_for_snap_start()
+        && shared.node.has_snapshot(Arc::clone(&function.spec)).await;
     if on { "On" } else { "Off" }
 }
 
 /// Tells of each version in a list whether it starts from the snapshot that it asked for.
-fn complete(shared: &Shared, listed: &mut [FunctionConfiguration]) {
+async fn complete(shared: &Shared, listed: &mut [FunctionConfiguration]) {
     let mut versions: Vec<Arc<Function>> = Vec::new();
     for one in listed {
         let first = versions.first();
@@ -82,13 +83,13 @@ fn complete(shared: &Shared, listed: &mut [FunctionConfiguration]) {
         }
         let mut versions = versions.iter();
         if let Some(function) = versions.find(|it| it.record.version_text() == one.version) {
-            one.snap_start.optimization_status = optimization_status(shared, function);
+            one.snap_start.optimization_status = optimization_status(shared, function).await;
         }
     }
 }
 
 /// ListFunctions.
-pub(crate) fn list(shared: &Shared, call: &Call) -> Answer {
+pub(crate) async fn list(shared: &Shared, call: &Call) -> Answer {
     let page = check_page_size(call.query("MaxItems").as_deref())?;
     let marker = call.query("Marker");
     let mut listed = shared.registry.list(
@@ -96,19 +97,19 @@ pub(crate) fn list(shared: &Shared, call: &Call) -> Answer {
         page,
         call.query("FunctionVersion").as_deref(),
     )?;
-    complete(shared, &mut listed.functions);
+    complete(shared, &mut listed.functions).await;
     respond::ok(&listed)
 }
 
 /// ListVersionsByFunction.
-pub(crate) fn list_versions(shared: &Shared, call: &Call) -> Answer {
+pub(crate) async fn list_versions(shared: &Shared, call: &Call) -> Answer {
     let page = check_page_size(call.query("MaxItems").as_deref())?;
     let marker = call.query("Marker");
     let wanted = call.function()?;
     let mut listed = shared
         .registry
         .list_versions(&wanted, marker.as_deref(), page)?;
-    complete(shared, &mut listed.versions);
+    complete(shared, &mut listed.versions).await;
     respond::ok(&listed)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
@@ -11,8 +11,8 @@ use control_registry::Function;
 use http::{HeaderName, Response, StatusCode};
 use proto_lambda::{ApiError, ErrorCode, FunctionRef, limits};
 use proto_node::{
-    FunctionFault, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, LogTail,
-    MAX_RESPONSE_BYTES, StartKind, tail_of,
+    Body as EventBody, InvokeError, InvokeHead, InvokeOutcome, InvokeResult, LogTail,
+    MAX_RESPONSE_BYTES, StartKind, Taken, tail_of,
 };
 use serde::de::IgnoredAny;
 use uuid::Uuid;
@@ -62,20 +62,21 @@ pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
     }
     let function = prepare::serving(shared, (&wanted, chance), function).await?;
     let trace_id = trace_id(call);
-    let request = InvokeRequest {
+    let event = InvokeHead {
         request_id: call.id.clone(),
-        payload,
         invoked_arn: shared.registry.arn_of(&wanted),
         client_context,
         trace_id: Some(trace_id.clone()),
         log_tail,
-        queue_deadline: Instant::now() + shared.config.queue_wait,
+        queue_time: shared.config.queue_wait,
     };
     // If the client goes away, the event still runs to its end.
     let task = Arc::clone(shared);
     let outcome =
-        server::detached(async move { run(&task, (&wanted, chance), function, request).await })
-            .await?;
+        server::detached(
+            async move { run(&task, (&wanted, chance), function, (event, payload)).await },
+        )
+        .await?;
     let mut response = answer(outcome, log_tail);
     respond::set(&mut response, TRACE_ID, &trace_id);
     Ok(response)
@@ -88,14 +89,23 @@ async fn run(
     shared: &Shared,
     (wanted, chance): (&FunctionRef, f64),
     mut function: Arc<Function>,
-    request: InvokeRequest,
+    (event, payload): (InvokeHead, Bytes),
 ) -> Result<InvokeOutcome, ApiError> {
     let mut attempt = 1;
     loop {
-        let outcome = shared
-            .invoker
-            .invoke(Arc::clone(&function.spec), request.clone())
+        let reply = shared
+            .node
+            .invoke(
+                Arc::clone(&function.spec),
+                event.clone(),
+                EventBody::whole(payload.clone()),
+                Taken::nobody(),
+            )
             .await;
+        let outcome = match reply {
+            Ok(reply) => reply.whole(MAX_RESPONSE_BYTES).await,
+            Err(error) => Err(error),
+        };
         let Err(error) = outcome else {
             return outcome.map_err(|error| refused(&error));
         };
@@ -219,7 +229,7 @@ fn refused(error: &InvokeError) -> ApiError {
             "The platform of this function is not available here: {reason}. `rekindle doctor` tells what is; \
              REKINDLE_PLATFORM of the function, or --platform of the server, chooses another."
         )),
-        InvokeError::Sandbox(_) => {
+        InvokeError::Sandbox(_) | InvokeError::Event(_) | InvokeError::NodeLost { .. } => {
             tracing::error!(%error, "an invocation could not be run");
             ApiError::service("The function could not be run; the server's log has the reason.")
         }
@@ -231,14 +241,7 @@ fn refused(error: &InvokeError) -> ApiError {
 }
 
 fn answer(outcome: InvokeOutcome, log_tail: LogTail) -> Response<Body> {
-    let result = match outcome.result {
-        // The node keeps this limit too; here it holds for every node.
-        InvokeResult::Success(body) if body.len() > MAX_RESPONSE_BYTES => {
-            InvokeResult::Fault(FunctionFault::response_too_large())
-        }
-        result => result,
-    };
-    let (body, fault) = match result {
+    let (body, fault) = match outcome.result {
         InvokeResult::Success(body) => (body, false),
         InvokeResult::Fault(fault) => (fault.body, true),
     };

@@ -3,7 +3,7 @@
 //! ```text
 //!   connection ──▶ guard (who may ask) ──▶ route (which operation) ──▶ body (bounded) ──▶ signature
 //!     ──▶ registry: create, get, list, update, delete, tags
-//!     ──▶ invoker:  invoke
+//!     ──▶ node:     invoke
 //! ```
 //!
 //! Everything that a client can make grow has a limit in [`Config`] or in [`proto_lambda::limits`]:

@@ -8,7 +8,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use proto_node::{LOG_CHANNEL_RECORDS, LogRecord};
+use proto_node::{Heard, LOG_CHANNEL_RECORDS, LogRecord, LogSubscription};
 use tokio::sync::broadcast;
 
 /// Most bytes of text kept for one function.
@@ -40,14 +40,13 @@ impl LogHistory {
     }
 
     /// Takes in what the node logs, until the node is gone.
-    pub(crate) async fn follow(self: Arc<Self>, mut source: broadcast::Receiver<Arc<LogRecord>>) {
-        loop {
-            match source.recv().await {
-                Ok(record) => self.add(record),
-                Err(broadcast::error::RecvError::Lagged(lost)) => {
+    pub(crate) async fn follow(self: Arc<Self>, mut source: LogSubscription) {
+        while let Some(heard) = source.next().await {
+            match heard {
+                Heard::Record(record) => self.add(record),
+                Heard::Lost(lost) => {
                     tracing::warn!(lost, "log lines came too fast to be kept");
                 }
-                Err(broadcast::error::RecvError::Closed) => return,
             }
         }
     }

@@ -34,11 +34,11 @@ pub(crate) fn answer(shared: &Arc<Shared>, call: &Call) -> Answer {
     let follow = call.query("follow").as_deref() == Some("true");
     let (kept, mut live) = shared.logs.look(&name);
     let (pieces, body) = Stream::channel();
-    let invoker = Arc::clone(&shared.invoker);
+    let node = Arc::clone(&shared.node);
     tokio::spawn(async move {
         // What memory does not hold any more, or never did since the server started anew.
         let oldest = kept.first().map_or(u64::MAX, |record| record.timestamp_ms);
-        for record in invoker.stored_logs(&name, MAX_STORED).await {
+        for record in node.stored_logs(&name, MAX_STORED).await {
             if record.timestamp_ms < oldest && pieces.send(line(&record)).await.is_err() {
                 return;
             }

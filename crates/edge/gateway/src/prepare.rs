@@ -24,11 +24,13 @@ pub(crate) fn begin(shared: &Arc<Shared>, name: &str) -> Vec<Arc<Function>> {
 }
 
 async fn prepare(shared: Arc<Shared>, function: Arc<Function>) {
-    let (invoker, spec) = (Arc::clone(&shared.invoker), Arc::clone(&function.spec));
-    let prepared = tokio::spawn(async move { invoker.prepare(spec).await }).await;
+    let (node, spec) = (Arc::clone(&shared.node), Arc::clone(&function.spec));
+    let prepared = tokio::spawn(async move { node.prepare(spec).await }).await;
     function.settle(match prepared {
         Ok(Ok(())) => Readiness::Ready,
-        Ok(Err(NoSnapshot::GivenUp(reason))) => Readiness::Without(reason),
+        Ok(Err(NoSnapshot::GivenUp(reason) | NoSnapshot::NoNode(reason))) => {
+            Readiness::Without(reason)
+        }
         Ok(Err(NoSnapshot::NotStarted(reason))) => Readiness::Unprepared(reason),
         Err(error) => {
             tracing::error!(function = function.record.name, %error, "a preparation failed");

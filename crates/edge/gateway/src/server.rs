@@ -13,7 +13,7 @@ use hmac::{Hmac, Mac};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use proto_lambda::{ApiError, FunctionRef};
-use proto_node::Invoker;
+use proto_node::Node;
 use sha2::Sha256;
 use tokio::{
     net::TcpListener,
@@ -51,7 +51,7 @@ pub enum BindError {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) invoker: Arc<dyn Invoker>,
+    pub(crate) node: Arc<dyn Node>,
     pub(crate) bodies: Bodies,
     pub(crate) logs: Arc<LogHistory>,
     /// Signs the URLs of code downloads; new at each start.
@@ -70,7 +70,7 @@ impl Gateway {
     pub async fn bind(
         config: Config,
         registry: Arc<Registry>,
-        invoker: Arc<dyn Invoker>,
+        node: Arc<dyn Node>,
     ) -> Result<Self, BindError> {
         if config.keys.is_empty() && !config.listen.ip().is_loopback() {
             return Err(BindError::KeysRequired(config.listen));
@@ -89,7 +89,7 @@ impl Gateway {
         let shared = Arc::new(Shared {
             config,
             registry,
-            invoker,
+            node,
             bodies,
             logs,
             url_key,
@@ -108,7 +108,7 @@ impl Gateway {
         let (stopping, stopped) = watch::channel(());
         let room = Arc::new(Semaphore::new(self.shared.config.connections));
         let mut connections = JoinSet::new();
-        let logs = tokio::spawn(Arc::clone(&self.shared.logs).follow(self.shared.invoker.logs()));
+        let logs = tokio::spawn(Arc::clone(&self.shared.logs).follow(self.shared.node.subscribe()));
         tokio::pin!(stop);
         tracing::info!(address = %self.shared.address, keys = self.shared.config.keys.len(), "listening");
         loop {
@@ -180,7 +180,7 @@ impl Shared {
     pub(crate) fn retire(self: &Arc<Self>, retired: Retired) -> JoinHandle<()> {
         let shared = Arc::clone(self);
         tokio::spawn(async move {
-            shared.invoker.forget(retired.revision.clone()).await;
+            shared.node.forget(retired.revision.clone()).await;
             shared.registry.collect(retired).await;
         })
     }
@@ -188,7 +188,7 @@ impl Shared {
     /// Drops the log lines of a deleted function, in memory and on disk.
     pub(crate) async fn forget_logs(&self, name: &str) {
         self.logs.forget(name);
-        self.invoker.remove_logs(name).await;
+        self.node.remove_logs(name).await;
     }
 
     /// Drops what events wrote that were running when their function was deleted; unless its name has

@@ -8,7 +8,6 @@ mod support;
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
-    sync::Arc,
 };
 
 use edge_gateway::{AccessKey, Config};
@@ -99,7 +98,7 @@ async fn sdk_js(server: &Server, secret: &str) -> Result<(), String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_drives_every_operation() {
     set_up().await;
-    let server = Server::start(Config::default(), Arc::new(Native::new())).await;
+    let server = Server::start(Config::default(), Native).await;
     boto3(&server, "any").await.unwrap();
     server.stop().await;
 }
@@ -107,7 +106,7 @@ async fn boto3_drives_every_operation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn awscli_drives_every_operation() {
     set_up().await;
-    let server = Server::start(Config::default(), Arc::new(Native::new())).await;
+    let server = Server::start(Config::default(), Native).await;
     awscli(&server, "any").await.unwrap();
     server.stop().await;
 }
@@ -115,7 +114,7 @@ async fn awscli_drives_every_operation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sdk_for_javascript_drives_every_operation() {
     set_up().await;
-    let server = Server::start(Config::default(), Arc::new(Native::new())).await;
+    let server = Server::start(Config::default(), Native).await;
     sdk_js(&server, "any").await.unwrap();
     server.stop().await;
 }
@@ -132,7 +131,7 @@ async fn signatures_of_real_clients_are_checked() {
             keys,
             ..Config::default()
         },
-        Arc::new(Native::new()),
+        Native,
     )
     .await;
     boto3(&server, "right secret/+").await.unwrap();

@@ -20,7 +20,7 @@ const HANG: &str = "/2015-03-31/functions/hang/invocations";
 #[tokio::test]
 async fn a_client_that_hangs_up_disturbs_nothing() {
     let (invoker, mut heard) = Scripted::new();
-    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    let server = Server::start(Config::default(), Arc::clone(&invoker)).await;
     create(server.address, "hang", "hang").await;
     create(server.address, "other", "echo").await;
     let mut client = TcpStream::connect(server.address).await.unwrap();
@@ -43,7 +43,7 @@ async fn a_client_that_hangs_up_disturbs_nothing() {
 #[tokio::test]
 async fn an_event_that_meets_an_update_is_run_by_the_new_revision() {
     let (invoker, mut heard) = Scripted::new();
-    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    let server = Server::start(Config::default(), Arc::clone(&invoker)).await;
     let address = server.address;
     create(address, "f", "forgotten").await;
     let invoking = tokio::spawn(invoke(address, "f", b"[7]"));
@@ -64,7 +64,7 @@ async fn an_event_that_meets_an_update_is_run_by_the_new_revision() {
 #[tokio::test]
 async fn stopping_lets_an_invocation_finish() {
     let (invoker, mut heard) = Scripted::new();
-    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    let server = Server::start(Config::default(), Arc::clone(&invoker)).await;
     let address = server.address;
     create(address, "hang", "hang").await;
     let mut client = TcpStream::connect(address).await.unwrap();
@@ -259,7 +259,7 @@ async fn version(address: std::net::SocketAddr, name: &str) -> serde_json::Value
 #[tokio::test]
 async fn a_published_version_is_active_when_its_snapshot_is_made_or_given_up() {
     let (invoker, mut heard) = Scripted::new();
-    let server = Server::start(Config::default(), Arc::clone(&invoker) as _).await;
+    let server = Server::start(Config::default(), Arc::clone(&invoker)).await;
     let address = server.address;
     assert_eq!(publish(address, "echo").await.json()["State"], "Pending");
     let echo = version(address, "echo").await;

@@ -137,7 +137,7 @@ async fn connections_over_the_limit_are_told_so() {
             connections: 1,
             ..Config::default()
         },
-        Arc::clone(&invoker) as _,
+        Arc::clone(&invoker),
     )
     .await;
     // Both requests on one connection, so that the limit of one is used up by it and nothing else.

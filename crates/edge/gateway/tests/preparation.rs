@@ -20,7 +20,7 @@ async fn start(wait: Duration) -> (Server, Arc<Scripted>, Heard) {
         queue_wait: wait,
         ..Config::default()
     };
-    let node = Arc::clone(&invoker) as _;
+    let node = Arc::clone(&invoker);
     let server = Server::with_policy(config, node, SnapshotPolicy::Always).await;
     (server, invoker, heard)
 }

@@ -10,7 +10,7 @@ use proto_lambda::{Operation, Support};
 use proto_node::{LogKind, LogRecord};
 use serde_json::json;
 use support::{
-    Server,
+    Double as _, Server,
     http::{ask, create, raw, request, zip_base64},
     scripted::Scripted,
 };
@@ -102,7 +102,9 @@ async fn other_addresses_than_loopback_need_keys() {
         listen,
         ..Config::default()
     };
-    let refused = Gateway::bind(open, registry, invoker).await.err();
+    let refused = Gateway::bind(open, registry, Arc::new(invoker.parts()))
+        .await
+        .err();
     assert!(matches!(refused, Some(BindError::KeysRequired(_))));
 }
 
@@ -240,7 +242,7 @@ async fn log_lines_are_kept_and_followed() {
             log_lines: 2,
             ..Config::default()
         },
-        Arc::clone(&invoker) as _,
+        Arc::clone(&invoker),
     )
     .await;
     create(server.address, "f", "echo").await;

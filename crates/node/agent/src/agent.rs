@@ -3,19 +3,22 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use node_logs::{LogHub, LogStore};
-use node_pool::Pool;
+use node_pool::{Arrival, Pool};
 use proto_node::{
-    BoxFuture, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, Invoker, LogRecord,
-    NoSnapshot, Revision,
+    Body, BoxFuture, Capacity, CapacityKind, CapacityView, FunctionSpec, Invoke, InvokeError,
+    InvokeHead, LogRecord, LogSubscription, Logs, NoSnapshot, Reply, Revision, Revisions, Taken,
+    TargetError,
 };
-use tokio::sync::broadcast;
 
 use crate::config::AgentConfig;
 use crate::launcher::ProcessLauncher;
 use crate::snapshots::SnapshotsError;
+
+/// Longest event in bytes: as the API has it, 6 MiB.
+const EVENT_BYTES: usize = 6 * 1024 * 1024;
 
 /// Why an agent cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -53,27 +56,34 @@ impl Agent {
         })
     }
 
-    /// Revisions whose snapshots were made by another build or for another processor, and were removed as this agent
-    /// started: whoever prepares them spares their next events a start from the beginning.
-    pub fn outdated(&self) -> &BTreeSet<Revision> {
-        &self.outdated
-    }
-
     /// Instances alive now.
     pub fn instances(&self) -> usize {
         self.pool.instances()
     }
 }
 
-impl Invoker for Agent {
+impl Invoke for Agent {
     fn invoke(
         &self,
         function: Arc<FunctionSpec>,
-        request: InvokeRequest,
-    ) -> BoxFuture<'_, Result<InvokeOutcome, InvokeError>> {
-        Box::pin(self.pool.invoke(function, request))
+        head: InvokeHead,
+        body: Body,
+        taken: Taken,
+    ) -> BoxFuture<'_, Result<Reply, InvokeError>> {
+        Box::pin(async move {
+            let payload = body.read(EVENT_BYTES).await.map_err(InvokeError::Event)?;
+            let event = Arrival {
+                head,
+                payload,
+                taken,
+            };
+            let outcome = self.pool.invoke(function, event).await?;
+            Ok(Reply::from_outcome(outcome))
+        })
     }
+}
 
+impl Revisions for Agent {
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
         Box::pin(async move { self.pool.forget(&revision).await })
     }
@@ -86,12 +96,18 @@ impl Invoker for Agent {
         Box::pin(self.pool.prepare(function))
     }
 
-    fn has_snapshot(&self, function: &FunctionSpec) -> bool {
-        self.pool.has_snapshot(function)
+    fn has_snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, bool> {
+        Box::pin(async move { self.pool.has_snapshot(&function) })
     }
 
-    fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {
-        self.pool.logs().subscribe()
+    fn outdated(&self) -> BoxFuture<'_, BTreeSet<Revision>> {
+        Box::pin(async { self.outdated.clone() })
+    }
+}
+
+impl Logs for Agent {
+    fn subscribe(&self) -> LogSubscription {
+        LogSubscription::new(self.pool.logs().subscribe())
     }
 
     fn stored_logs(&self, function: &str, limit: usize) -> BoxFuture<'_, Vec<LogRecord>> {
@@ -126,8 +142,28 @@ impl Invoker for Agent {
             }
         })
     }
+}
 
-    fn shutdown(&self, deadline: Instant) -> BoxFuture<'_, ()> {
-        Box::pin(self.pool.shutdown(deadline))
+impl Capacity for Agent {
+    fn view(&self) -> BoxFuture<'_, CapacityView> {
+        Box::pin(async {
+            CapacityView {
+                instances_used: u32::try_from(self.instances()).unwrap_or(u32::MAX),
+                ..CapacityView::default()
+            }
+        })
+    }
+
+    fn target(
+        &self,
+        _: Arc<FunctionSpec>,
+        kind: CapacityKind,
+        _: u32,
+    ) -> BoxFuture<'_, Result<(), TargetError>> {
+        Box::pin(async move { Err(TargetError::Kind(kind)) })
+    }
+
+    fn drain(&self, within: Duration) -> BoxFuture<'_, ()> {
+        Box::pin(self.pool.shutdown(within))
     }
 }

@@ -1,4 +1,4 @@
-//! Runs functions on this machine: implements [`proto_node::Invoker`] with the pool's
+//! Runs functions on this machine: implements [`proto_node::Node`] with the pool's
 //! instances as sandbox processes (`rekindle sandbox --fd 0`).
 //!
 //! Invariants: a sandbox process is never linked, only spawned; none outlives the agent

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::{Status, StoreError, View};
 use proto_node::{
-    CodeLocation, FunctionSpec, InvokeOutcome, InvokeRequest, InvokeResult, Invoker, LogTail,
-    NoSnapshot, Revision, SnapStart, Stage, StartKind,
+    Body, Capacity as _, CodeLocation, FunctionSpec, Invoke as _, InvokeHead, InvokeOutcome,
+    InvokeResult, LogTail, MAX_RESPONSE_BYTES, NoSnapshot, Revision, Revisions as _, SnapStart,
+    Stage, StartKind, Taken,
 };
 use proto_sandbox::Layer;
 
@@ -94,16 +95,22 @@ impl Place {
 }
 
 async fn invoke(agent: &Agent, function: &Arc<FunctionSpec>) -> (StartKind, u64, InvokeOutcome) {
-    let request = InvokeRequest {
+    let head = InvokeHead {
         request_id: "id".into(),
-        payload: Bytes::from_static(b"1"),
         invoked_arn: function.arn.clone(),
         client_context: None,
         trace_id: None,
         log_tail: LogTail::Tail,
-        queue_deadline: Instant::now() + Duration::from_secs(60),
+        queue_time: Duration::from_secs(60),
     };
-    let outcome = agent.invoke(Arc::clone(function), request).await.unwrap();
+    let body = Body::whole(Bytes::from_static(b"1"));
+    let reply = agent.invoke(Arc::clone(function), head, body, Taken::nobody());
+    let outcome = reply
+        .await
+        .unwrap()
+        .whole(MAX_RESPONSE_BYTES)
+        .await
+        .unwrap();
     let InvokeResult::Success(body) = &outcome.result else {
         panic!("{:?}", outcome.result)
     };
@@ -113,17 +120,15 @@ async fn invoke(agent: &Agent, function: &Arc<FunctionSpec>) -> (StartKind, u64,
 }
 
 /// A capture is put in place after its instance went on.
-async fn settled(agent: &Agent, function: &FunctionSpec) {
-    while !agent.has_snapshot(function) {
+async fn settled(agent: &Agent, function: &Arc<FunctionSpec>) {
+    while !agent.has_snapshot(Arc::clone(function)).await {
         tokio::task::yield_now().await;
     }
 }
 
 /// Ends an agent with its instances; the next one starts anew.
 async fn end(agent: Agent) {
-    agent
-        .shutdown(Instant::now() + Duration::from_secs(5))
-        .await;
+    agent.drain(Duration::from_secs(5)).await;
     drop(agent);
 }
 
@@ -132,7 +137,7 @@ async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     let place = Place::new();
     let function = place.function("r1");
     let agent = place.agent().await;
-    assert!(!agent.has_snapshot(&function));
+    assert!(!agent.has_snapshot(Arc::clone(&function)).await);
     let (start, answered, _) = invoke(&agent, &function).await;
     assert_eq!((start, answered), (StartKind::Cold, 1));
     settled(&agent, &function).await;
@@ -140,7 +145,7 @@ async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     end(agent).await;
 
     let agent = place.agent().await;
-    assert!(agent.has_snapshot(&function));
+    assert!(agent.has_snapshot(Arc::clone(&function)).await);
     let (start, answered, outcome) = invoke(&agent, &function).await;
     assert_eq!((start, answered), (StartKind::Restored, 42));
     assert_eq!(
@@ -160,7 +165,7 @@ async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     assert_eq!(about.capture_us, 1500);
 
     // Another revision, and one that was not asked to be captured, have nothing of it.
-    assert!(!agent.has_snapshot(&place.function("r2")));
+    assert!(!agent.has_snapshot(place.function("r2")).await);
     let mut plain = Arc::unwrap_or_clone(place.function("r3"));
     plain.snap_start = SnapStart::Off;
     assert_eq!(invoke(&agent, &Arc::new(plain)).await.0, StartKind::Cold);
@@ -171,9 +176,9 @@ async fn the_first_instance_is_captured_and_the_next_ones_are_restored() {
     let left = place.function("r4");
     agent.prepare(Arc::clone(&left)).await.unwrap();
     agent.keep_only([left.revision.clone()].into()).await;
-    assert!(agent.has_snapshot(&left));
+    assert!(agent.has_snapshot(Arc::clone(&left)).await);
     agent.keep_only([function.revision.clone()].into()).await;
-    assert!(place.view().list().is_empty() && !agent.has_snapshot(&left));
+    assert!(place.view().list().is_empty() && !agent.has_snapshot(Arc::clone(&left)).await);
     end(agent).await;
 }
 
@@ -254,7 +259,7 @@ async fn a_secret_in_the_image_or_no_engine_means_no_snapshot_and_no_harm() {
             tokio::task::yield_now().await;
         }
         assert!(
-            !agent.has_snapshot(&function) && place.view().list().is_empty(),
+            !agent.has_snapshot(Arc::clone(&function)).await && place.view().list().is_empty(),
             "{how}"
         );
         // It is not asked again: a second instance of the revision starts without.
@@ -273,7 +278,7 @@ async fn a_function_that_was_prepared_has_its_snapshot_before_its_first_event() 
     let agent = place.agent().await;
     let function = place.function("r1");
     agent.prepare(Arc::clone(&function)).await.unwrap();
-    assert!(agent.has_snapshot(&function));
+    assert!(agent.has_snapshot(Arc::clone(&function)).await);
     assert_eq!(
         (place.did(), agent.instances()),
         (vec!["start".into(), "capture".into()], 0)
@@ -288,7 +293,7 @@ async fn a_function_that_was_prepared_has_its_snapshot_before_its_first_event() 
     assert_eq!(agent.prepare(Arc::clone(&other)).await, no_engine);
     assert_eq!(agent.prepare(Arc::clone(&other)).await, no_engine);
     assert_eq!(place.did(), ["start", "capture"], "not tried again");
-    assert!(!agent.has_snapshot(&other));
+    assert!(!agent.has_snapshot(Arc::clone(&other)).await);
     // What failed in the checks of what was written is told too.
     place.tell("capture", "secret");
     let leaky = agent.prepare(place.function("r4")).await;

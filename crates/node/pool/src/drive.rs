@@ -10,9 +10,7 @@ use std::time::{Duration, Instant};
 
 use node_logs::LogHub;
 use parking_lot::Mutex;
-use proto_node::{
-    FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, NoSnapshot, Revision, ThrottleReason,
-};
+use proto_node::{FunctionSpec, InvokeError, InvokeOutcome, NoSnapshot, Revision, ThrottleReason};
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::timeout_at;
@@ -22,7 +20,7 @@ use crate::decide::{Action, Decider, Input, InstanceId, Limits, Rejection, Ticke
 use crate::instance::{Instance, Order};
 use crate::launch::Launcher;
 use crate::prepare;
-use crate::turn::Turn;
+use crate::turn::{Arrival, Turn};
 
 /// How a pool behaves.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +42,8 @@ impl Default for PoolConfig {
 
 /// Times that an event may be given to an instance which ends before it begins with it.
 const MAX_LOST: u8 = 3;
+/// Longest that an event waits, whatever its caller says.
+const LONGEST_WAIT: Duration = Duration::from_secs(24 * 60 * 60);
 /// How long the end of killed instances is waited for at shutdown.
 const KILL_GRACE: Duration = Duration::from_secs(5);
 
@@ -116,14 +116,18 @@ impl Pool {
     pub async fn invoke(
         &self,
         function: Arc<FunctionSpec>,
-        request: InvokeRequest,
+        event: Arrival,
     ) -> Result<InvokeOutcome, InvokeError> {
         let (answer, answered) = oneshot::channel();
+        let arrived = clock::now();
         let turn = Turn {
             function,
-            request,
+            deadline: arrived + event.head.queue_time.min(LONGEST_WAIT),
+            request: event.head,
+            payload: event.payload,
+            taken: Some(event.taken),
             answer,
-            arrived: clock::now(),
+            arrived,
             lost: 0,
         };
         let ticket = self.shared.arrive(turn);
@@ -163,8 +167,9 @@ impl Pool {
         self.shared.state.lock().decider.instances().count()
     }
 
-    /// Takes no new events, lets running ones end until `deadline`, then ends everything.
-    pub async fn shutdown(&self, deadline: Instant) {
+    /// Takes no new events, lets running ones end for as long as `within`, then ends everything.
+    pub async fn shutdown(&self, within: Duration) {
+        let deadline = clock::now() + within;
         self.shared.step(Input::Drain);
         let empty = |state: &State| state.decider.instances().next().is_none();
         if timeout_at(deadline.into(), self.shared.until(empty))
@@ -233,7 +238,7 @@ impl Shared {
             revision: function.revision.clone(),
             memory_mb: function.memory_mb,
             isolation: function.isolation,
-            deadline: turn.request.queue_deadline,
+            deadline: turn.deadline,
         };
         state.turns.insert(ticket, turn);
         state

@@ -230,6 +230,9 @@ impl Instance {
         let taken = &mut self.taken;
         let mut take = || {
             *taken = shared.take(id);
+            if let Some(turn) = taken {
+                turn.tell_taken();
+            }
             taken.as_ref().map(|turn| first(function, turn))
         };
         let launching = shared.launcher.launch(function, &self.stream, &mut take);
@@ -538,7 +541,7 @@ fn first(function: &FunctionSpec, turn: &Turn) -> First {
             head: event_head(function, &turn.request),
             timeout_ms: u64::try_from(function.timeout.as_millis()).unwrap_or(u64::MAX),
         },
-        body: turn.request.payload.clone(),
+        body: turn.payload.clone(),
     }
 }
 

@@ -28,3 +28,4 @@ mod warm_up;
 pub use drive::{Pool, PoolConfig};
 pub use environment::{FunctionEnvironment, function_environment, late_environment};
 pub use launch::{Capture, First, LaunchError, Launcher, Link, Moment, TakeFirst};
+pub use turn::Arrival;

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto_node::{
-    FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
-    Isolation, LogTail, Stage, StartKind, Timings,
+    FunctionFault, FunctionSpec, InvokeError, InvokeHead, InvokeOutcome, InvokeResult, Isolation,
+    LogTail, Stage, StartKind, Taken, Timings,
 };
 use proto_sandbox::{EventHead, FromSandbox, Message, Outcome, ToSandbox};
 use tokio::sync::oneshot;
@@ -24,14 +24,39 @@ use crate::report::{self, Report, Status};
 /// do an answer with the log, and REPORT, which tells the memory used.
 const CLOSING_GRACE: Duration = Duration::from_millis(250);
 
+/// An event as it arrives.
+#[derive(Debug)]
+pub struct Arrival {
+    /// What goes with it.
+    pub head: InvokeHead,
+    /// The event itself.
+    pub payload: Bytes,
+    /// Whom to tell that an instance gets it.
+    pub taken: Taken,
+}
+
 /// An event on its way to its answer.
 pub(crate) struct Turn {
     pub(crate) function: Arc<FunctionSpec>,
-    pub(crate) request: InvokeRequest,
+    pub(crate) request: InvokeHead,
+    pub(crate) payload: Bytes,
+    /// Whom to tell that an instance gets it; none if that is told.
+    pub(crate) taken: Option<Taken>,
     pub(crate) answer: oneshot::Sender<Result<InvokeOutcome, InvokeError>>,
     pub(crate) arrived: Instant,
+    /// Latest moment at which an instance must have taken it.
+    pub(crate) deadline: Instant,
     /// Instances that ended before they began with it.
     pub(crate) lost: u8,
+}
+
+impl Turn {
+    /// To be called before any of it is sent to a sandbox.
+    pub(crate) fn tell_taken(&mut self) {
+        if let Some(taken) = self.taken.take() {
+            taken.tell();
+        }
+    }
 }
 
 /// What an event's end means for its instance.
@@ -99,12 +124,13 @@ impl End {
 
 impl Instance {
     /// Runs an event to its end and answers it.
-    pub(crate) async fn run_turn(&mut self, link: &mut dyn Link, turn: Turn) -> After {
+    pub(crate) async fn run_turn(&mut self, link: &mut dyn Link, mut turn: Turn) -> After {
+        turn.tell_taken();
         let begun = clock::now();
         self.begin(&turn);
         let head = event_head(&self.function, &turn.request);
         let limit = begun + self.function.timeout;
-        let sending = link.send(ToSandbox::Event(head), turn.request.payload.clone());
+        let sending = link.send(ToSandbox::Event(head), turn.payload.clone());
         let end = match timeout_at(limit.into(), sending).await {
             // If sending failed, the sandbox's last messages tell what became of it.
             Ok(_) => self.await_answer(link, &turn, limit).await,
@@ -324,7 +350,7 @@ impl Instance {
     }
 
     /// The end of the log, for who wants it.
-    fn log_tail(&self, request: &InvokeRequest) -> Bytes {
+    fn log_tail(&self, request: &InvokeHead) -> Bytes {
         match request.log_tail {
             LogTail::Tail => self.log.tail(),
             LogTail::None => Bytes::new(),
@@ -380,7 +406,7 @@ impl Span {
 }
 
 /// The event without its body; its deadline counts from now.
-pub(crate) fn event_head(function: &FunctionSpec, request: &InvokeRequest) -> EventHead {
+pub(crate) fn event_head(function: &FunctionSpec, request: &InvokeHead) -> EventHead {
     let limit = u64::try_from(function.timeout.as_millis()).unwrap_or(u64::MAX);
     EventHead {
         request_id: request.request_id.clone(),

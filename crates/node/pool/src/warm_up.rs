@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use proto_node::{InvokeRequest, LogTail, WARM_UP_VARIABLE};
+use proto_node::{InvokeHead, LogTail, WARM_UP_VARIABLE};
 use proto_sandbox::{FromSandbox, ToSandbox};
 use serde_json::value::RawValue;
 use tokio::time::timeout_at;
@@ -28,17 +28,17 @@ impl Instance {
             .unwrap_or_default();
         for event in events {
             let limit = clock::now() + LIMIT.min(self.function.timeout);
-            let request = InvokeRequest {
+            let payload = Bytes::from(String::from(Box::<str>::from(event)));
+            let request = InvokeHead {
                 request_id: uuid::Uuid::new_v4().to_string(),
-                payload: Bytes::from(String::from(Box::<str>::from(event))),
                 invoked_arn: self.function.arn.clone(),
                 client_context: None,
                 trace_id: None,
                 log_tail: LogTail::None,
-                queue_deadline: limit,
+                queue_time: Duration::ZERO,
             };
             let head = ToSandbox::Event(event_head(&self.function, &request));
-            let sent = link.send(head, request.payload).await;
+            let sent = link.send(head, payload).await;
             sent.map_err(|error| Failure::Platform(error.to_string()))?;
             let handled = timeout_at(limit.into(), self.until_next(link)).await;
             self.log.flush();

@@ -4,10 +4,10 @@ mod scripted;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use proto_node::{
-    InvokeError, InvokeResult, Isolation, LogKind, LogTail, NoSnapshot, Stage, StartKind,
+    InvokeError, InvokeResult, Isolation, LogKind, LogTail, NoSnapshot, Stage, StartKind, Taken,
     ThrottleReason,
 };
 use scripted::{Script, Scripted, fault, function, invoke, invoke_one, pool};
@@ -327,7 +327,7 @@ async fn shutdown_ends_everything() {
     let pool = pool(&launcher, 4);
     let mut running = Box::pin(invoke(&pool, "hang"));
     assert!(stays_pending(&mut running).await);
-    pool.shutdown(Instant::now()).await;
+    pool.shutdown(Duration::ZERO).await;
     assert!(matches!(running.await, Err(InvokeError::ShuttingDown)));
     assert!(matches!(
         invoke(&pool, "1").await,
@@ -580,4 +580,27 @@ async fn a_program_handles_the_events_that_warm_it_up_before_it_is_captured() {
     let prepared = pool.prepare(Arc::new(warm)).await;
     let why = "an event for warming it up failed".to_owned();
     assert_eq!(prepared, Err(NoSnapshot::GivenUp(why)));
+}
+
+/// Whoever counts on a node's word must not hear it of an event that no instance got.
+#[tokio::test(start_paused = true)]
+async fn an_event_is_told_to_be_taken_once_and_only_if_an_instance_gets_it() {
+    let launcher = Scripted::new(Script::Obey);
+    let pool = scripted::pool(&launcher, 1);
+    let (told, hears) = std::sync::mpsc::channel();
+    let event = |payload, wait| {
+        let told = told.clone();
+        let mut event = scripted::request(payload, LogTail::Tail);
+        event.head.queue_time = wait;
+        event.taken = Taken::new(move || told.send(payload).unwrap());
+        event
+    };
+    let minute = Duration::from_secs(60);
+    pool.invoke(function(), event("1", minute)).await.unwrap();
+    pool.invoke(function(), event("2", minute)).await.unwrap();
+    assert_eq!(hears.try_iter().collect::<Vec<_>>(), ["1", "2"]);
+    let none = scripted::pool(&launcher, 0);
+    let turned_away = none.invoke(function(), event("3", Duration::ZERO)).await;
+    assert!(matches!(turned_away, Err(InvokeError::Throttled(_))));
+    assert_eq!(hears.try_iter().count(), 0);
 }

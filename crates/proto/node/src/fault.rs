@@ -5,13 +5,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 /// Longest response of a function in bytes: 6 MiB and 100 bytes of slack, as AWS counts.
 pub const MAX_RESPONSE_BYTES: usize = 6 * 1024 * 1024 + 100;
 
 /// What went wrong inside the function.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultKind {
     /// The runtime reported an error, from the handler or from init; the body is its own JSON.
     Reported,
@@ -26,7 +27,7 @@ pub enum FaultKind {
 }
 
 /// A failure of the function with the body its caller gets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionFault {
     /// What went wrong.
     pub kind: FaultKind,

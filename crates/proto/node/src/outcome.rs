@@ -103,7 +103,7 @@ impl Timings {
 }
 
 /// What came of an invocation.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InvokeOutcome {
     /// Answer or failure.
     pub result: InvokeResult,

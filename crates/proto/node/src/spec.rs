@@ -23,7 +23,7 @@ impl fmt::Display for Revision {
 pub struct CodeLocation {
     /// Absolute path of the unpacked, read-only directory; the guest sees it as `/var/task`.
     ///
-    /// It stays in place until [`crate::Invoker::forget`] of the revision has resolved.
+    /// It stays in place until [`crate::Revisions::forget`] of the revision has resolved.
     pub directory: PathBuf,
     /// SHA-256 of the uploaded archive in lower-case hex; equal hashes mean equal directories.
     pub sha256: String,

@@ -33,7 +33,7 @@ pub(crate) struct Trailers {
 
 /// A body on its way in.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Body {
+pub(crate) struct BodyReader {
     place: Place,
     keep: u64,
     discard: u64,
@@ -52,7 +52,7 @@ pub(crate) enum Progress {
     Complete,
 }
 
-impl Body {
+impl BodyReader {
     /// A body of which at most `keep` bytes are kept; `keep + discard` is as much as is read.
     pub(crate) fn new(framing: Framing, keep: u64, discard: u64) -> Self {
         let place = match framing {
@@ -203,8 +203,8 @@ impl Body {
 mod tests {
     use super::*;
 
-    fn chunked(mut bytes: &[u8], keep: u64) -> Result<(Body, Progress), Malformed> {
-        let mut body = Body::new(Framing::Chunked, keep, 1000);
+    fn chunked(mut bytes: &[u8], keep: u64) -> Result<(BodyReader, Progress), Malformed> {
+        let mut body = BodyReader::new(Framing::Chunked, keep, 1000);
         let progress = body.read(&mut bytes)?;
         Ok((body, progress))
     }

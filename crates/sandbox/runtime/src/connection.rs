@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
-use crate::body::{Body, Progress, Trailers};
+use crate::body::{BodyReader, Progress, Trailers};
 use crate::head::{self, Framing, Head, Persistence};
 use crate::limits::Limits;
 
@@ -15,7 +15,7 @@ pub struct ConnectionId(pub(crate) u64);
 #[derive(Debug, Serialize, Deserialize)]
 enum Phase {
     Head,
-    Body(Body),
+    Body(BodyReader),
     /// A request is complete and not answered; `/next` may stay here for long.
     Answer,
     /// Nothing more is read; closed when the output is drained.
@@ -107,7 +107,7 @@ impl Connection {
 
     /// Says how the body after a head is to be read: at most `keep` bytes are kept.
     pub(crate) fn expect_body(&mut self, framing: Framing, keep: u64, limits: &Limits) {
-        self.phase = Phase::Body(Body::new(framing, keep, limits.discard_bytes));
+        self.phase = Phase::Body(BodyReader::new(framing, keep, limits.discard_bytes));
     }
 
     fn read_body(&mut self, bytes: &mut &[u8]) -> Step {

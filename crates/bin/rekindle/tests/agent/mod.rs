@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::StoreError;
 use proto_node::{
-    CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult, Invoker,
-    LogTail, Revision,
+    Body, Capacity as _, CodeLocation, FunctionSpec, Invoke as _, InvokeError, InvokeHead,
+    InvokeOutcome, InvokeResult, LogTail, MAX_RESPONSE_BYTES, Revision, Taken,
 };
 use serde_json::Value;
 
@@ -97,30 +97,28 @@ impl Node {
         function: &Arc<FunctionSpec>,
         event: Value,
     ) -> Result<InvokeOutcome, InvokeError> {
-        let request = InvokeRequest {
+        let head = InvokeHead {
             request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into(),
-            payload: Bytes::from(event.to_string()),
             invoked_arn: function.arn.clone(),
             client_context: None,
             trace_id: None,
             log_tail: LogTail::Tail,
-            queue_deadline: Instant::now() + Duration::from_secs(60),
+            queue_time: Duration::from_secs(60),
         };
-        self.agent.invoke(Arc::clone(function), request).await
+        let body = Body::whole(Bytes::from(event.to_string()));
+        let function = Arc::clone(function);
+        let reply = self.agent.invoke(function, head, body, Taken::nobody());
+        reply.await?.whole(MAX_RESPONSE_BYTES).await
     }
 
     pub(crate) async fn end(self) {
-        self.agent
-            .shutdown(Instant::now() + Duration::from_secs(5))
-            .await;
+        self.agent.drain(Duration::from_secs(5)).await;
         assert_eq!(self.agent.instances(), 0);
     }
 
     /// Ends every instance; what comes next starts anew.
     pub(crate) async fn again(self) -> Self {
-        self.agent
-            .shutdown(Instant::now() + Duration::from_secs(5))
-            .await;
+        self.agent.drain(Duration::from_secs(5)).await;
         let Self { agent, directory } = self;
         drop(agent);
         Self::within(directory)

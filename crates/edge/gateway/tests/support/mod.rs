@@ -13,8 +13,14 @@ use std::{net::SocketAddr, sync::Arc};
 
 use control_registry::{Registry, SnapshotPolicy};
 use edge_gateway::{Config, Gateway};
-use proto_node::Invoker;
+use proto_node::Parts;
 use tokio::{sync::oneshot, task::JoinHandle};
+
+/// A node of a test; what it does not do itself, nothing does.
+pub(crate) trait Double {
+    /// The node.
+    fn parts(self) -> Parts;
+}
 
 /// A running gateway with its own data directory; dropping it stops it.
 pub(crate) struct Server {
@@ -26,14 +32,14 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a gateway on a free loopback port; its functions start from snapshots if they ask for it.
-    pub(crate) async fn start(config: Config, invoker: Arc<dyn Invoker>) -> Self {
-        Self::with_policy(config, invoker, SnapshotPolicy::Asked).await
+    pub(crate) async fn start(config: Config, node: impl Double) -> Self {
+        Self::with_policy(config, node, SnapshotPolicy::Asked).await
     }
 
     /// The same; which functions start from snapshots is up to `snapshots`.
     pub(crate) async fn with_policy(
         config: Config,
-        invoker: Arc<dyn Invoker>,
+        node: impl Double,
         snapshots: SnapshotPolicy,
     ) -> Self {
         let data = tempfile::tempdir().unwrap();
@@ -47,7 +53,7 @@ impl Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             ..config
         };
-        let gateway = Gateway::bind(config, Arc::new(registry), invoker)
+        let gateway = Gateway::bind(config, Arc::new(registry), Arc::new(node.parts()))
             .await
             .unwrap();
         let address = gateway.address();

@@ -1,14 +1,15 @@
 //! Runs a function's code with the machine's own interpreter, so that protocol tests need no sandbox.
 
-use std::{process::Stdio, sync::Arc, time::Instant};
+use std::{process::Stdio, sync::Arc};
 
+use super::Double;
 use bytes::Bytes;
 use proto_node::{
-    BoxFuture, FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest,
-    InvokeResult, Invoker, LogRecord, Revision, StartKind, Timings, tail_of,
+    Body, BoxFuture, FunctionFault, FunctionSpec, Invoke, InvokeError, InvokeHead, InvokeOutcome,
+    InvokeResult, MAX_RESPONSE_BYTES, Parts, Reply, StartKind, Taken, Timings, tail_of,
 };
 use serde_json::Value;
-use tokio::{io::AsyncWriteExt, process::Command, sync::broadcast};
+use tokio::{io::AsyncWriteExt, process::Command};
 
 const PYTHON: &str = r#"
 import importlib, json, os, sys, traceback, types
@@ -41,19 +42,22 @@ const tell = (answer) => fs.writeSync(1, JSON.stringify(answer));
 "#;
 
 /// Starts an interpreter for each event.
-pub(crate) struct Native {
-    logs: broadcast::Sender<Arc<LogRecord>>,
-}
+pub(crate) struct Native;
 
-impl Native {
-    pub(crate) fn new() -> Self {
-        Self {
-            logs: broadcast::channel(16).0,
+impl Double for Native {
+    fn parts(self) -> Parts {
+        Parts {
+            invoke: Arc::new(self),
+            ..Parts::default()
         }
     }
 }
 
-async fn run(function: &FunctionSpec, request: &InvokeRequest) -> (InvokeResult, Vec<u8>) {
+async fn run(
+    function: &FunctionSpec,
+    request: &InvokeHead,
+    payload: &Bytes,
+) -> (InvokeResult, Vec<u8>) {
     let (program, flag, runner) = if function.runtime.starts_with("python") {
         ("python3", "-c", PYTHON)
     } else {
@@ -81,7 +85,7 @@ async fn run(function: &FunctionSpec, request: &InvokeRequest) -> (InvokeResult,
         .stdin
         .take()
         .unwrap()
-        .write_all(&request.payload)
+        .write_all(payload)
         .await
         .unwrap();
     let output = child.wait_with_output().await.unwrap();
@@ -93,20 +97,24 @@ async fn run(function: &FunctionSpec, request: &InvokeRequest) -> (InvokeResult,
     (result, output.stderr)
 }
 
-impl Invoker for Native {
+impl Invoke for Native {
     fn invoke(
         &self,
         function: Arc<FunctionSpec>,
-        request: InvokeRequest,
-    ) -> BoxFuture<'_, Result<InvokeOutcome, InvokeError>> {
+        event: InvokeHead,
+        body: Body,
+        taken: Taken,
+    ) -> BoxFuture<'_, Result<Reply, InvokeError>> {
         Box::pin(async move {
-            let (result, output) = run(&function, &request).await;
-            let id = &request.request_id;
+            let payload = body.read(MAX_RESPONSE_BYTES).await.unwrap();
+            taken.tell();
+            let (result, output) = run(&function, &event, &payload).await;
+            let id = &event.request_id;
             let log = format!(
                 "START RequestId: {id} Version: $LATEST\n{}END RequestId: {id}\nREPORT RequestId: {id}\t\n",
                 String::from_utf8_lossy(&output)
             );
-            Ok(InvokeOutcome {
+            Ok(Reply::from_outcome(InvokeOutcome {
                 result,
                 executed_version: function.version.clone(),
                 log_tail: Bytes::copy_from_slice(tail_of(log.as_bytes())),
@@ -114,19 +122,7 @@ impl Invoker for Native {
                 restore: None,
                 exits: [].into(),
                 timings: Timings::default(),
-            })
+            }))
         })
-    }
-
-    fn forget(&self, _: Revision) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
-    }
-
-    fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {
-        self.logs.subscribe()
-    }
-
-    fn shutdown(&self, _: Instant) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
     }
 }

@@ -6,11 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::Double;
 use bytes::Bytes;
 use proto_node::{
-    BoxFuture, FunctionFault, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest,
-    InvokeResult, Invoker, LogRecord, NoSnapshot, Revision, Stage, StartKind, ThrottleReason,
-    Timings,
+    Body, BoxFuture, FunctionFault, FunctionSpec, Invoke, InvokeError, InvokeHead, InvokeOutcome,
+    InvokeResult, LogRecord, LogSubscription, Logs, MAX_RESPONSE_BYTES, NoSnapshot, Parts, Reply,
+    Revision, Revisions, Stage, StartKind, Taken, ThrottleReason, Timings,
 };
 use tokio::sync::{Semaphore, broadcast, mpsc};
 
@@ -60,9 +61,10 @@ impl Scripted {
     async fn result(
         &self,
         function: &FunctionSpec,
-        request: &InvokeRequest,
+        event: &InvokeHead,
+        payload: &Bytes,
     ) -> Result<InvokeResult, InvokeError> {
-        let id = &request.request_id;
+        let id = &event.request_id;
         let answer = |bytes: Bytes| Ok(InvokeResult::Success(bytes));
         match function.handler.as_str() {
             "hang" => {
@@ -93,24 +95,39 @@ impl Scripted {
             ))),
             other => match other.strip_prefix("answer.") {
                 Some(count) => answer(Bytes::from(vec![b'1'; count.parse().unwrap()])),
-                None => answer(request.payload.clone()),
+                None => answer(payload.clone()),
             },
         }
     }
 }
 
-impl Invoker for Scripted {
+impl Double for Arc<Scripted> {
+    fn parts(self) -> Parts {
+        Parts {
+            invoke: Arc::clone(&self) as _,
+            revisions: Arc::clone(&self) as _,
+            logs: self,
+            ..Parts::default()
+        }
+    }
+}
+
+impl Invoke for Scripted {
     fn invoke(
         &self,
         function: Arc<FunctionSpec>,
-        request: InvokeRequest,
-    ) -> BoxFuture<'_, Result<InvokeOutcome, InvokeError>> {
+        event: InvokeHead,
+        body: Body,
+        taken: Taken,
+    ) -> BoxFuture<'_, Result<Reply, InvokeError>> {
         Box::pin(async move {
             let started = Instant::now();
-            let result = self.result(&function, &request).await?;
+            let payload = body.read(MAX_RESPONSE_BYTES).await.unwrap();
+            taken.tell();
+            let result = self.result(&function, &event, &payload).await?;
             let mut timings = Timings::default();
             timings.push(Stage::Invoke, started.elapsed());
-            Ok(InvokeOutcome {
+            Ok(Reply::from_outcome(InvokeOutcome {
                 result,
                 executed_version: function.version.clone(),
                 log_tail: Bytes::from(vec![b'x'; 10_000]),
@@ -121,10 +138,12 @@ impl Invoker for Scripted {
                 restore: (function.handler == "restored").then(|| Duration::from_micros(3070)),
                 exits: [("call".to_owned(), 12), ("fill".to_owned(), 3)].into(),
                 timings,
-            })
+            }))
         })
     }
+}
 
+impl Revisions for Scripted {
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
         let _ = self.forgotten.send(revision);
         Box::pin(async {})
@@ -152,15 +171,30 @@ impl Invoker for Scripted {
         })
     }
 
-    fn has_snapshot(&self, function: &FunctionSpec) -> bool {
-        self.captured.lock().unwrap().contains(&function.revision)
+    fn has_snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, bool> {
+        let has = self.captured.lock().unwrap().contains(&function.revision);
+        Box::pin(async move { has })
     }
 
-    fn logs(&self) -> broadcast::Receiver<Arc<LogRecord>> {
-        self.logs.subscribe()
+    fn outdated(&self) -> BoxFuture<'_, BTreeSet<Revision>> {
+        Box::pin(async { BTreeSet::new() })
     }
 
-    fn shutdown(&self, _: Instant) -> BoxFuture<'_, ()> {
+    fn keep_only(&self, _: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl Logs for Scripted {
+    fn subscribe(&self) -> LogSubscription {
+        LogSubscription::new(self.logs.subscribe())
+    }
+
+    fn stored_logs(&self, _: &str, _: usize) -> BoxFuture<'_, Vec<LogRecord>> {
+        Box::pin(async { Vec::new() })
+    }
+
+    fn remove_logs(&self, _: &str) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 }

@@ -5,16 +5,18 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use node_logs::LogHub;
 use node_pool::decide::Limits;
-use node_pool::{Capture, First, LaunchError, Launcher, Link, Moment, Pool, PoolConfig, TakeFirst};
+use node_pool::{
+    Arrival, Capture, First, LaunchError, Launcher, Link, Moment, Pool, PoolConfig, TakeFirst,
+};
 use parking_lot::Mutex;
 use proto_node::{
-    BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeOutcome, InvokeRequest, InvokeResult,
-    LogTail, Revision, StartKind,
+    BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeHead, InvokeOutcome, InvokeResult,
+    LogTail, Revision, StartKind, Taken,
 };
 use proto_sandbox::{
     EventHead, ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Message, Outcome,
@@ -508,15 +510,19 @@ pub(crate) async fn invoke_one(
     pool.invoke(function, request(payload, LogTail::Tail)).await
 }
 
-pub(crate) fn request(payload: &'static str, log_tail: LogTail) -> InvokeRequest {
-    InvokeRequest {
+pub(crate) fn request(payload: &'static str, log_tail: LogTail) -> Arrival {
+    let head = InvokeHead {
         request_id: "id".into(),
-        payload: Bytes::from_static(payload.as_bytes()),
         invoked_arn: "arn".into(),
         client_context: None,
         trace_id: None,
         log_tail,
-        queue_deadline: Instant::now() + Duration::from_secs(30),
+        queue_time: Duration::from_secs(30),
+    };
+    Arrival {
+        head,
+        payload: Bytes::from_static(payload.as_bytes()),
+        taken: Taken::nobody(),
     }
 }
 
