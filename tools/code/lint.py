@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import Counter
 from pathlib import Path
 
 import direction
@@ -45,7 +44,6 @@ class Lint:
             skipped_tests=len(total.ignored),
             arrows=self.forbidden,
             homonyms={name: " ".join(sorted(map(crate_of, places))) for name, places in self.tree.homonyms_kept.items()},
-            spins=dict(Counter(file for file, _ in self.spinning)),
         )
 
     def findings(self, known: Record) -> list[str]:
@@ -90,11 +88,7 @@ class Lint:
 
     def tests(self, found: Record, known: Record) -> list[str]:
         """Tests that are skipped or burn a processor."""
-        out = [
-            f"spin: {file}:{line}: {spins.MENDING}"
-            for file, line in self.spinning
-            if found.spins[file] > known.spins.get(file, 0)
-        ]
+        out = [f"spin: {file}:{line}: {spins.MENDING}" for file, line in self.spinning]
         out += [f"skipped: {place}: say why: #[ignore = \"...\"]" for place, why in self.tree.total.ignored if not why]
         if found.skipped_tests > known.skipped_tests:
             listed = "; ".join(f"{place} {why}" for place, why in self.tree.total.ignored)

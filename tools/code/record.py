@@ -26,8 +26,6 @@ class Record:
     arrows: dict[str, str] = field(default_factory=dict)
     # Names that mean several things in proto, node and sandbox, each with the crates that define it.
     homonyms: dict[str, str] = field(default_factory=dict)
-    # Test files that spin, with how often.
-    spins: dict[str, int] = field(default_factory=dict)
 
     def lowered(self, found: Record) -> Record:
         """This record where `found` is worse, `found` where it is better."""
@@ -37,7 +35,6 @@ class Record:
             skipped_tests=min(self.skipped_tests, found.skipped_tests),
             arrows={arrow: why for arrow, why in self.arrows.items() if arrow in found.arrows},
             homonyms={name: found.homonyms[name] for name in self.homonyms if name in found.homonyms},
-            spins={file: min(count, found.spins[file]) for file, count in self.spins.items() if file in found.spins},
         )
 
     def text(self) -> str:
@@ -48,7 +45,6 @@ class Record:
             ("circles", "Modules of a crate that lie in circles: make measure-code ARGS=--circles"),
             ("arrows", "Dependencies against the direction that ARCHITECTURE.md gives, with the reason why they are still there."),
             ("homonyms", "Names of types that mean several things in proto, node and sandbox, and where."),
-            ("spins", "Test files with loops that burn a processor while they wait, and how many."),
         ):
             lines.append(f"\n# {what}\n[{name}]")
             lines += [f"{quoted(key)} = {quoted(value)}" for key, value in sorted(getattr(self, name).items())]

@@ -27,10 +27,25 @@ def test_code(crate: Crate, ships: bool) -> Iterator[tuple[Path, Source, str]]:
                 yield path, source, part
 
 
+def in_a_loop(source: Source, at: int) -> bool:
+    """Whether the innermost loop around `at`, within its function or closure, has no count: `while` or `loop`, not `for`."""
+    code = source.code_with_tests
+    around = [start for start, end in source.pairs.items() if start < at < end and code[start] == "{"]
+    for start in sorted(around, reverse=True):
+        before = max(code.rfind(sign, 0, start) for sign in ";{}")
+        header = code[before + 1 : start]
+        if re.search(r"\b(?:while|loop)\b", header):
+            return True
+        if re.search(r"\b(?:for|fn)\b|\|", header):
+            return False
+    return False
+
+
 def spins(crate: Crate, ships: bool) -> list[tuple[str, int]]:
     """Files, with the lines, in which a test of this crate spins."""
     return [
         (str(path.relative_to(crate.top)), source.line_of(found.start()))
         for path, source, code in test_code(crate, ships)
         for found in SPIN.finditer(code)
+        if "{" in found.group() or in_a_loop(source, found.start())
     ]

@@ -5,6 +5,7 @@ mod agent;
 use std::sync::Arc;
 
 use agent::{Node, value};
+use base_eventually::eventually_in_task;
 use proto_node::{Revisions as _, SnapStart, StartKind};
 use serde_json::json;
 
@@ -69,9 +70,8 @@ async fn a_function_is_captured_where_it_asks() {
             assert_eq!(told[0], json!(["none", word, word]), "{told}");
             assert_eq!((outcome.start, &told[1]), (start, &json!("none")), "{told}");
             answers.push(told);
-            while !node.agent.has_snapshot(Arc::clone(&f)).await {
-                tokio::task::yield_now().await;
-            }
+            let there = async || node.agent.has_snapshot(Arc::clone(&f)).await;
+            eventually_in_task("a snapshot is there", there).await;
             node = node.again().await;
         }
         for (at, one) in answers.iter().enumerate() {
@@ -120,9 +120,8 @@ async fn a_function_that_asks_too_early_is_captured_later() {
         for start in [StartKind::Cold, StartKind::Restored] {
             let outcome = node.invoke(&f, json!(1)).await.unwrap();
             assert_eq!((value(&outcome), outcome.start), (json!("ENOTSUP"), start));
-            while !node.agent.has_snapshot(Arc::clone(&f)).await {
-                tokio::task::yield_now().await;
-            }
+            let there = async || node.agent.has_snapshot(Arc::clone(&f)).await;
+            eventually_in_task("a snapshot is there", there).await;
             node = node.again().await;
         }
     }
@@ -175,9 +174,8 @@ done
             let expected = json!(["none", "asked", word, format!("heard {event}")]);
             assert_eq!((value(&outcome), outcome.start), (expected, start));
         }
-        while !node.agent.has_snapshot(Arc::clone(&f)).await {
-            tokio::task::yield_now().await;
-        }
+        let there = async || node.agent.has_snapshot(Arc::clone(&f)).await;
+        eventually_in_task("a snapshot is there", there).await;
         node = node.again().await;
     }
     node.end().await;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent::{Node, value};
+use base_eventually::eventually_in_task;
 use proto_node::{Capacity as _, InvokeError, Logs as _, SnapStart, Stage, StartKind};
 use serde_json::json;
 
@@ -217,9 +218,10 @@ async fn nothing_is_left_after_shutdown() {
         ours.iter()
             .any(|o| (o.pid, o.started) == (p.pid, p.started))
     };
-    while processes().any(|process| is_ours(&process)) {
-        tokio::task::yield_now().await;
-    }
+    eventually_in_task("its processes have ended", async || {
+        !processes().any(|process| is_ours(&process))
+    })
+    .await;
 }
 
 /// What `/proc/<pid>/stat` tells of a process (proc_pid_stat(5)).

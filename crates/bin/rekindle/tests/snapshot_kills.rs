@@ -13,6 +13,7 @@ mod watched;
 use std::fs;
 use std::process::{Child, Stdio};
 
+use base_eventually::eventually;
 use counted::{LARGE, Place, ask, shell};
 use watched::{Process, Server, go_on, groups_of, guests_of, kill, stop};
 
@@ -90,12 +91,10 @@ fn another_after(server: Server) -> Server {
     assert!(processes.len() >= 2, "{processes:?}");
     let server = server.again();
     assert!(server.staging().is_empty() && server.quarantined().is_empty());
-    while processes.iter().any(Process::alive) {
-        std::thread::yield_now();
-    }
-    while !groups_of(pid).is_empty() {
-        std::thread::yield_now();
-    }
+    eventually("its processes have ended", || {
+        !processes.iter().any(Process::alive)
+    });
+    eventually("its groups are gone", || groups_of(pid).is_empty());
     server
 }
 
@@ -247,9 +246,7 @@ fn clone_at_work() {
         .command(&["invoke", "one", "1"])
         .stdout(Stdio::piped())
         .spawn();
-    while server.printed("one", "worked on 1") == 0 {
-        std::thread::yield_now();
-    }
+    eventually("it works", || server.printed("one", "worked on 1") != 0);
     server.kill_sandboxes();
     let failed = event.unwrap().wait_with_output().unwrap();
     assert!(!failed.status.success(), "{failed:?}");
@@ -272,9 +269,9 @@ fn killed_in_hooks(server: &Server, place: &Place, kills: usize) {
     let mut event = server.command(&["invoke", "one", "1"]);
     let event = event.stdout(Stdio::piped()).spawn().unwrap();
     for nth in 1..=kills {
-        while server.printed("one", "restoring") < nth {
-            std::thread::yield_now();
-        }
+        eventually("a clone restores", || {
+            server.printed("one", "restoring") >= nth
+        });
         let next = shell(server);
         // What it sees from here on it does not act on.
         stop(clone);
@@ -321,9 +318,7 @@ fn server_while_a_clone_works() {
     server.logged(&["snapshot ready"]);
     let mut invoking = server.command(&["invoke", "one", "1"]);
     let at_work = std::thread::spawn(move || invoking.output());
-    while server.printed("one", "worked on 1") == 0 {
-        std::thread::yield_now();
-    }
+    eventually("it works", || server.printed("one", "worked on 1") != 0);
     let server = another_after(server);
     assert!(!at_work.join().unwrap().unwrap().status.success());
     assert_eq!(ask(&server, "one", 2), "restored");

@@ -74,9 +74,8 @@ async fn stopping_lets_an_invocation_finish() {
         .unwrap();
     assert_eq!(heard.events.recv().await, Some("started"));
     let stopping = tokio::spawn(server.stop());
-    while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    let refused = async || std::net::TcpStream::connect(address).is_err();
+    base_eventually::eventually_in_task("it accepts no more", refused).await;
     invoker.release.add_permits(1);
     let mut answer = Vec::new();
     client.read_to_end(&mut answer).await.unwrap();

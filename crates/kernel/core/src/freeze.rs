@@ -296,9 +296,7 @@ mod tests {
             })
         });
         let threads = threads.collect();
-        while freezer.standing.lock().len() < 8 {
-            std::thread::yield_now();
-        }
+        base_eventually::eventually("all stand", || freezer.standing.lock().len() == 8);
         threads
     }
 

@@ -54,18 +54,16 @@ fn held() -> [usize; 2] {
     names().map(|names| names.len())
 }
 
-/// What is held when it is at most this, or when time is up. What is waited for comes from threads that have left their machine
+/// What is held when it is at most this. What is waited for comes from threads that have left their machine
 /// and are about to end.
 fn settled(most: [usize; 2]) -> [usize; 2] {
-    let deadline = Instant::now() + limit();
-    loop {
+    base_eventually::eventually_some("what was held is given back", || {
         let now = held();
-        let few = now.iter().zip(most).all(|(now, most)| *now <= most);
-        if few || Instant::now() > deadline {
-            return now;
-        }
-        std::thread::yield_now();
-    }
+        now.iter()
+            .zip(most)
+            .all(|(now, most)| *now <= most)
+            .then_some(now)
+    })
 }
 
 /// Ends a machine and waits until no thread of it runs.

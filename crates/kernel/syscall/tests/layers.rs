@@ -5,8 +5,9 @@ mod guest;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use base_eventually::eventually;
 use guest::{Machine, boot, limit};
 use kernel_files::console::Stream;
 use kernel_mm::{MemorySaver, SavedMemory, SnapshotWriter};
@@ -84,22 +85,16 @@ impl Layer {
 
 /// Waits until `text` was printed and every task sleeps.
 fn rest(machine: &Machine, text: &str) {
-    let deadline = Instant::now() + limit();
     let mut seen = String::new();
-    while !seen.contains(text) {
-        assert!(Instant::now() < deadline, "{seen}");
+    eventually("the program printed it", || {
         let more = machine.console.take_output(Stream::Output, 1 << 16);
         seen.push_str(&String::from_utf8_lossy(&more));
-        std::thread::yield_now();
-    }
-    let awake = || {
+        seen.contains(text)
+    });
+    eventually("the program rests", || {
         let tree = machine.system.kernel.tree.lock();
-        tree.tasks().any(|t| t.blocked_call.lock().is_none())
-    };
-    while awake() {
-        assert!(Instant::now() < deadline, "the program does not rest");
-        std::thread::yield_now();
-    }
+        tree.tasks().all(|t| t.blocked_call.lock().is_some())
+    });
 }
 
 const PROGRAM: &str = "

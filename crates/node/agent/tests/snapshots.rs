@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base_eventually::eventually_in_task;
 use bytes::Bytes;
 use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::{Status, StoreError, View};
@@ -42,14 +43,17 @@ impl Place {
             self.directory.path().into(),
         ];
         config.layers = vec![Layer::Host];
-        loop {
+        let mut started = None;
+        // The last tasks of the one before may still hold the store.
+        eventually_in_task("the agent starts", async || {
             match Agent::start(config.clone()) {
-                Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => {
-                    tokio::task::yield_now().await;
-                }
-                other => return other.unwrap(),
+                Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => {}
+                other => started = Some(other.unwrap()),
             }
-        }
+            started.is_some()
+        })
+        .await;
+        started.unwrap()
     }
 
     fn tell(&self, what: &str, how: &str) {
@@ -121,9 +125,8 @@ async fn invoke(agent: &Agent, function: &Arc<FunctionSpec>) -> (StartKind, u64,
 
 /// A capture is put in place after its instance went on.
 async fn settled(agent: &Agent, function: &Arc<FunctionSpec>) {
-    while !agent.has_snapshot(Arc::clone(function)).await {
-        tokio::task::yield_now().await;
-    }
+    let there = async || agent.has_snapshot(Arc::clone(function)).await;
+    eventually_in_task("a snapshot is there", there).await;
 }
 
 /// Ends an agent with its instances; the next one starts anew.
@@ -255,9 +258,10 @@ async fn a_secret_in_the_image_or_no_engine_means_no_snapshot_and_no_harm() {
         assert_eq!(place.did(), ["start", "capture"]);
         // What was refused is cleared away by its own task.
         let staging = place.path("node/snapshots/staging");
-        while std::fs::read_dir(&staging).unwrap().count() > 0 {
-            tokio::task::yield_now().await;
-        }
+        eventually_in_task("it is cleared away", async || {
+            std::fs::read_dir(&staging).unwrap().count() == 0
+        })
+        .await;
         assert!(
             !agent.has_snapshot(Arc::clone(&function)).await && place.view().list().is_empty(),
             "{how}"

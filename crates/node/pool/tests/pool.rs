@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use base_eventually::eventually_in_task;
 use proto_node::{
     InvokeError, InvokeResult, Isolation, LogKind, LogTail, NoSnapshot, Stage, StartKind, Taken,
     ThrottleReason,
@@ -315,9 +316,7 @@ async fn idle_instances_end_after_a_while() {
     let hub = std::sync::Arc::new(node_logs::LogHub::new(None));
     let pool = node_pool::Pool::new(launcher.clone(), hub, config);
     invoke(&pool, "1").await.unwrap();
-    while pool.instances() > 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually_in_task("it has ended", async || pool.instances() == 0).await;
     assert_eq!(launcher.alive.load(Ordering::SeqCst), 0);
 }
 
@@ -343,9 +342,10 @@ async fn dropping_the_pool_ends_everything() {
     assert!(stays_pending(&mut Box::pin(invoke(&pool, "hang"))).await);
     assert_eq!(launcher.alive.load(Ordering::SeqCst), 1);
     drop(pool);
-    while launcher.alive.load(Ordering::SeqCst) > 0 {
-        tokio::task::yield_now().await;
-    }
+    eventually_in_task("all have ended", async || {
+        launcher.alive.load(Ordering::SeqCst) == 0
+    })
+    .await;
 }
 
 /// Lets the future run until it waits for something that will not come.

@@ -3,11 +3,15 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
 
+use base_eventually::eventually;
 use platform_api::{Event, Fault, FaultKind, Platform};
 
 use crate::barrage::Barrage;
 use crate::code;
 use crate::guest::{CODE, DATA, FREE, Guest, report, syscall};
+
+/// Interruptions between two looks at whether the guests have ended.
+const BURST: usize = 10_000;
 
 /// A guest that makes no calls is stopped once it is known to run.
 pub fn busy_loop(platform: &dyn Platform) {
@@ -25,9 +29,7 @@ pub fn busy_loop(platform: &dyn Platform) {
             assert_eq!(guest.word(DATA), count, "an interrupted guest stands still");
         });
         let interrupt = receive.recv().expect("a handle");
-        while guest.word(DATA) == 0 {
-            std::thread::yield_now();
-        }
+        eventually("the guest counts", || guest.word(DATA) != 0);
         interrupt.interrupt();
     });
 }
@@ -114,10 +116,10 @@ pub fn guest_goes_on(platform: &dyn Platform) {
         let interrupt = receive.recv().expect("a handle");
         for round in 1..=100 {
             interrupt.interrupt();
-            while seen.load(Ordering::SeqCst) < round {
+            eventually("it saw the interruption", || {
                 assert!(watched.strong_count() > 0, "its thread has ended");
-                std::thread::yield_now();
-            }
+                seen.load(Ordering::SeqCst) >= round
+            });
         }
         guest.set_word(DATA + 8, 1);
     });
@@ -256,11 +258,11 @@ pub fn each_fault_is_of_its_own_context(platform: &dyn Platform) {
         }
         drop((send, at_work));
         let interrupts: Vec<_> = receive.iter().collect();
-        while watched.strong_count() > 0 {
-            for interrupt in &interrupts {
+        eventually("all guests ended", || {
+            for interrupt in interrupts.iter().cycle().take(BURST) {
                 interrupt.interrupt();
             }
-            std::thread::yield_now();
-        }
+            watched.strong_count() == 0
+        });
     });
 }

@@ -253,9 +253,7 @@ mod tests {
         let handle = ThreadHandle::new();
         handle.give_grace(1);
         handle.interrupt();
-        while !handle.must_stop() {
-            std::thread::yield_now();
-        }
+        base_eventually::eventually("its time is over", || handle.must_stop());
         assert!(handle.take_interruption() && !handle.must_stop());
     }
 

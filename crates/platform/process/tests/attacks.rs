@@ -7,8 +7,9 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use base_eventually::eventually;
 use platform_api::{Event, FaultKind, Interrupt, MapOp};
 use platform_conformance::code;
 use platform_conformance::guest::{DATA, FREE, Guest, PAGE, RW, anonymous, report, syscall};
@@ -17,7 +18,6 @@ use platform_process::ProcessPlatform;
 /// Where every stub has its code and its mapper's commands (`layout`).
 const STUB_CODE: u64 = 0x7fff_ff00_0000;
 const STUB_COMMANDS: u64 = 0x7fff_ff01_0000;
-const PATIENCE: Duration = Duration::from_secs(20);
 
 fn platform() -> ProcessPlatform {
     ProcessPlatform::new().expect("this host runs stub processes")
@@ -61,14 +61,6 @@ fn kill(pid: i32, signal: &str) {
         .args([signal, &pid.to_string()])
         .status();
     assert!(status.is_ok_and(|s| s.success()));
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !holds() {
-        assert!(start.elapsed() < PATIENCE, "{what}");
-        std::thread::yield_now();
-    }
 }
 
 #[test]
@@ -231,9 +223,7 @@ fn stub_killed_from_outside() {
     std::thread::scope(|scope| {
         let spinning =
             scope.spawn(|| guest.event(code::spin(), |r| (r.rdi, r.rsi) = (DATA + 64, DATA + 128)));
-        while guest.word(DATA + 64) == 0 {
-            std::thread::yield_now();
-        }
+        eventually("the guest spins", || guest.word(DATA + 64) != 0);
         kill(pid, "-KILL");
         assert!(matches!(spinning.join(), Ok(Event::Gone)));
     });
@@ -337,9 +327,7 @@ fn process_that_dies() {
     let guest = Guest::new(&platform);
     std::thread::scope(|scope| {
         scope.spawn(|| guest.event(code::spin(), |r| (r.rdi, r.rsi) = (DATA, DATA + 8)));
-        while guest.word(DATA) == 0 {
-            std::thread::yield_now();
-        }
+        eventually("the guest spins", || guest.word(DATA) != 0);
         let list: Vec<String> = children().iter().map(ToString::to_string).collect();
         println!("stubs {}", list.join(" "));
         std::process::abort();

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use base_eventually::eventually_some;
 use bytes::Bytes;
 use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::StoreError;
@@ -31,18 +32,12 @@ impl Node {
         config.sandbox_command = vec![env!("CARGO_BIN_EXE_rekindle").into(), "sandbox".into()];
         // Tests of other packages share the machine: a start may be slow.
         config.pool.init_timeout = Duration::from_secs(60);
-        loop {
-            match Agent::start(config.clone()) {
-                // The last tasks of the one before still hold the store.
-                Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => {
-                    std::thread::yield_now();
-                }
-                agent => {
-                    let agent = agent.unwrap();
-                    return Self { agent, directory };
-                }
-            }
-        }
+        let agent = eventually_some("the agent starts", || match Agent::start(config.clone()) {
+            // The last tasks of the one before still hold the store.
+            Err(AgentError::Snapshots(SnapshotsError::Store(StoreError::Locked(_)))) => None,
+            agent => Some(agent.unwrap()),
+        });
+        Self { agent, directory }
     }
 
     pub(crate) fn function(

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
+use base_eventually::eventually;
 use serde_json::Value;
 
 const REKINDLE: &str = env!("CARGO_BIN_EXE_rekindle");
@@ -80,9 +81,9 @@ pub(crate) fn kill(pid: u32) {
         let state = stat.rsplit_once(") ").map(|(_, state)| state.to_owned());
         state.is_none_or(|state| state.starts_with(['Z', 'X']))
     };
-    while !std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, ended) {
-        std::thread::yield_now();
-    }
+    eventually("it has ended", || {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, ended)
+    });
 }
 
 /// Sends it this signal, with the tool that everybody has.
@@ -106,9 +107,7 @@ pub(crate) fn stop(pid: u32) {
         let state = stat.rsplit_once(") ").map(|(_, state)| state.to_owned());
         state.is_none_or(|state| state.starts_with(['T', 'Z', 'X']))
     };
-    while !threads().all(stands) {
-        std::thread::yield_now();
-    }
+    eventually("its threads stand", || threads().all(stands));
 }
 
 /// Lets a process go on.
@@ -398,9 +397,7 @@ impl Server {
 
     /// Waits until a snapshot is being written.
     pub(crate) fn capturing(&self) {
-        while self.staging().is_empty() {
-            std::thread::yield_now();
-        }
+        eventually("a snapshot is being written", || !self.staging().is_empty());
     }
 
     /// Whether the image that is being written has its pages begun and its header, which comes last, not there; none if
@@ -415,9 +412,7 @@ impl Server {
 
     /// Waits until nothing is being written.
     pub(crate) fn nothing_in_staging(&self) {
-        while !self.staging().is_empty() {
-            std::thread::yield_now();
-        }
+        eventually("nothing is being written", || self.staging().is_empty());
     }
 }
 

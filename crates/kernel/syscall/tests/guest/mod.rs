@@ -27,8 +27,7 @@ const BUDGET: BudgetLimits = BudgetLimits {
 
 /// Longest wait for anything in a test: `GUEST_PATIENCE` seconds, a minute where that is not set.
 pub(crate) fn limit() -> Duration {
-    let given = std::env::var("GUEST_PATIENCE").ok();
-    Duration::from_secs(given.and_then(|text| text.parse().ok()).unwrap_or(60))
+    base_eventually::limit()
 }
 
 /// What a program printed and how it ended.

@@ -109,15 +109,10 @@ pub(crate) fn wait_for(machine: &Machine, text: &str) -> String {
 /// Waits until every task sleeps in a call: what the program does next it does after the capture.
 #[allow(dead_code, reason = "not every test file waits for rest")]
 pub(crate) fn wait_until_asleep(machine: &Machine) {
-    let deadline = Instant::now() + limit();
-    let awake = || {
+    base_eventually::eventually("the program rests", || {
         let tree = machine.system.kernel.tree.lock();
-        tree.tasks().any(|t| t.blocked_call.lock().is_none())
-    };
-    while awake() {
-        assert!(Instant::now() < deadline, "the program does not rest");
-        std::thread::yield_now();
-    }
+        tree.tasks().all(|t| t.blocked_call.lock().is_some())
+    });
 }
 
 /// Runs a Python program that prints `ready`, captures it when it sleeps, and gives what it prints afterwards

@@ -137,7 +137,9 @@ impl Watch {
             self.changed.notify_all();
         }
         while counted.due.is_some() && !system.kernel.freezer.wanted() {
-            parking_lot::MutexGuard::unlocked_fair(&mut counted, std::thread::yield_now);
+            // Nobody tells when the freezer is wanted.
+            self.changed
+                .wait_for(&mut counted, Duration::from_micros(100));
         }
     }
 }
