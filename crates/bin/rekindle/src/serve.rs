@@ -4,11 +4,12 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_registry::{Function, Registry, SnapshotPolicy};
+use control_registry::{Registry, SnapshotPolicy};
+use control_service::Service;
 use edge_cli::{ExitCode, Failure, ServeArgs, SnapStart, TemplateUse};
 use edge_gateway::{Config, Gateway};
 use node_agent::{Agent, AgentConfig};
-use proto_node::{Node, Revisions};
+use proto_node::Node;
 use tracing_subscriber::EnvFilter;
 
 /// How long instances get to end at shutdown.
@@ -65,14 +66,14 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     config.pool.limits.instances = args.instances as usize;
     config.pool.limits.memory_mb = args.memory.0 >> 20;
     let agent = Agent::start(config).map_err(|error| failed(&error))?;
-    let outdated = registry.with_revisions(&agent.outdated().await);
     let agent: Arc<dyn Node> = Arc::new(agent);
-    agent.keep_only(registry.revisions()).await;
+    let waits = control_service::Config::default();
+    let service = Service::start(registry, Arc::clone(&agent), waits).await;
     let settings = Config {
         listen: args.listen,
         ..Config::default()
     };
-    let gateway = Gateway::bind(settings, registry, Arc::clone(&agent)).await;
+    let gateway = Gateway::bind(settings, Arc::clone(&service)).await;
     let gateway = gateway.map_err(|error| {
         failed(&error).next("is another server there? choose another address with --listen")
     })?;
@@ -83,22 +84,11 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
         "rekindle: serving the Lambda API at http://{}",
         gateway.address()
     );
-    let again = tokio::spawn(prepare_again(Arc::clone(&agent), outdated));
+    let again = tokio::spawn(service.prepare_again());
     gateway.run(stop()).await;
     again.abort();
     agent.drain(GRACE).await;
     Ok(())
-}
-
-/// Makes snapshots anew that do not fit any more, one at a time, beside what clients want. An event that comes before
-/// starts its function without, as it would have.
-async fn prepare_again(agent: Arc<dyn Node>, functions: Vec<Arc<Function>>) {
-    for function in functions {
-        if let Err(reason) = agent.prepare(Arc::clone(&function.spec)).await {
-            let name = function.record.name.as_str();
-            tracing::warn!(function = name, ?reason, "no new snapshot could be made");
-        }
-    }
 }
 
 /// Resolves at SIGINT or SIGTERM.

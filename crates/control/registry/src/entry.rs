@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use proto_lambda::Qualifier;
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::Function;
 
@@ -24,11 +25,29 @@ pub struct AliasRecord {
     pub revision_id: String,
 }
 
+/// What decides between the two versions of an alias.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Draw {
+    /// The alias's own version, whatever the weights.
+    Own,
+    /// From 0 to below 1: below the weight of the other version it is that.
+    Chance(f64),
+}
+
+impl Draw {
+    /// A draw by lot.
+    pub fn random() -> Self {
+        // The low 62 bits of a random UUID are random; 53 of them fill a float's fraction.
+        let bits = Uuid::new_v4().as_u64_pair().1 & ((1 << 53) - 1);
+        Self::Chance(bits as f64 / (1u64 << 53) as f64)
+    }
+}
+
 impl AliasRecord {
-    /// The version for an invocation whose draw is `chance`, from 0 to below 1.
-    pub fn choose(&self, chance: f64) -> Option<u64> {
-        match self.additional {
-            Some((version, weight)) if chance < weight => Some(version),
+    /// The version for an invocation.
+    pub fn choose(&self, draw: Draw) -> Option<u64> {
+        match (self.additional, draw) {
+            (Some((version, weight)), Draw::Chance(chance)) if chance < weight => Some(version),
             _ => self.version,
         }
     }
@@ -64,16 +83,16 @@ impl Entry {
         }
     }
 
-    /// The version that a qualifier names; an alias with two versions decides by `chance`.
+    /// The version that a qualifier names; an alias with two versions decides by `draw`.
     pub(crate) fn named(
         &self,
         qualifier: Option<&Qualifier>,
-        chance: f64,
+        draw: Draw,
     ) -> Option<&Arc<Function>> {
         match qualifier {
             None | Some(Qualifier::Latest) => Some(&self.latest),
             Some(Qualifier::Version(text)) => self.version(Some(version_number(text)?)),
-            Some(Qualifier::Alias(name)) => self.version(self.aliases.get(name)?.choose(chance)),
+            Some(Qualifier::Alias(name)) => self.version(self.aliases.get(name)?.choose(draw)),
         }
     }
 
@@ -105,9 +124,10 @@ mod tests {
             revision_id: String::new(),
         };
         let to_second = (0..1000)
-            .filter(|draw| alias.choose(f64::from(*draw) / 1000.0) == Some(2))
+            .filter(|draw| alias.choose(Draw::Chance(f64::from(*draw) / 1000.0)) == Some(2))
             .count();
         assert_eq!(to_second, 250);
+        assert_eq!(alias.choose(Draw::Own), Some(1));
         assert!(alias.refers_to(1) && alias.refers_to(2) && !alias.refers_to(3));
         assert_eq!(version_number("7"), Some(7));
         assert_eq!(version_number("007"), None);

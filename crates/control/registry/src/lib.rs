@@ -32,7 +32,7 @@ mod version;
 
 pub use code::{CodeError, CodeStore, MAX_ENTRIES, StoredCode, UnpackError};
 pub use config::{Config, SnapshotPolicy};
-pub use entry::AliasRecord;
+pub use entry::{AliasRecord, Draw};
 pub use error::OpenError;
 pub use readiness::Readiness;
 pub use record::{Function, FunctionRecord, Phase, RECORD_VERSION};

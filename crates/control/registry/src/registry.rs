@@ -15,7 +15,10 @@ use tokio::sync::Mutex;
 
 use crate::{
     CodeError, CodeStore, Config, Function, FunctionRecord, OpenError, SqliteStore, Store,
-    StoredCode, entry::Entry, record::arn, store::Stored,
+    StoredCode,
+    entry::{Draw, Entry},
+    record::arn,
+    store::Stored,
 };
 
 /// A revision that no longer exists in the registry while instances of it may still run.
@@ -76,18 +79,16 @@ impl Registry {
 
     /// The version that a client named; of an alias, its own version, whatever the weights.
     pub fn find(&self, wanted: &FunctionRef) -> Result<Arc<Function>, ApiError> {
-        // No draw is below a weight: the alias's own version.
-        self.route(wanted, f64::INFINITY)
+        self.route(wanted, Draw::Own)
     }
 
-    /// The version that serves an invocation; `chance`, from 0 to below 1, decides between the two
-    /// versions of an alias.
-    pub fn route(&self, wanted: &FunctionRef, chance: f64) -> Result<Arc<Function>, ApiError> {
+    /// The version that serves an invocation; `draw` decides between the two versions of an alias.
+    pub fn route(&self, wanted: &FunctionRef, draw: Draw) -> Result<Arc<Function>, ApiError> {
         self.check_place(wanted)?;
         self.functions
             .read()
             .get(&wanted.name)
-            .and_then(|entry| entry.named(wanted.qualifier.as_ref(), chance))
+            .and_then(|entry| entry.named(wanted.qualifier.as_ref(), draw))
             .cloned()
             .ok_or_else(|| ApiError::function_not_found(&self.arn_of(wanted)))
     }

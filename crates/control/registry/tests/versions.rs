@@ -79,7 +79,8 @@ async fn versions_and_aliases_survive_a_restart_and_keep_their_code() {
     assert_eq!(content(&registry, "f:2"), "two");
     assert_eq!(registry.alias(&named("f"), "live").unwrap(), made);
     let served = |chance| {
-        let function = registry.route(&named("f:live"), chance).unwrap();
+        let draw = control_registry::Draw::Chance(chance);
+        let function = registry.route(&named("f:live"), draw).unwrap();
         function.spec.version.clone()
     };
     assert_eq!((served(0.0), served(0.5)), ("2".to_owned(), "1".to_owned()));

@@ -42,14 +42,10 @@ pub struct Config {
     pub write_timeout: Duration,
     /// Bytes of all request bodies held at once; a request waits for room.
     pub body_memory: usize,
-    /// Longest time that an event waits for an instance.
-    pub queue_wait: Duration,
     /// What GetAccountSettings tells as the limit of concurrent executions.
     pub concurrency: u32,
     /// Longest time that requests under way get at shutdown.
     pub shutdown_grace: Duration,
-    /// Log lines kept in memory for each function.
-    pub log_lines: usize,
 }
 
 impl Default for Config {
@@ -64,10 +60,8 @@ impl Default for Config {
             body_timeout: Duration::from_secs(300),
             write_timeout: Duration::from_secs(60),
             body_memory: 512 * 1024 * 1024,
-            queue_wait: Duration::from_secs(10),
             concurrency: 1000,
             shutdown_grace: Duration::from_secs(10),
-            log_lines: 1000,
         }
     }
 }

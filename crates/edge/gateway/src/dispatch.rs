@@ -24,7 +24,7 @@ impl Shared {
         if self.open()
             && let Err(error) = guard::check_local(request.headers(), request.uri())
         {
-            return ("refused", Err(error));
+            return ("refused", Err(error.into()));
         }
         let path = request.uri().path();
         if let Some(own) = path.strip_prefix(OWN) {
@@ -38,7 +38,8 @@ impl Shared {
                 Err(ApiError::new(
                     ErrorCode::UNKNOWN_OPERATION,
                     "No operation has this method and path.",
-                )),
+                )
+                .into()),
             );
         };
         let operation = resolved.operation;
@@ -71,8 +72,8 @@ impl Shared {
         };
         match operation.route().support {
             Support::Full => self.serve(operation, call).await,
-            Support::Fixed => fixed::answer(&self.registry, operation, &call),
-            Support::Absent => Err(ApiError::not_implemented(operation.name())),
+            Support::Fixed => fixed::answer(self.service.registry(), operation, &call),
+            Support::Absent => Err(ApiError::not_implemented(operation.name()).into()),
         }
     }
 
@@ -100,7 +101,7 @@ impl Shared {
             Operation::TagResource => functions::tag(self, &call).await,
             Operation::UntagResource => functions::untag(self, &call).await,
             // The table says what is supported; a test walks it.
-            _ => Err(ApiError::not_implemented(operation.name())),
+            _ => Err(ApiError::not_implemented(operation.name()).into()),
         }
     }
 
@@ -112,10 +113,9 @@ impl Shared {
     ) -> Answer {
         let (head, _) = request.into_parts();
         if head.method != http::Method::GET {
-            return Err(ApiError::new(
-                ErrorCode::UNKNOWN_OPERATION,
-                "Only GET is served here.",
-            ));
+            return Err(
+                ApiError::new(ErrorCode::UNKNOWN_OPERATION, "Only GET is served here.").into(),
+            );
         }
         let claim = if path == "logs" {
             signature::check_claim(&self.config.keys, &head)?
@@ -142,7 +142,8 @@ impl Shared {
                 None => Err(ApiError::new(
                     ErrorCode::UNKNOWN_OPERATION,
                     "Nothing is served at this path.",
-                )),
+                )
+                .into()),
             },
         }
     }

@@ -97,14 +97,18 @@ pub(crate) async fn answer(shared: &Arc<Shared>, name: &str, call: &Call) -> Ans
         .chain_update(signed(name, &sha256, expires))
         .verify_slice(&token);
     if checked.is_err() || expires < now_seconds() {
-        return Err(denied());
+        return Err(denied().into());
     }
-    let function = shared.registry.with_code(name, &sha256).ok_or_else(|| {
-        ApiError::new(
-            ErrorCode::RESOURCE_NOT_FOUND,
-            "The code has been replaced since; ask again.",
-        )
-    })?;
+    let function = shared
+        .service
+        .registry()
+        .with_code(name, &sha256)
+        .ok_or_else(|| {
+            ApiError::new(
+                ErrorCode::RESOURCE_NOT_FOUND,
+                "The code has been replaced since; ask again.",
+            )
+        })?;
     let opened = tokio::fs::File::open(function.code.archive()).await;
     let mut file = opened.map_err(|error| {
         tracing::error!(%error, function = name, "an archive cannot be read");

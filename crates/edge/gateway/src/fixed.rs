@@ -29,7 +29,7 @@ fn about_function(registry: &Registry, operation: Operation, call: &Call) -> Ans
         account: None,
         ..wanted.clone()
     });
-    let missing = |message: &str| Err(ApiError::new(ErrorCode::RESOURCE_NOT_FOUND, message));
+    let missing = |message: &str| Err(ApiError::new(ErrorCode::RESOURCE_NOT_FOUND, message).into());
     let value: Value = match operation {
         Operation::GetFunctionCodeSigningConfig => json!({ "FunctionName": function.record.name }),
         Operation::GetFunctionConcurrency => json!({}),
@@ -55,9 +55,10 @@ fn about_function(registry: &Registry, operation: Operation, call: &Call) -> Ans
             return Err(ApiError::new(
                 ErrorCode::PROVISIONED_CONCURRENCY_NOT_FOUND,
                 "No Provisioned Concurrency Config found for this function",
-            ));
+            )
+            .into());
         }
-        other => return Err(ApiError::not_implemented(other.name())),
+        other => return Err(ApiError::not_implemented(other.name()).into()),
     };
     respond::ok(&value)
 }

@@ -1,186 +1,92 @@
 //! Operations on functions, tags and the account.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
-use control_registry::{Function, Phase, Retired};
 use http::StatusCode;
-use proto_lambda::{
-    FunctionCodeLocation, FunctionConfiguration, FunctionRef, GetFunctionResponse, Qualifier,
-    check_page_size,
-};
+use proto_lambda::{FunctionCodeLocation, GetFunctionResponse, check_page_size};
 use serde::Serialize;
 
 use crate::{
     call::Call,
-    download, prepare,
+    download,
     respond::{self, Answer},
-    server::{self, Shared},
+    server::Shared,
 };
 
-/// CreateFunction. Runs on its own task: a client that goes away half-way leaves a whole function.
-pub(crate) async fn create(shared: &Arc<Shared>, call: Call) -> Answer {
+/// CreateFunction.
+pub(crate) async fn create(shared: &Shared, call: Call) -> Answer {
     let request = call.json()?;
+    // The zip is in the request by now: nobody holds it twice.
     drop(call);
-    let task = Arc::clone(shared);
-    let (created, begun) = server::detached(async move {
-        let created = task.registry.create(request).await?;
-        let begun = prepare::begin(&task, &created.function_name);
-        Ok((created, begun))
-    })
-    .await?;
-    prepare::wait(&begun).await;
+    let created = shared.service.create(request).await?;
     respond::json(StatusCode::CREATED, &created)
 }
 
 /// GetFunction.
 pub(crate) async fn get(shared: &Shared, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
-    let function = shared.registry.find(&wanted)?;
-    // Versions and aliases have no tags of their own.
-    let latest = shared.registry.find(&wanted.clone().without_qualifier())?;
-    let tags = &latest.record.tags;
+    let found = shared.service.describe(&wanted).await?;
     respond::ok(&GetFunctionResponse {
-        configuration: settled(shared, &function, wanted.qualifier.as_ref()).await,
+        configuration: found.configuration,
         code: FunctionCodeLocation {
             repository_type: "S3",
-            location: download::url(shared, &function, call),
+            location: download::url(shared, &found.function, call),
         },
-        tags: (!tags.is_empty()).then(|| tags.clone()),
+        tags: (!found.tags.is_empty()).then_some(found.tags),
     })
 }
 
 /// GetFunctionConfiguration.
 pub(crate) async fn get_configuration(shared: &Shared, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
-    let function = shared.registry.find(&wanted)?;
-    respond::ok(&settled(shared, &function, wanted.qualifier.as_ref()).await)
-}
-
-/// A configuration as it is now; whether there is a snapshot is known to the node.
-async fn settled(
-    shared: &Shared,
-    function: &Function,
-    qualifier: Option<&Qualifier>,
-) -> FunctionConfiguration {
-    let mut configuration = function.configuration(qualifier, Phase::Settled);
-    configuration.snap_start.optimization_status = optimization_status(shared, function).await;
-    configuration
-}
-
-async fn optimization_status(shared: &Shared, function: &Function) -> &'static str {
-    let on = function.asks_for_snap_start()
-        && shared.node.has_snapshot(Arc::clone(&function.spec)).await;
-    if on { "On" } else { "Off" }
-}
-
-/// Tells of each version in a list whether it starts from the snapshot that it asked for.
-async fn complete(shared: &Shared, listed: &mut [FunctionConfiguration]) {
-    let mut versions: Vec<Arc<Function>> = Vec::new();
-    for one in listed {
-        let first = versions.first();
-        if first.is_none_or(|first| first.record.name != one.function_name) {
-            versions = shared.registry.versions_of(&one.function_name);
-        }
-        let mut versions = versions.iter();
-        if let Some(function) = versions.find(|it| it.record.version_text() == one.version) {
-            one.snap_start.optimization_status = optimization_status(shared, function).await;
-        }
-    }
+    respond::ok(&shared.service.configuration(&wanted).await?)
 }
 
 /// ListFunctions.
 pub(crate) async fn list(shared: &Shared, call: &Call) -> Answer {
     let page = check_page_size(call.query("MaxItems").as_deref())?;
-    let marker = call.query("Marker");
-    let mut listed = shared.registry.list(
-        marker.as_deref(),
-        page,
-        call.query("FunctionVersion").as_deref(),
-    )?;
-    complete(shared, &mut listed.functions).await;
-    respond::ok(&listed)
+    let (marker, versions) = (call.query("Marker"), call.query("FunctionVersion"));
+    let listed = shared
+        .service
+        .list(marker.as_deref(), page, versions.as_deref());
+    respond::ok(&listed.await?)
 }
 
 /// ListVersionsByFunction.
 pub(crate) async fn list_versions(shared: &Shared, call: &Call) -> Answer {
     let page = check_page_size(call.query("MaxItems").as_deref())?;
-    let marker = call.query("Marker");
-    let wanted = call.function()?;
-    let mut listed = shared
-        .registry
-        .list_versions(&wanted, marker.as_deref(), page)?;
-    complete(shared, &mut listed.versions).await;
-    respond::ok(&listed)
+    let (marker, wanted) = (call.query("Marker"), call.function()?);
+    let listed = shared
+        .service
+        .list_versions(&wanted, marker.as_deref(), page);
+    respond::ok(&listed.await?)
 }
 
 /// UpdateFunctionCode.
-pub(crate) async fn update_code(shared: &Arc<Shared>, call: Call) -> Answer {
+pub(crate) async fn update_code(shared: &Shared, call: Call) -> Answer {
     let wanted = call.function()?;
     let request = call.json()?;
     drop(call);
-    prepare::after_last_change(shared, &wanted).await;
-    let task = Arc::clone(shared);
-    let (updated, begun) = server::detached(async move {
-        let (configuration, retired) = task.registry.update_code(&wanted, request).await?;
-        Ok((configuration, follow_up(&task, &wanted, retired)))
-    })
-    .await?;
-    prepare::wait(&begun).await;
-    respond::ok(&updated)
-}
-
-/// Has the new revisions prepared, then retires the one before.
-fn follow_up(
-    shared: &Arc<Shared>,
-    changed: &FunctionRef,
-    retired: Option<Retired>,
-) -> Vec<Arc<Function>> {
-    let begun = prepare::begin(shared, &changed.name);
-    if let Some(retired) = retired {
-        let (shared, begun) = (Arc::clone(shared), begun.clone());
-        tokio::spawn(async move {
-            prepare::settled(&begun).await;
-            shared.retire(retired);
-        });
-    }
-    begun
+    respond::ok(&shared.service.update_code(wanted, request).await?)
 }
 
 /// UpdateFunctionConfiguration.
-pub(crate) async fn update_configuration(shared: &Arc<Shared>, call: &Call) -> Answer {
-    let wanted = call.function()?;
-    let request = call.json()?;
-    prepare::after_last_change(shared, &wanted).await;
-    let task = Arc::clone(shared);
-    let (updated, begun) = server::detached(async move {
-        let (configuration, retired) = task.registry.update_configuration(&wanted, request).await?;
-        Ok((configuration, follow_up(&task, &wanted, Some(retired))))
-    })
-    .await?;
-    prepare::wait(&begun).await;
-    respond::ok(&updated)
+pub(crate) async fn update_configuration(shared: &Shared, call: &Call) -> Answer {
+    let (wanted, request) = (call.function()?, call.json()?);
+    let updated = shared.service.update_configuration(wanted, request);
+    respond::ok(&updated.await?)
 }
 
 /// DeleteFunction. Clients accept 200 and 204; AWS answers 204.
-pub(crate) async fn delete(shared: &Arc<Shared>, call: &Call) -> Answer {
-    let wanted = call.qualified_function()?;
-    let task = Arc::clone(shared);
-    let deleted = server::detached(async move {
-        let retired = task.registry.delete(&wanted).await?;
-        let retiring: Vec<_> = retired.into_iter().map(|one| task.retire(one)).collect();
-        if wanted.qualifier.is_none() {
-            task.forget_logs(&wanted.name).await;
-            tokio::spawn(async move { task.forget_last_words(&wanted, retiring).await });
-        }
-        Ok(())
-    });
-    deleted.await?;
+pub(crate) async fn delete(shared: &Shared, call: &Call) -> Answer {
+    shared.service.delete(call.qualified_function()?).await?;
     respond::nothing()
 }
 
 /// GetAccountSettings.
 pub(crate) fn account_settings(shared: &Shared) -> Answer {
-    respond::ok(&shared.registry.account_settings(shared.config.concurrency))
+    let registry = shared.service.registry();
+    respond::ok(&registry.account_settings(shared.config.concurrency))
 }
 
 #[derive(Serialize)]
@@ -191,22 +97,20 @@ struct ListTagsResponse {
 
 /// ListTags.
 pub(crate) fn list_tags(shared: &Shared, call: &Call) -> Answer {
-    respond::ok(&ListTagsResponse {
-        tags: shared.registry.tags(call.resource())?,
-    })
+    let tags = shared.service.registry().tags(call.resource())?;
+    respond::ok(&ListTagsResponse { tags })
 }
 
 /// TagResource.
 pub(crate) async fn tag(shared: &Shared, call: &Call) -> Answer {
-    shared.registry.tag(call.resource(), call.json()?).await?;
+    let arn = call.resource().to_owned();
+    shared.service.tag(arn, call.json()?).await?;
     respond::nothing()
 }
 
 /// UntagResource.
 pub(crate) async fn untag(shared: &Shared, call: &Call) -> Answer {
-    shared
-        .registry
-        .untag(call.resource(), &call.query_all("tagKeys"))
-        .await?;
+    let arn = call.resource().to_owned();
+    shared.service.untag(arn, call.query_all("tagKeys")).await?;
     respond::nothing()
 }

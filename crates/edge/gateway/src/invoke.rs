@@ -1,27 +1,20 @@
 //! Invoke: from an HTTP request to an event, and from its outcome to an HTTP answer.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
-use control_registry::Function;
+use control_service::Event;
 use http::{HeaderName, Response, StatusCode};
-use proto_lambda::{ApiError, ErrorCode, FunctionRef, limits};
-use proto_node::{
-    Body as EventBody, InvokeError, InvokeHead, InvokeOutcome, InvokeResult, LogTail,
-    MAX_RESPONSE_BYTES, StartKind, Taken, tail_of,
-};
+use proto_lambda::{ApiError, ErrorCode, limits};
+use proto_node::{InvokeOutcome, InvokeResult, LogTail, StartKind, tail_of};
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
 use crate::{
     call::Call,
-    prepare,
     respond::{self, Answer, Body},
-    server::{self, Shared},
+    server::Shared,
 };
 
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
@@ -32,8 +25,6 @@ const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 const START: HeaderName = HeaderName::from_static("x-rekindle-start");
 const RESTORE_MS: HeaderName = HeaderName::from_static("x-rekindle-restore-ms");
 const SERVER_TIMING: HeaderName = HeaderName::from_static("server-timing");
-/// Revisions of a function that are tried while it is being changed.
-const UPDATE_ATTEMPTS: u32 = 3;
 /// Longest trace header that is passed on.
 const TRACE_ID_BYTES: usize = 512;
 
@@ -45,93 +36,31 @@ enum InvocationType {
 }
 
 /// Serves Invoke.
-pub(crate) async fn invoke(shared: &Arc<Shared>, call: &Call) -> Answer {
+pub(crate) async fn invoke(shared: &Shared, call: &Call) -> Answer {
     let wanted = call.qualified_function()?;
     let kind = invocation_type(call)?;
     let log_tail = match call.word_header("x-amz-log-type", "logType", &["None", "Tail"])? {
         Some("Tail") => LogTail::Tail,
         _ => LogTail::None,
     };
-    let chance = chance();
-    let function = shared.registry.route(&wanted, chance)?;
-    prepare::check(&function)?;
+    let admission = shared.service.admit(wanted)?;
     let payload = event(&call.body)?;
     let client_context = client_context(call)?;
     if kind == InvocationType::DryRun {
         return respond::nothing();
     }
-    let function = prepare::serving(shared, (&wanted, chance), function).await?;
     let trace_id = trace_id(call);
-    let event = InvokeHead {
+    let event = Event {
         request_id: call.id.clone(),
-        invoked_arn: shared.registry.arn_of(&wanted),
+        payload,
         client_context,
         trace_id: Some(trace_id.clone()),
         log_tail,
-        queue_time: shared.config.queue_wait,
     };
-    // If the client goes away, the event still runs to its end.
-    let task = Arc::clone(shared);
-    let outcome =
-        server::detached(
-            async move { run(&task, (&wanted, chance), function, (event, payload)).await },
-        )
-        .await?;
+    let outcome = shared.service.invoke(admission, event).await?;
     let mut response = answer(outcome, log_tail);
     respond::set(&mut response, TRACE_ID, &trace_id);
     Ok(response)
-}
-
-/// Has the node run the event, with the function as it is now.
-///
-/// The function is held until its event has ended, and with it its code on disk.
-async fn run(
-    shared: &Shared,
-    (wanted, chance): (&FunctionRef, f64),
-    mut function: Arc<Function>,
-    (event, payload): (InvokeHead, Bytes),
-) -> Result<InvokeOutcome, ApiError> {
-    let mut attempt = 1;
-    loop {
-        let reply = shared
-            .node
-            .invoke(
-                Arc::clone(&function.spec),
-                event.clone(),
-                EventBody::whole(payload.clone()),
-                Taken::nobody(),
-            )
-            .await;
-        let outcome = match reply {
-            Ok(reply) => reply.whole(MAX_RESPONSE_BYTES).await,
-            Err(error) => Err(error),
-        };
-        let Err(error) = outcome else {
-            return outcome.map_err(|error| refused(&error));
-        };
-        // An event that arrives while the function changes may be turned away unrun, because the
-        // node has just been told to forget that revision; the new one takes it.
-        let turned_away = matches!(error, InvokeError::Throttled(_)) && attempt < UPDATE_ATTEMPTS;
-        if !turned_away {
-            return Err(refused(&error));
-        }
-        let latest = match shared.registry.route(wanted, chance) {
-            Ok(named) => prepare::serving(shared, (wanted, chance), named).await,
-            Err(error) => Err(error),
-        };
-        match latest {
-            Ok(latest) if latest.spec.revision != function.spec.revision => function = latest,
-            _ => return Err(refused(&error)),
-        }
-        attempt += 1;
-    }
-}
-
-/// A draw from 0 to below 1 that decides between the versions of an alias.
-fn chance() -> f64 {
-    // The low 62 bits of a random UUID are random; 53 of them fill a float's fraction.
-    let bits = Uuid::new_v4().as_u64_pair().1 & ((1 << 53) - 1);
-    bits as f64 / (1u64 << 53) as f64
 }
 
 fn invocation_type(call: &Call) -> Result<InvocationType, ApiError> {
@@ -217,27 +146,6 @@ fn trace_id(call: &Call) -> String {
         &root[..24],
         &parent[..16]
     )
-}
-
-fn refused(error: &InvokeError) -> ApiError {
-    match error {
-        InvokeError::Throttled(_) => ApiError::throttled("ConcurrentInvocationLimitExceeded"),
-        InvokeError::RuntimeUnavailable { .. } => {
-            ApiError::new(ErrorCode::INVALID_RUNTIME, error.to_string())
-        }
-        InvokeError::PlatformUnavailable { reason } => ApiError::service(format!(
-            "The platform of this function is not available here: {reason}. `rekindle doctor` tells what is; \
-             REKINDLE_PLATFORM of the function, or --platform of the server, chooses another."
-        )),
-        InvokeError::Sandbox(_) | InvokeError::Event(_) | InvokeError::NodeLost { .. } => {
-            tracing::error!(%error, "an invocation could not be run");
-            ApiError::service("The function could not be run; the server's log has the reason.")
-        }
-        InvokeError::ShuttingDown => ApiError::new(
-            ErrorCode::SERVICE_UNAVAILABLE,
-            "The server is shutting down.",
-        ),
-    }
 }
 
 fn answer(outcome: InvokeOutcome, log_tail: LogTail) -> Response<Body> {

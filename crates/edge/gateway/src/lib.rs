@@ -2,14 +2,13 @@
 //!
 //! ```text
 //!   connection ──▶ guard (who may ask) ──▶ route (which operation) ──▶ body (bounded) ──▶ signature
-//!     ──▶ registry: create, get, list, update, delete, tags
-//!     ──▶ node:     invoke
+//!     ──▶ control/service ──▶ answer, or its error in AWS's words (refusal)
 //! ```
 //!
 //! Everything that a client can make grow has a limit in [`Config`] or in [`proto_lambda::limits`]:
 //! connections, header bytes, body bytes (of one request and of all at once), and every wait.
 //!
-//! Invariant: an invocation runs on a task of its own, so a client that goes away disturbs nothing.
+//! Invariant: what is done to functions is decided in `control/service`; here HTTP is taken apart and put together.
 
 #![forbid(unsafe_code)]
 
@@ -23,9 +22,8 @@ mod fixed;
 mod functions;
 mod guard;
 mod invoke;
-mod log_history;
 mod logs;
-mod prepare;
+mod refusal;
 mod respond;
 mod server;
 mod signature;

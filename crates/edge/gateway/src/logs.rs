@@ -29,16 +29,16 @@ pub(crate) fn answer(shared: &Arc<Shared>, call: &Call) -> Answer {
         &call.query("function").unwrap_or_default(),
         limits::NAMESPACED_NAME_CHARS,
     )?;
-    let function = shared.registry.find(&wanted)?;
+    let function = shared.service.registry().find(&wanted)?;
     let name = function.record.name.clone();
     let follow = call.query("follow").as_deref() == Some("true");
-    let (kept, mut live) = shared.logs.look(&name);
+    let (kept, mut live) = shared.service.logs().look(&name);
     let (pieces, body) = Stream::channel();
-    let node = Arc::clone(&shared.node);
+    let service = Arc::clone(&shared.service);
     tokio::spawn(async move {
         // What memory does not hold any more, or never did since the server started anew.
         let oldest = kept.first().map_or(u64::MAX, |record| record.timestamp_ms);
-        for record in node.stored_logs(&name, MAX_STORED).await {
+        for record in service.stored_logs(&name, MAX_STORED).await {
             if record.timestamp_ms < oldest && pieces.send(line(&record)).await.is_err() {
                 return;
             }

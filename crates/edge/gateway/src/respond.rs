@@ -14,10 +14,12 @@ use proto_lambda::ApiError;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
+use crate::refusal::Refusal;
+
 /// The one body type of all answers.
 pub(crate) type Body = UnsyncBoxBody<Bytes, Infallible>;
 /// An answer or the error to tell.
-pub(crate) type Answer = Result<Response<Body>, ApiError>;
+pub(crate) type Answer = Result<Response<Body>, Refusal>;
 
 pub(crate) const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
@@ -43,7 +45,7 @@ pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Answer {
         Ok(body) => Ok(json_text(status, body)),
         Err(error) => {
             tracing::error!(%error, "an answer could not be written as JSON");
-            Err(ApiError::service("The answer could not be written."))
+            Err(ApiError::service("The answer could not be written.").into())
         }
     }
 }

@@ -8,17 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use control_registry::{Registry, Retired};
+use control_service::Service;
 use hmac::{Hmac, Mac};
 use http::{Request, Response};
 use hyper::body::Incoming;
-use proto_lambda::{ApiError, FunctionRef};
-use proto_node::Node;
 use sha2::Sha256;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
-    task::{JoinHandle, JoinSet},
+    task::JoinSet,
     time::timeout,
 };
 use uuid::Uuid;
@@ -27,7 +25,7 @@ use crate::{
     Config,
     body::Bodies,
     connection,
-    log_history::LogHistory,
+    refusal::Refusal,
     respond::{self, Body},
 };
 
@@ -50,10 +48,8 @@ pub enum BindError {
 /// What all connections share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) registry: Arc<Registry>,
-    pub(crate) node: Arc<dyn Node>,
+    pub(crate) service: Arc<Service>,
     pub(crate) bodies: Bodies,
-    pub(crate) logs: Arc<LogHistory>,
     /// Signs the URLs of code downloads; new at each start.
     pub(crate) url_key: Hmac<Sha256>,
     pub(crate) address: SocketAddr,
@@ -67,11 +63,7 @@ pub struct Gateway {
 
 impl Gateway {
     /// Starts to listen; requests are served by [`Self::run`].
-    pub async fn bind(
-        config: Config,
-        registry: Arc<Registry>,
-        node: Arc<dyn Node>,
-    ) -> Result<Self, BindError> {
+    pub async fn bind(config: Config, service: Arc<Service>) -> Result<Self, BindError> {
         if config.keys.is_empty() && !config.listen.ip().is_loopback() {
             return Err(BindError::KeysRequired(config.listen));
         }
@@ -84,14 +76,11 @@ impl Gateway {
         let secret = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
         let url_key = Hmac::new_from_slice(&secret)
             .map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
-        let logs = Arc::new(LogHistory::new(config.log_lines));
         let bodies = Bodies::new(&config);
         let shared = Arc::new(Shared {
             config,
-            registry,
-            node,
+            service,
             bodies,
-            logs,
             url_key,
             address,
         });
@@ -108,7 +97,6 @@ impl Gateway {
         let (stopping, stopped) = watch::channel(());
         let room = Arc::new(Semaphore::new(self.shared.config.connections));
         let mut connections = JoinSet::new();
-        let logs = tokio::spawn(Arc::clone(&self.shared.logs).follow(self.shared.node.subscribe()));
         tokio::pin!(stop);
         tracing::info!(address = %self.shared.address, keys = self.shared.config.keys.len(), "listening");
         loop {
@@ -145,7 +133,6 @@ impl Gateway {
         {
             tracing::warn!("requests were still under way when the grace time ended");
         }
-        logs.abort();
     }
 }
 
@@ -157,7 +144,7 @@ impl Shared {
         let method = request.method().clone();
         let path = request.uri().path().to_owned();
         let (operation, answer) = self.route(&id, request).await;
-        let mut response = answer.unwrap_or_else(|error| {
+        let mut response = answer.unwrap_or_else(|Refusal(error)| {
             if error.code.status >= 500 {
                 tracing::warn!(request_id = id, operation, %error, "request failed");
             }
@@ -176,50 +163,8 @@ impl Shared {
         response
     }
 
-    /// Has the node forget a revision, then removes its code; in the background.
-    pub(crate) fn retire(self: &Arc<Self>, retired: Retired) -> JoinHandle<()> {
-        let shared = Arc::clone(self);
-        tokio::spawn(async move {
-            shared.node.forget(retired.revision.clone()).await;
-            shared.registry.collect(retired).await;
-        })
-    }
-
-    /// Drops the log lines of a deleted function, in memory and on disk.
-    pub(crate) async fn forget_logs(&self, name: &str) {
-        self.logs.forget(name);
-        self.node.remove_logs(name).await;
-    }
-
-    /// Drops what events wrote that were running when their function was deleted; unless its name has
-    /// been taken again, whose lines these could be.
-    pub(crate) async fn forget_last_words(
-        &self,
-        deleted: &FunctionRef,
-        retiring: Vec<JoinHandle<()>>,
-    ) {
-        for one in retiring {
-            let _ = one.await;
-        }
-        if self.registry.find(deleted).is_err() {
-            self.forget_logs(&deleted.name).await;
-        }
-    }
-
     /// Whether anyone on this machine may ask.
     pub(crate) fn open(&self) -> bool {
         self.config.keys.is_empty()
     }
-}
-
-/// Runs work on a task of its own, so that it comes to its end even if the client goes away.
-pub(crate) async fn detached<T: Send + 'static>(
-    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
-) -> Result<T, ApiError> {
-    tokio::spawn(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a task of the gateway failed");
-        Err(ApiError::service(
-            "The request could not be finished; the server's log has the reason.",
-        ))
-    })
 }

@@ -1,15 +1,12 @@
 //! Operations on versions and aliases.
 
-use std::sync::Arc;
-
 use http::StatusCode;
-use proto_lambda::{ApiError, check_page_size};
+use proto_lambda::check_page_size;
 
 use crate::{
     call::Call,
-    prepare,
     respond::{self, Answer},
-    server::{self, Shared},
+    server::Shared,
 };
 
 /// The alias in the path.
@@ -18,54 +15,36 @@ fn alias_name(call: &Call) -> &str {
 }
 
 /// PublishVersion.
-pub(crate) async fn publish(shared: &Arc<Shared>, call: &Call) -> Answer {
-    let wanted = call.function()?;
-    let request = call.json()?;
-    let task = Arc::clone(shared);
-    let (published, begun) = server::detached(async move {
-        let published = task.registry.publish_version(&wanted, request).await?;
-        Ok((published, prepare::begin(&task, &wanted.name)))
-    })
-    .await?;
-    prepare::wait(&begun).await;
+pub(crate) async fn publish(shared: &Shared, call: &Call) -> Answer {
+    let (wanted, request) = (call.function()?, call.json()?);
+    let published = shared.service.publish_version(wanted, request).await?;
     respond::json(StatusCode::CREATED, &published)
 }
 
 /// CreateAlias.
-pub(crate) async fn create_alias(shared: &Arc<Shared>, call: &Call) -> Answer {
-    let wanted = call.function()?;
-    let request = call.json()?;
-    let registry = Arc::clone(&shared.registry);
-    let created = server::detached(async move { registry.create_alias(&wanted, request).await });
-    respond::json(StatusCode::CREATED, &created.await?)
+pub(crate) async fn create_alias(shared: &Shared, call: &Call) -> Answer {
+    let (wanted, request) = (call.function()?, call.json()?);
+    let created = shared.service.create_alias(wanted, request).await?;
+    respond::json(StatusCode::CREATED, &created)
 }
 
 /// GetAlias.
 pub(crate) fn get_alias(shared: &Shared, call: &Call) -> Answer {
-    respond::ok(&shared.registry.alias(&call.function()?, alias_name(call))?)
+    let registry = shared.service.registry();
+    respond::ok(&registry.alias(&call.function()?, alias_name(call))?)
 }
 
 /// UpdateAlias.
-pub(crate) async fn update_alias(shared: &Arc<Shared>, call: &Call) -> Answer {
-    let wanted = call.function()?;
-    let name = alias_name(call).to_owned();
-    let request = call.json()?;
-    let registry = Arc::clone(&shared.registry);
-    let updated =
-        server::detached(async move { registry.update_alias(&wanted, &name, request).await });
+pub(crate) async fn update_alias(shared: &Shared, call: &Call) -> Answer {
+    let (wanted, name) = (call.function()?, alias_name(call).to_owned());
+    let updated = shared.service.update_alias(wanted, name, call.json()?);
     respond::ok(&updated.await?)
 }
 
 /// DeleteAlias.
-pub(crate) async fn delete_alias(shared: &Arc<Shared>, call: &Call) -> Answer {
-    let wanted = call.function()?;
-    let name = alias_name(call).to_owned();
-    let registry = Arc::clone(&shared.registry);
-    let deleted = server::detached(async move {
-        registry.delete_alias(&wanted, &name).await?;
-        Ok::<_, ApiError>(())
-    });
-    deleted.await?;
+pub(crate) async fn delete_alias(shared: &Shared, call: &Call) -> Answer {
+    let (wanted, name) = (call.function()?, alias_name(call).to_owned());
+    shared.service.delete_alias(wanted, name).await?;
     respond::nothing()
 }
 
@@ -73,7 +52,7 @@ pub(crate) async fn delete_alias(shared: &Arc<Shared>, call: &Call) -> Answer {
 pub(crate) fn list_aliases(shared: &Shared, call: &Call) -> Answer {
     let page = check_page_size(call.query("MaxItems").as_deref())?;
     let (version, marker) = (call.query("FunctionVersion"), call.query("Marker"));
-    respond::ok(&shared.registry.list_aliases(
+    respond::ok(&shared.service.registry().list_aliases(
         &call.function()?,
         version.as_deref(),
         marker.as_deref(),

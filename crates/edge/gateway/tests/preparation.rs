@@ -16,12 +16,13 @@ use support::{
 /// A gateway all of whose functions start from snapshots, and which keeps nobody waiting for `wait`.
 async fn start(wait: Duration) -> (Server, Arc<Scripted>, Heard) {
     let (invoker, heard) = Scripted::new();
-    let config = Config {
+    let service = control_service::Config {
         queue_wait: wait,
-        ..Config::default()
+        ..control_service::Config::default()
     };
     let node = Arc::clone(&invoker);
-    let server = Server::with_policy(config, node, SnapshotPolicy::Always).await;
+    let policy = SnapshotPolicy::Always;
+    let server = Server::with(Config::default(), node, policy, service).await;
     (server, invoker, heard)
 }
 

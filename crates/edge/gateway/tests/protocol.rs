@@ -4,7 +4,8 @@ mod support;
 
 use std::sync::Arc;
 
-use control_registry::Registry;
+use control_registry::{Registry, SnapshotPolicy};
+use control_service::Service;
 use edge_gateway::{AccessKey, BindError, Config, Gateway};
 use proto_lambda::{Operation, Support};
 use proto_node::{LogKind, LogRecord};
@@ -102,9 +103,8 @@ async fn other_addresses_than_loopback_need_keys() {
         listen,
         ..Config::default()
     };
-    let refused = Gateway::bind(open, registry, Arc::new(invoker.parts()))
-        .await
-        .err();
+    let service = Service::start(registry, Arc::new(invoker.parts()), Default::default()).await;
+    let refused = Gateway::bind(open, service).await.err();
     assert!(matches!(refused, Some(BindError::KeysRequired(_))));
 }
 
@@ -237,14 +237,12 @@ fn record(function: &str, message: &str) -> Arc<LogRecord> {
 #[tokio::test]
 async fn log_lines_are_kept_and_followed() {
     let (invoker, _heard) = Scripted::new();
-    let server = Server::start(
-        Config {
-            log_lines: 2,
-            ..Config::default()
-        },
-        Arc::clone(&invoker),
-    )
-    .await;
+    let service = control_service::Config {
+        log_lines: 2,
+        ..control_service::Config::default()
+    };
+    let (node, policy) = (Arc::clone(&invoker), SnapshotPolicy::Asked);
+    let server = Server::with(Config::default(), node, policy, service).await;
     create(server.address, "f", "echo").await;
     let mut following = TcpStream::connect(server.address).await.unwrap();
     following

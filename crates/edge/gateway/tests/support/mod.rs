@@ -12,6 +12,7 @@ pub(crate) mod scripted;
 use std::{net::SocketAddr, sync::Arc};
 
 use control_registry::{Registry, SnapshotPolicy};
+use control_service::Service;
 use edge_gateway::{Config, Gateway};
 use proto_node::Parts;
 use tokio::{sync::oneshot, task::JoinHandle};
@@ -33,14 +34,16 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a gateway on a free loopback port; its functions start from snapshots if they ask for it.
     pub(crate) async fn start(config: Config, node: impl Double) -> Self {
-        Self::with_policy(config, node, SnapshotPolicy::Asked).await
+        let service = control_service::Config::default();
+        Self::with(config, node, SnapshotPolicy::Asked, service).await
     }
 
     /// The same; which functions start from snapshots is up to `snapshots`.
-    pub(crate) async fn with_policy(
+    pub(crate) async fn with(
         config: Config,
         node: impl Double,
         snapshots: SnapshotPolicy,
+        service: control_service::Config,
     ) -> Self {
         let data = tempfile::tempdir().unwrap();
         let registry = Registry::open(control_registry::Config {
@@ -53,9 +56,8 @@ impl Server {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             ..config
         };
-        let gateway = Gateway::bind(config, Arc::new(registry), Arc::new(node.parts()))
-            .await
-            .unwrap();
+        let service = Service::start(Arc::new(registry), Arc::new(node.parts()), service).await;
+        let gateway = Gateway::bind(config, service).await.unwrap();
         let address = gateway.address();
         let (stop, stopped) = oneshot::channel();
         let task = tokio::spawn(gateway.run(async {

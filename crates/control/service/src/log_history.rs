@@ -23,13 +23,14 @@ struct Lines {
 }
 
 /// The last log lines of each function.
-pub(crate) struct LogHistory {
+pub struct LogHistory {
     functions: Mutex<HashMap<String, Lines>>,
     lines: usize,
     live: broadcast::Sender<Arc<LogRecord>>,
 }
 
 impl LogHistory {
+    /// Keeps up to `lines` of each function.
     pub(crate) fn new(lines: usize) -> Self {
         let (live, _) = broadcast::channel(LOG_CHANNEL_RECORDS);
         Self {
@@ -69,7 +70,7 @@ impl LogHistory {
     }
 
     /// What is kept of a function, and what comes from now on for all functions.
-    pub(crate) fn look(
+    pub fn look(
         &self,
         function: &str,
     ) -> (Vec<Arc<LogRecord>>, broadcast::Receiver<Arc<LogRecord>>) {
