@@ -5,9 +5,8 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use node_pool::{
-    Capture, FunctionEnvironment, LaunchError, Launcher, Link, Moment, TakeFirst, late_environment,
-};
+use node_pool::{Capture, LaunchError, Launcher, Link, Moment, TakeFirst};
+use node_runtimes::{CapturePoints, Runtime, RuntimeError, Runtimes, late_environment};
 use node_sandboxes::Sandboxes;
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, PlatformChoice, StartSpec, ToSandbox};
@@ -16,7 +15,6 @@ use crate::agent::AgentError;
 use crate::config::{AgentConfig, TemplateUse};
 use crate::launched::Launched;
 use crate::restore;
-use crate::runtimes::Runtimes;
 use crate::shells::Shells;
 use crate::snapshots::Snapshots;
 use crate::start::start_spec;
@@ -78,18 +76,18 @@ impl ProcessLauncher {
         stream: &str,
         first: TakeFirst<'_>,
     ) -> Result<Box<dyn Link>, LaunchError> {
-        let runtime = self.runtimes.find(function)?;
-        let kind = runtime.environment;
-        let spec = start_spec(function, runtime, stream, &self.layers, self.platform);
+        let runnable = self.runtimes.find(function).map_err(not_runnable)?;
+        let runtime = runnable.runtime;
+        let spec = start_spec(function, runnable, stream, &self.layers, self.platform);
         if let Some(snapshots) = &self.snapshots
             && let Some(link) = self
-                .restored(snapshots, function, kind, &spec, (stream, first))
+                .restored(snapshots, function, runtime, &spec, (stream, first))
                 .await
         {
             return Ok(link);
         }
         if let Some(templates) = &self.templates
-            && let Some(process) = templates.begin(function, kind, &spec, stream).await
+            && let Some(process) = templates.begin(function, runtime, &spec, stream).await
         {
             return Ok(Box::new(process));
         }
@@ -115,11 +113,11 @@ impl ProcessLauncher {
         &self,
         snapshots: &Snapshots,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &dyn Runtime,
         spec: &StartSpec,
         (stream, take_first): (&str, TakeFirst<'_>),
     ) -> Option<Box<dyn Link>> {
-        let (key, opened) = snapshots.find(function, kind, spec).await?;
+        let (key, opened) = snapshots.find(function, runtime, spec).await?;
         let late = late_environment(function, stream);
         let shell = self.shells.take(&key, spec, &opened);
         // A sandbox that does not say that it restored has not begun with it: the next may.
@@ -150,31 +148,29 @@ impl ProcessLauncher {
     fn first_shell(
         &self,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &'static dyn Runtime,
         spec: StartSpec,
     ) -> Box<dyn FnOnce() + Send> {
         let (snapshots, templates) = (self.snapshots.clone(), self.templates.clone());
         let (shells, function) = (Arc::clone(&self.shells), function.clone());
-        let runtime = tokio::runtime::Handle::current();
+        let executor = tokio::runtime::Handle::current();
         Box::new(move || {
-            runtime.spawn(async move {
-                let found = snapshots?.find(&function, kind, &spec).await;
+            executor.spawn(async move {
+                let found = snapshots?.find(&function, runtime, &spec).await;
                 let (key, opened) = found?;
                 shells.refill(&key, &spec, &opened);
-                templates?.make_for(&function, kind, &spec).await;
+                templates?.make_for(&function, runtime, &spec).await;
                 Some(())
             });
         })
     }
 
     /// What names the snapshot of a function: as [`Self::start`] would start it.
-    fn plan(&self, function: &FunctionSpec) -> Option<(FunctionEnvironment, StartSpec)> {
-        let runtime = self.runtimes.find(function).ok()?;
-        let kind = runtime.environment;
-        Some((
-            kind,
-            start_spec(function, runtime, "", &self.layers, self.platform),
-        ))
+    fn plan(&self, function: &FunctionSpec) -> Option<(&'static dyn Runtime, StartSpec)> {
+        let runnable = self.runtimes.find(function).ok()?;
+        let runtime = runnable.runtime;
+        let spec = start_spec(function, runnable, "", &self.layers, self.platform);
+        Some((runtime, spec))
     }
 }
 
@@ -202,13 +198,13 @@ impl Launcher for ProcessLauncher {
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
         Box::pin(async move {
             let snapshots = self.snapshots.as_ref()?;
-            let (kind, spec) = self.plan(function)?;
-            // Our own runtimes know when they can be captured: one that does not offer itself must not be.
-            if moment == Moment::FirstEvent && kind != FunctionEnvironment::Provided {
+            let (runtime, spec) = self.plan(function)?;
+            let offered_only = runtime.snapshots().capture == CapturePoints::Offered;
+            if moment == Moment::FirstEvent && offered_only {
                 return None;
             }
-            let ready = self.first_shell(function, kind, spec.clone());
-            snapshots.begin(function, kind, &spec, ready).await
+            let ready = self.first_shell(function, runtime, spec.clone());
+            snapshots.begin(function, runtime, &spec, ready).await
         })
     }
 
@@ -240,7 +236,7 @@ impl Launcher for ProcessLauncher {
     fn has_snapshot(&self, function: &FunctionSpec) -> bool {
         self.snapshots.as_ref().is_some_and(|snapshots| {
             let plan = self.plan(function);
-            plan.is_some_and(|(kind, spec)| snapshots.has(function, kind, &spec))
+            plan.is_some_and(|(runtime, spec)| snapshots.has(function, runtime, &spec))
         })
     }
 
@@ -269,8 +265,17 @@ impl Launcher for ProcessLauncher {
 
     fn runtime_version(&self, function: &FunctionSpec) -> String {
         match self.runtimes.find(function) {
-            Ok(runtime) => runtime.version,
+            Ok(runnable) => runnable.version,
             Err(_) => function.runtime.clone(),
         }
+    }
+}
+
+fn not_runnable(error: RuntimeError) -> LaunchError {
+    match error {
+        RuntimeError::Unavailable { runtime, reason } => {
+            LaunchError::RuntimeUnavailable { runtime, reason }
+        }
+        RuntimeError::InvalidEntrypoint { searched } => LaunchError::InvalidEntrypoint { searched },
     }
 }

@@ -11,7 +11,6 @@ mod config;
 mod launched;
 mod launcher;
 mod restore;
-mod runtimes;
 mod shells;
 mod snapshots;
 mod start;

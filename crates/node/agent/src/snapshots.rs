@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use node_pool::{Capture, FunctionEnvironment};
+use node_pool::Capture;
+use node_runtimes::{Runtime, Secrets};
 use node_snapshots::{
     About, Config, CpuFeatures, KeyParts, Opened, Pending, Scanner, SnapshotKey, State, Store,
     StoreError, Unusable,
@@ -21,7 +22,6 @@ use proto_node::{BoxFuture, FunctionSpec, Revision, SnapStart};
 use proto_sandbox::{CapturedPages, Layer, RefusalKind, StartSpec};
 
 use crate::restore::Refusal;
-use crate::runtimes;
 
 /// Snapshots given up on that are remembered; beyond it the first is tried again.
 const GIVEN_UP: usize = 4096;
@@ -103,7 +103,7 @@ impl Snapshots {
                 format!("{} {}", root.display(), identity(&file))
             })
             .collect();
-        images.extend(runtimes::texts().map(str::to_owned));
+        images.extend(node_runtimes::texts().map(str::to_owned));
         KeyParts {
             subject: subject.to_owned(),
             code: code.to_owned(),
@@ -119,19 +119,19 @@ impl Snapshots {
     }
 
     /// Whether `function` may be captured at all.
-    fn wanted(function: &FunctionSpec, kind: FunctionEnvironment) -> bool {
-        // A runtime that one brings has its secrets from the start.
-        let secretive = kind == FunctionEnvironment::Provided && !function.secrets().is_empty();
+    fn wanted(function: &FunctionSpec, runtime: &dyn Runtime) -> bool {
+        let from_the_start = runtime.snapshots().secrets == Secrets::FromTheStart;
+        let secretive = from_the_start && !function.secrets().is_empty();
         function.snap_start == SnapStart::On && !secretive
     }
 
     pub(crate) fn has(
         &self,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &dyn Runtime,
         spec: &StartSpec,
     ) -> bool {
-        Self::wanted(function, kind)
+        Self::wanted(function, runtime)
             && self.store.state(&self.parts(function, spec).key()) == State::Ready
     }
 
@@ -145,10 +145,10 @@ impl Snapshots {
     pub(crate) async fn find(
         &self,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &dyn Runtime,
         spec: &StartSpec,
     ) -> Option<(SnapshotKey, Opened)> {
-        if !Self::wanted(function, kind) {
+        if !Self::wanted(function, runtime) {
             return None;
         }
         let key = self.parts(function, spec).key();
@@ -245,11 +245,11 @@ impl Snapshots {
     pub(crate) async fn begin(
         &self,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &dyn Runtime,
         spec: &StartSpec,
         ready: Box<dyn FnOnce() + Send>,
     ) -> Option<Box<dyn Capture>> {
-        if !Self::wanted(function, kind) {
+        if !Self::wanted(function, runtime) {
             return None;
         }
         let parts = self.parts(function, spec);

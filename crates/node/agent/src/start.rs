@@ -1,14 +1,12 @@
 //! Puts together what a sandbox is told at its start.
 
-use node_pool::function_environment;
+use node_runtimes::{Runnable, function_environment};
 use proto_node::{FunctionSpec, PLATFORM_VARIABLE, SnapStart};
 use proto_sandbox::{
     Access, FunctionSpec as SandboxFunction, Initialization, Layer, Limits, MAX_RESPONSE_BYTES,
     Mount, PlatformChoice, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio,
     VERSION,
 };
-
-use crate::runtimes::Runtime;
 
 /// `sbx_user1051`, as whom functions run on AWS.
 const FUNCTION_UID: u32 = 993;
@@ -44,7 +42,7 @@ fn demanded(function: &FunctionSpec) -> Option<PlatformChoice> {
 /// The start of one instance of `function`, with the log stream `stream`.
 pub(crate) fn start_spec(
     function: &FunctionSpec,
-    runtime: Runtime,
+    runnable: Runnable,
     stream: &str,
     layers: &[Layer],
     platform: PlatformChoice,
@@ -56,17 +54,17 @@ pub(crate) fn start_spec(
     };
     let mut mounts = vec![read_only(function.code.directory.clone(), "/var/task")];
     mounts.extend(
-        runtime
+        runnable
             .runtime_directory
             .map(|directory| read_only(directory, "/var/runtime")),
     );
-    let env = function_environment(function, runtime.environment, stream, RUNTIME_API_ADDRESS);
+    let env = function_environment(function, runnable.runtime, stream, RUNTIME_API_ADDRESS);
     StartSpec {
         version: VERSION,
         id: format!("{} {stream}", function.name),
         hostname: hostname(stream),
         program: Program {
-            argv: runtime.argv,
+            argv: runnable.argv,
             env,
             workdir: "/var/task".to_owned(),
             uid: FUNCTION_UID,

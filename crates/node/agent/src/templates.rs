@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use node_pool::{FunctionEnvironment, function_environment};
+use node_runtimes::{Runtime, Template, function_environment};
 use node_sandboxes::{SandboxProcess, Sandboxes};
 use node_snapshots::{About, KeyParts, Opened, State, StoreError};
 use parking_lot::Mutex;
@@ -90,16 +90,16 @@ impl Templates {
     fn plan(
         &self,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &dyn Runtime,
         start: &StartSpec,
     ) -> Option<Plan> {
-        let managed = matches!(
-            kind,
-            FunctionEnvironment::Python | FunctionEnvironment::Node
-        );
+        let template = runtime.snapshots().template;
         let captured = function.snap_start == SnapStart::On;
         let own = function.environment.keys().any(|name| decides_early(name));
-        if !managed || !captured || own || self.state.lock().distrusted.contains(&function.revision)
+        if template == Template::None
+            || !captured
+            || own
+            || self.state.lock().distrusted.contains(&function.revision)
         {
             return None;
         }
@@ -113,7 +113,7 @@ impl Templates {
             ..function.clone()
         };
         let mut spec = start.clone();
-        spec.program.env = function_environment(&bare, kind, "", RUNTIME_API_ADDRESS)
+        spec.program.env = function_environment(&bare, runtime, "", RUNTIME_API_ADDRESS)
             .into_iter()
             .map(|(name, value)| match name.as_str() {
                 "AWS_LAMBDA_INITIALIZATION_TYPE" => (name, "template".to_owned()),
@@ -129,8 +129,7 @@ impl Templates {
             }
         }
         spec.rootfs.writable_bytes = WRITABLE;
-        // V8 sizes its heap at its start by the memory that there is.
-        if kind == FunctionEnvironment::Python {
+        if template == Template::AnyMemory {
             spec.limits.memory_bytes = MEMORY;
         }
         if let Some(function) = &mut spec.function {
@@ -144,11 +143,11 @@ impl Templates {
     pub(crate) async fn begin(
         &self,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &dyn Runtime,
         start: &StartSpec,
         stream: &str,
     ) -> Option<Launched> {
-        let plan = self.plan(function, kind, start)?;
+        let plan = self.plan(function, runtime, start)?;
         let key = plan.parts.key();
         if self.snapshots.store.state(&key) != State::Ready
             || has_libraries(&function.code.directory)
@@ -158,7 +157,7 @@ impl Templates {
         let (store, wanted) = (Arc::clone(&self.snapshots.store), key.clone());
         let opening = tokio::task::spawn_blocking(move || store.open_snapshot(&wanted));
         let opened: Opened = opening.await.ok()?.ok()?;
-        let variables = function_environment(function, kind, stream, RUNTIME_API_ADDRESS);
+        let variables = function_environment(function, runtime, stream, RUNTIME_API_ADDRESS);
         let begun = match restore::shell(&self.sandboxes, start, &opened, &[]).await {
             Ok(shell) => restore::into(shell, variables, None).await,
             Err(refusal) => Err(refusal),
@@ -193,10 +192,10 @@ impl Templates {
     pub(crate) async fn make_for(
         &self,
         function: &FunctionSpec,
-        kind: FunctionEnvironment,
+        runtime: &dyn Runtime,
         start: &StartSpec,
     ) {
-        let Some(Plan { parts, spec }) = self.plan(function, kind, start) else {
+        let Some(Plan { parts, spec }) = self.plan(function, runtime, start) else {
             return;
         };
         let key = parts.key();
@@ -216,8 +215,8 @@ impl Templates {
         let Ok(_turn) = self.making.acquire().await else {
             return;
         };
-        let runtime = function.runtime.clone();
-        match timeout(LIMIT, self.make(parts, &spec, runtime)).await {
+        let name = function.runtime.clone();
+        match timeout(LIMIT, self.make(parts, &spec, name)).await {
             Ok(Ok(())) => {
                 self.state.lock().given_up.remove(key.as_str());
             }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use node_logs::InstanceLog;
+use node_runtimes::late_environment;
 use proto_node::{FunctionSpec, Stage, StartKind, Timings};
 use proto_sandbox::{FirstEvent, FromSandbox, RestoreStage, StageName, ToSandbox};
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -21,7 +22,6 @@ use crate::capture::Guest;
 use crate::clock;
 use crate::decide::{Input, InstanceId};
 use crate::drive::Shared;
-use crate::environment::late_environment;
 use crate::failure::Failure;
 use crate::launch::{First, Link, Moment};
 use crate::report::{self, Phase, Status};

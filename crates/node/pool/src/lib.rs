@@ -15,7 +15,6 @@ mod capture;
 mod clock;
 pub mod decide;
 mod drive;
-mod environment;
 mod exit;
 mod failure;
 mod instance;
@@ -26,6 +25,5 @@ mod turn;
 mod warm_up;
 
 pub use drive::{Pool, PoolConfig};
-pub use environment::{FunctionEnvironment, function_environment, late_environment};
 pub use launch::{Capture, First, LaunchError, Launcher, Link, Moment, TakeFirst};
 pub use turn::Arrival;

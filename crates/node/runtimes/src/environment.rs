@@ -3,16 +3,7 @@
 
 use proto_node::{FunctionSpec, SnapStart};
 
-/// What depends on the runtime rather than on the function.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FunctionEnvironment {
-    /// `python3.x`: PYTHONPATH.
-    Python,
-    /// `nodejs*`: NODE_PATH.
-    Node,
-    /// `provided.*`: no AWS_EXECUTION_ENV.
-    Provided,
-}
+use crate::{Runtime, Secrets};
 
 /// Names a function cannot set itself.
 const RESERVED: [&str; 16] = [
@@ -38,7 +29,7 @@ const RESERVED: [&str; 16] = [
 /// defaults (`PATH`, `TZ`, …) and lose against what is reserved.
 pub fn function_environment(
     function: &FunctionSpec,
-    kind: FunctionEnvironment,
+    runtime: &dyn Runtime,
     stream: &str,
     runtime_api: &str,
 ) -> Vec<(String, String)> {
@@ -55,14 +46,7 @@ pub fn function_environment(
         ("LANG", "en_US.UTF-8"),
         ("TZ", ":UTC"),
     ];
-    let major = function
-        .runtime
-        .trim_start_matches("nodejs")
-        .trim_end_matches(".x");
-    let node_path = format!(
-        "/opt/nodejs/node{major}/node_modules:/opt/nodejs/node_modules:/var/runtime/node_modules:/var/runtime:/var/task"
-    );
-    let execution = format!("AWS_Lambda_{}", function.runtime);
+    let own_variables = runtime.variables(function);
     let mut reserved = vec![
         ("_HANDLER", function.handler.as_str()),
         ("LAMBDA_TASK_ROOT", "/var/task"),
@@ -76,11 +60,12 @@ pub fn function_environment(
         ("AWS_XRAY_CONTEXT_MISSING", "LOG_ERROR"),
         ("AWS_XRAY_DAEMON_ADDRESS", "169.254.79.129:2000"),
     ];
-    match kind {
-        FunctionEnvironment::Python => defaults.push(("PYTHONPATH", "/var/runtime")),
-        FunctionEnvironment::Node => defaults.push(("NODE_PATH", &node_path)),
-        FunctionEnvironment::Provided => {}
-    }
+    defaults.extend(
+        own_variables
+            .defaults
+            .iter()
+            .map(|(name, value)| (*name, value.as_str())),
+    );
     match function.snap_start {
         SnapStart::Off => reserved.extend([
             ("AWS_LAMBDA_INITIALIZATION_TYPE", "on-demand"),
@@ -90,8 +75,8 @@ pub fn function_environment(
         // The stream is that of one instance, and a snapshot is for many: see `late_environment`.
         SnapStart::On => reserved.push(("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")),
     }
-    if kind != FunctionEnvironment::Provided {
-        reserved.push(("AWS_EXECUTION_ENV", &execution));
+    if let Some(execution) = &own_variables.execution {
+        reserved.push(("AWS_EXECUTION_ENV", execution));
     }
     let own = |name: &str| function.environment.contains_key(name);
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
@@ -99,11 +84,8 @@ pub fn function_environment(
         .into_iter()
         .filter(|(name, _)| !own(name))
         .map(owned);
-    // A program that brings its own runtime does not know where else to look; it is not captured.
-    let late = match (function.snap_start, kind) {
-        (SnapStart::On, FunctionEnvironment::Python | FunctionEnvironment::Node) => {
-            function.secrets()
-        }
+    let late = match (function.snap_start, runtime.snapshots().secrets) {
+        (SnapStart::On, Secrets::AfterRestore) => function.secrets(),
         _ => Vec::new(),
     };
     let user = function.environment.iter();
@@ -134,15 +116,18 @@ pub fn late_environment(function: &FunctionSpec, stream: &str) -> Vec<(String, S
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
     use proto_node::{CodeLocation, Revision};
 
     use super::*;
+    use crate::nodejs::NodeJs;
+    use crate::provided::Provided;
+    use crate::python::Python;
 
-    fn function(environment: &[(&str, &str)]) -> FunctionSpec {
+    pub(crate) fn function(environment: &[(&str, &str)]) -> FunctionSpec {
         FunctionSpec {
             revision: Revision("r".into()),
             name: "f".into(),
@@ -170,7 +155,7 @@ mod tests {
         }
     }
 
-    fn environment(own: &[(&str, &str)], kind: FunctionEnvironment) -> BTreeMap<String, String> {
+    fn environment(own: &[(&str, &str)], kind: &dyn Runtime) -> BTreeMap<String, String> {
         let pairs = function_environment(&function(own), kind, "stream", "169.254.100.1:9001");
         let map: BTreeMap<_, _> = pairs.iter().cloned().collect();
         assert_eq!(map.len(), pairs.len(), "no name comes twice");
@@ -185,7 +170,7 @@ mod tests {
             ("AWS_REGION", "mars"),
             ("_HANDLER", "x"),
         ];
-        let got = environment(&own, FunctionEnvironment::Node);
+        let got = environment(&own, &NodeJs);
         assert_eq!(
             (got["TZ"].as_str(), got["KEY"].as_str()),
             ("Europe/Berlin", "v")
@@ -202,10 +187,9 @@ mod tests {
     fn what_is_captured_knows_no_log_stream() {
         let mut captured = function(&[]);
         captured.snap_start = SnapStart::On;
-        let got: BTreeMap<_, _> =
-            function_environment(&captured, FunctionEnvironment::Python, "stream", "")
-                .into_iter()
-                .collect();
+        let got: BTreeMap<_, _> = function_environment(&captured, &Python, "stream", "")
+            .into_iter()
+            .collect();
         assert_eq!(got["AWS_LAMBDA_INITIALIZATION_TYPE"], "snap-start");
         assert!(!got.keys().any(|name| name.starts_with("AWS_LAMBDA_LOG_")));
         let own = [("KEY", "s3cr3t-value"), ("REKINDLE_SECRETS", " KEY ,OTHER")];
@@ -215,13 +199,13 @@ mod tests {
             secretive.secrets(),
             [("KEY".to_owned(), "s3cr3t-value".to_owned())]
         );
-        let names = |kind| -> Vec<_> {
+        let names = |kind: &dyn Runtime| -> Vec<_> {
             let all = function_environment(&secretive, kind, "", "");
             all.into_iter().map(|(name, _)| name).collect()
         };
-        assert!(!names(FunctionEnvironment::Python).contains(&"KEY".to_owned()));
-        assert!(names(FunctionEnvironment::Provided).contains(&"KEY".to_owned()));
-        let usual = environment(&own, FunctionEnvironment::Python);
+        assert!(!names(&Python).contains(&"KEY".to_owned()));
+        assert!(names(&Provided).contains(&"KEY".to_owned()));
+        let usual = environment(&own, &Python);
         assert_eq!(usual["KEY"], "s3cr3t-value");
         assert_eq!(usual["AWS_LAMBDA_INITIALIZATION_TYPE"], "on-demand");
         assert_eq!(usual["AWS_LAMBDA_LOG_STREAM_NAME"], "stream");
@@ -229,7 +213,7 @@ mod tests {
 
     #[test]
     fn provided_functions_have_no_execution_environment() {
-        let got = environment(&[], FunctionEnvironment::Provided);
+        let got = environment(&[], &Provided);
         assert!(!got.contains_key("AWS_EXECUTION_ENV") && !got.contains_key("PYTHONPATH"));
         assert_eq!(got["AWS_LAMBDA_RUNTIME_API"], "169.254.100.1:9001");
     }
