@@ -5,12 +5,16 @@
 # of their dependencies, and would be built a second time.
 NEXTEST := $(shell cargo nextest --version >/dev/null 2>&1 && echo yes)
 
+# Tests with `on_kvm` in their names need a /dev/kvm; elsewhere they are counted as skipped. `make test KVM=` does as if there were none.
+KVM := $(wildcard /dev/kvm)
+
 test:
 ifeq ($(NEXTEST),yes)
-	cargo nextest run --workspace --status-level fail --final-status-level fail
+	cargo nextest run --workspace $(if $(KVM),,-E 'not test(on_kvm)') --status-level fail --final-status-level fail
 else
-	cargo test --workspace
+	cargo test --workspace $(if $(KVM),,-- --skip on_kvm)
 endif
+	@$(if $(KVM),:,echo 'There is no /dev/kvm: the tests that need it (on_kvm) were skipped.')
 
 # The kernel's guest tests on the KVM platform; `make test` has the platform's own.
 test-kvm:

@@ -11,12 +11,8 @@ use platform_kvm::KvmPlatform;
 const PAGES: u64 = 128;
 const LEN: u64 = PAGES * PAGE;
 
-fn machine() -> Option<KvmPlatform> {
-    if !std::path::Path::new("/dev/kvm").exists() {
-        eprintln!("skipped: this host has no /dev/kvm");
-        return None;
-    }
-    Some(KvmPlatform::new().expect("this host makes virtual machines"))
+fn machine() -> KvmPlatform {
+    KvmPlatform::new().expect("this host makes virtual machines")
 }
 
 fn fills(platform: &KvmPlatform) -> u64 {
@@ -58,8 +54,8 @@ fn used(platform: &KvmPlatform, hints: &[MapOp]) -> (u64, u64) {
 }
 
 #[test]
-fn pages_in_place_are_not_filled_one_by_one() {
-    let Some(platform) = machine() else { return };
+fn pages_in_place_are_not_filled_one_by_one_on_kvm() {
+    let platform = machine();
     let (addr, len) = (FREE, LEN);
     assert_eq!(used(&platform, &[]), (2, PAGES));
     assert_eq!(
@@ -71,8 +67,8 @@ fn pages_in_place_are_not_filled_one_by_one() {
 
 /// Recorded pages are those that a clone used, not those that were shown with them; they are what the file holds.
 #[test]
-fn pages_in_place_are_named() {
-    let Some(platform) = machine() else { return };
+fn pages_in_place_are_named_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     let map = mapping(FREE, LEN, RW, &file(&[7; LEN as usize]), Sharing::Private);
     guest.apply(&[map]);
@@ -101,8 +97,8 @@ fn pages_in_place_are_named() {
 
 /// A hint that names holes, memory without rights or without a file, and what is beyond a file's end changes nothing of what the guest sees.
 #[test]
-fn wrong_hints_do_no_harm() {
-    let Some(platform) = machine() else { return };
+fn wrong_hints_do_no_harm_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     let short = file(&[7; PAGE as usize]);
     let closed = FREE + 32 * PAGE;
@@ -135,8 +131,8 @@ fn wrong_hints_do_no_harm() {
 
 /// What reads pages ahead is gone before the guest runs, and wrote none.
 #[test]
-fn nothing_is_left_of_the_visit() {
-    let Some(platform) = machine() else { return };
+fn nothing_is_left_of_the_visit_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     let (addr, len) = (FREE, LEN);
     let map = mapping(addr, len, RW, &file(&[7; LEN as usize]), Sharing::Private);
@@ -161,8 +157,8 @@ fn nothing_is_left_of_the_visit() {
 
 /// A page that was put in place goes with its mapping, and with the file's end.
 #[test]
-fn pages_in_place_go_with_what_they_show() {
-    let Some(platform) = machine() else { return };
+fn pages_in_place_go_with_what_they_show_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     let shown = file(&[7; LEN as usize]);
     let (addr, len) = (FREE, LEN);

@@ -52,8 +52,8 @@ fn still_there(platform: &KvmPlatform) {
 }
 
 #[test]
-fn privileged_instructions_fault() {
-    let Some(platform) = machine() else { return };
+fn privileged_instructions_fault_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     let instructions: [(&str, &[u8]); 18] = [
         ("hlt", &[0xf4]),
@@ -87,8 +87,8 @@ fn privileged_instructions_fault() {
 }
 
 #[test]
-fn machine_instructions_do_not_reach_the_host() {
-    let Some(platform) = machine() else { return };
+fn machine_instructions_do_not_reach_the_host_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     // vmcall, vmmcall, vmxon-like, monitor, sysret, sysexit, ud0, an endless prefix.
     let instructions: [&[u8]; 7] = [
@@ -107,8 +107,8 @@ fn machine_instructions_do_not_reach_the_host() {
 }
 
 #[test]
-fn every_interrupt_number_is_a_fault() {
-    let Some(platform) = machine() else { return };
+fn every_interrupt_number_is_a_fault_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     for number in 0..=255u8 {
         expect_fault(attack(&guest, &[0xcd, number]), &format!("int {number}"));
@@ -117,8 +117,8 @@ fn every_interrupt_number_is_a_fault() {
 }
 
 #[test]
-fn the_upper_half_is_neither_read_nor_written() {
-    let Some(platform) = machine() else { return };
+fn the_upper_half_is_neither_read_nor_written_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     // mov rax, [rdi]; mov [rdi], rax; jmp rdi
     for code in [&[0x48, 0x8b, 0x07][..], &[0x48, 0x89, 0x07], &[0xff, 0xe7]] {
@@ -141,8 +141,8 @@ fn the_upper_half_is_neither_read_nor_written() {
 
 /// Jumping where `syscall` goes is at most a system call.
 #[test]
-fn the_way_in_is_no_way_further() {
-    let Some(platform) = machine() else { return };
+fn the_way_in_is_no_way_further_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     match context(&guest, &[0xff, 0xe7], |s| s.regs.rdi = STUB).run() {
         Event::Fault(fault) => assert_eq!(fault.kind, FaultKind::Segv),
@@ -154,8 +154,8 @@ fn the_way_in_is_no_way_further() {
 
 /// `iretq` and far returns to ring 0 selectors, the task register, null and beyond the table.
 #[test]
-fn forged_selectors_fault() {
-    let Some(platform) = machine() else { return };
+fn forged_selectors_fault_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     // push selector; push address; retfq
     for selector in [0u8, 0x08, 0x10, 0x18, 0x23, 0x2b, 0x40, 0x48, 0x50, 0x78] {
@@ -177,8 +177,8 @@ fn forged_selectors_fault() {
 }
 
 #[test]
-fn strange_stacks_are_the_guests_own_matter() {
-    let Some(platform) = machine() else { return };
+fn strange_stacks_are_the_guests_own_matter_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     for stack in [
         0,
@@ -207,8 +207,8 @@ fn strange_stacks_are_the_guests_own_matter() {
 
 /// With the trap flag set the stub is not stepped: the call arrives, then the step after it.
 #[test]
-fn stepping_over_a_call() {
-    let Some(platform) = machine() else { return };
+fn stepping_over_a_call_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     // nop; syscall; nop; nop
     let mut stepping = context(&guest, &[0x90, 0x0f, 0x05, 0x90, 0x90], |s| {
@@ -235,8 +235,8 @@ fn stepping_over_a_call() {
 
 /// A page that is code and data at once, and changes under its own feet.
 #[test]
-fn code_that_writes_itself() {
-    let Some(platform) = machine() else { return };
+fn code_that_writes_itself_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     // mov byte ptr [rip + 1], 42; mov eax, imm32 (patched); syscall
     let code = [0xc6, 0x05, 0x01, 0, 0, 0, 42, 0xb8, 0, 0, 0, 0, 0x0f, 0x05];
@@ -249,8 +249,8 @@ fn code_that_writes_itself() {
 
 /// However many interruptions come in between, an `int3` is one trap, neither none nor two.
 #[test]
-fn no_trap_is_lost_to_an_interruption() {
-    let Some(platform) = machine() else { return };
+fn no_trap_is_lost_to_an_interruption_on_kvm() {
+    let platform = machine();
     let guest = Guest::new(&platform);
     let mut context = context(&guest, &[0xcc], |_| {});
     let interrupt = context.interrupter();
@@ -290,8 +290,8 @@ fn end_of_storm() -> Instant {
 
 /// Faults, calls and interruptions of many threads at a time, for a while; a neighbour in the same machine computes on.
 #[test]
-fn a_storm_is_weathered() {
-    let Some(platform) = machine() else { return };
+fn a_storm_is_weathered_on_kvm() {
+    let platform = machine();
     let (attacker, neighbour) = (Guest::new(&platform), Guest::new(&platform));
     attacker.apply(&[MapOp::Map {
         addr: AT,

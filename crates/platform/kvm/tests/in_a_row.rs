@@ -63,10 +63,8 @@ fn steady() -> Arc<File> {
 const SEVENS: u64 = u64::from_ne_bytes([7; 8]);
 
 #[test]
-fn zeros_come_a_table_at_a_time() {
-    let Some(platform) = made::machine() else {
-        return;
-    };
+fn zeros_come_a_table_at_a_time_on_kvm() {
+    let platform = made::machine();
     let guest = guest(&platform);
     guest.apply(&[anonymous(FREE, 1 << 30, RW)]);
     let before = guest.space.resident_bytes();
@@ -79,10 +77,8 @@ fn zeros_come_a_table_at_a_time() {
 }
 
 #[test]
-fn zeros_here_and_there_bring_few() {
-    let Some(platform) = made::machine() else {
-        return;
-    };
+fn zeros_here_and_there_bring_few_on_kvm() {
+    let platform = made::machine();
     let guest = guest(&platform);
     guest.apply(&[anonymous(FREE, 1 << 30, RW)]);
     let places = || (0..32).map(|n| n * 40 % 97 * 64);
@@ -94,10 +90,8 @@ fn zeros_here_and_there_bring_few() {
 }
 
 #[test]
-fn copies_are_made_ahead_of_who_writes_in_a_row() {
-    let Some(platform) = made::machine() else {
-        return;
-    };
+fn copies_are_made_ahead_of_who_writes_in_a_row_on_kvm() {
+    let platform = made::machine();
     let guest = guest(&platform);
     guest.apply(&[mapping(FREE, LEN, RW, &steady(), Sharing::Private)]);
     let before = guest.space.resident_bytes();
@@ -124,10 +118,8 @@ fn copies_are_made_ahead_of_who_writes_in_a_row() {
 }
 
 #[test]
-fn nothing_is_copied_ahead_of_who_writes_here_and_there() {
-    let Some(platform) = made::machine() else {
-        return;
-    };
+fn nothing_is_copied_ahead_of_who_writes_here_and_there_on_kvm() {
+    let platform = made::machine();
     let guest = guest(&platform);
     guest.apply(&[mapping(FREE, LEN, RW, &steady(), Sharing::Private)]);
     let before = guest.space.resident_bytes();
@@ -138,10 +130,8 @@ fn nothing_is_copied_ahead_of_who_writes_here_and_there() {
 
 /// A page that nobody wrote shows what the file has, also when that changes.
 #[test]
-fn what_may_change_is_not_copied_ahead() {
-    let Some(platform) = made::machine() else {
-        return;
-    };
+fn what_may_change_is_not_copied_ahead_on_kvm() {
+    let platform = made::machine();
     let guest = guest(&platform);
     let shown = file(&[7; LEN as usize]);
     guest.apply(&[mapping(FREE, LEN, RW, &shown, Sharing::Private)]);
@@ -152,10 +142,8 @@ fn what_may_change_is_not_copied_ahead() {
 }
 
 #[test]
-fn forks_copy_and_take_back_in_rows() {
-    let Some(platform) = made::machine() else {
-        return;
-    };
+fn forks_copy_and_take_back_in_rows_on_kvm() {
+    let platform = made::machine();
     let guest = guest(&platform);
     guest.apply(&[anonymous(FREE, LEN, RW)]);
     write(&platform, &guest, 0..64);
@@ -181,10 +169,8 @@ fn forks_copy_and_take_back_in_rows() {
 
 /// Copies that nobody wrote are left to the file in a fork, and go with their mapping.
 #[test]
-fn copies_that_nobody_wrote_are_the_file() {
-    let Some(platform) = made::machine() else {
-        return;
-    };
+fn copies_that_nobody_wrote_are_the_file_on_kvm() {
+    let platform = made::machine();
     let guest = guest(&platform);
     guest.apply(&[mapping(FREE, LEN, RW, &steady(), Sharing::Private)]);
     let empty = guest.space.resident_bytes();

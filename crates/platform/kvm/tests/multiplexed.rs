@@ -7,10 +7,8 @@ use platform_conformance::guest::{DATA, Guest};
 use platform_conformance::{code, interrupts, registers, spaces, threads};
 
 #[test]
-fn threads_share_two_vcpus() {
-    let Some(platform) = with_vcpus(2) else {
-        return;
-    };
+fn threads_share_two_vcpus_on_kvm() {
+    let platform = with_vcpus(2);
     threads::many(&platform);
     threads::add_atomically(&platform);
     threads::end_while_others_run(&platform);
@@ -21,10 +19,8 @@ fn threads_share_two_vcpus() {
 
 /// Two that wait for each other in busy loops get on although only one can run.
 #[test]
-fn threads_share_one_vcpu() {
-    let Some(platform) = with_vcpus(1) else {
-        return;
-    };
+fn threads_share_one_vcpu_on_kvm() {
+    let platform = with_vcpus(1);
     threads::run_in_parallel(&platform);
     registers::extended_state_is_preserved(&platform);
     registers::vectors_go_in_and_out(&platform);
@@ -33,10 +29,8 @@ fn threads_share_one_vcpu() {
 
 /// What a context had in its vectors and its thread pointer is there after others had the vCPU.
 #[test]
-fn state_survives_the_loss_of_the_vcpu() {
-    let Some(platform) = with_vcpus(1) else {
-        return;
-    };
+fn state_survives_the_loss_of_the_vcpu_on_kvm() {
+    let platform = with_vcpus(1);
     let guest = Guest::new(&platform);
     let pattern: Vec<u8> = (0..32).collect();
     assert_eq!(guest.space.write(DATA, &pattern), 32);
