@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base_abi::structs::SigInfo;
-use kernel_vfs::Events;
+use kernel_vfs::{Events, WaitQueue};
 use parking_lot::{Condvar, Mutex};
 use platform_api::Platform;
 
@@ -78,6 +78,8 @@ pub struct Kernel {
     /// Held while a process becomes a zombie and its parent is told, and by whoever looks for zombies: no wait is over
     /// before the signal of what it waited for was sent.
     pub ending: Mutex<()>,
+    /// Told when a task that was kicked has left guest code (membarrier(2)).
+    pub guest_left: WaitQueue,
     ended: Mutex<Ended>,
     end: Condvar,
 }
@@ -94,6 +96,7 @@ impl Kernel {
             rng: Rng::new(seed),
             freezer: Freezer::default(),
             ending: Mutex::new(()),
+            guest_left: WaitQueue::new(),
             ended: Mutex::default(),
             end: Condvar::new(),
         }

@@ -54,6 +54,39 @@ impl Tree {
 const NONE: FdFlags = FdFlags::empty();
 
 #[test]
+fn a_reserved_number_is_nobodys_until_it_is_installed_or_given_back() {
+    let tree = Tree::new();
+    let file = || tree.open("/f");
+    let table = Arc::new(FdTable::new());
+    assert_eq!(table.insert(file(), NONE, NOFILE), Ok(0));
+    let reserved = table.reserve(NOFILE).unwrap();
+    assert_eq!(reserved.fd(), 1);
+    assert_eq!(table.insert(file(), NONE, NOFILE), Ok(2));
+    // To everybody else there is nothing behind it.
+    assert_eq!(table.get(1).err(), Some(Errno::EBADF));
+    assert_eq!(table.close(1), Err(Errno::EBADF));
+    assert_eq!(
+        table.insert_at(1, file(), NONE, NOFILE).unwrap_err(),
+        Errno::EBUSY
+    );
+    table.close_range(1, 1);
+    assert_eq!(table.len(), 2);
+    assert_eq!(table.next(1).map(|(fd, ..)| fd), Some(2));
+    // A copy knows nothing of it.
+    assert_eq!(table.fork().insert(file(), NONE, NOFILE), Ok(1));
+    drop(reserved);
+    assert_eq!(table.insert(file(), NONE, NOFILE), Ok(1));
+    table.close(0).unwrap();
+    let reserved = table.reserve(NOFILE).unwrap();
+    assert_eq!(table.insert(file(), NONE, NOFILE), Ok(3));
+    assert_eq!(reserved.install(file(), FdFlags::CLOEXEC), 0);
+    assert_eq!(table.get_with_flags(0).unwrap().1, FdFlags::CLOEXEC);
+    assert_eq!(table.len(), 4);
+    assert_eq!(table.reserve(4).unwrap_err(), Errno::EMFILE);
+    assert_eq!(table.reserve(5).unwrap().fd(), 4);
+}
+
+#[test]
 fn the_lowest_free_number_is_given() {
     let tree = Tree::new();
     let file = tree.open("/f");

@@ -3,6 +3,13 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
+use base_abi::general::{
+    MADV_COLD, MADV_DODUMP, MADV_DOFORK, MADV_DONTDUMP, MADV_DONTFORK, MADV_DONTNEED,
+    MADV_DONTNEED_LOCKED, MADV_FREE, MADV_HUGEPAGE, MADV_HWPOISON, MADV_KEEPONFORK, MADV_MERGEABLE,
+    MADV_NOHUGEPAGE, MADV_NORMAL, MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE,
+    MADV_RANDOM, MADV_REMOVE, MADV_SEQUENTIAL, MADV_SOFT_OFFLINE, MADV_UNMERGEABLE, MADV_WILLNEED,
+    MADV_WIPEONFORK,
+};
 use base_abi::page::{PAGE_SIZE, page_aligned, page_ceil};
 use kernel_vfs::{Result, UserMemory};
 use platform_api::{MapOp, Protection};
@@ -41,23 +48,24 @@ impl Advice {
     pub fn from_raw(raw: u32) -> Result<Advice> {
         const NONE: VmaFlags = VmaFlags::empty();
         Ok(match raw {
-            0..=3 | 12 | 13 => Advice::Hint,
-            4 => Advice::DontNeed,
-            8 => Advice::Free,
-            9 => Advice::Remove,
-            10 => Advice::Flags(VmaFlags::DONTFORK, NONE),
-            11 => Advice::Flags(NONE, VmaFlags::DONTFORK),
-            14 => Advice::Flags(VmaFlags::HUGEPAGE, VmaFlags::NOHUGEPAGE),
-            15 => Advice::Flags(VmaFlags::NOHUGEPAGE, VmaFlags::HUGEPAGE),
-            16 => Advice::Flags(VmaFlags::DONTDUMP, NONE),
-            17 => Advice::Flags(NONE, VmaFlags::DONTDUMP),
-            18 => Advice::Flags(VmaFlags::WIPEONFORK, NONE),
-            19 => Advice::Flags(NONE, VmaFlags::WIPEONFORK),
-            20 | 21 => Advice::Cold,
-            22 => Advice::PopulateRead,
-            23 => Advice::PopulateWrite,
-            24 => Advice::DontNeedLocked,
-            100 | 101 => return Err(Errno::EPERM),
+            MADV_NORMAL | MADV_RANDOM | MADV_SEQUENTIAL | MADV_WILLNEED | MADV_MERGEABLE
+            | MADV_UNMERGEABLE => Advice::Hint,
+            MADV_DONTNEED => Advice::DontNeed,
+            MADV_FREE => Advice::Free,
+            MADV_REMOVE => Advice::Remove,
+            MADV_DONTFORK => Advice::Flags(VmaFlags::DONTFORK, NONE),
+            MADV_DOFORK => Advice::Flags(NONE, VmaFlags::DONTFORK),
+            MADV_HUGEPAGE => Advice::Flags(VmaFlags::HUGEPAGE, VmaFlags::NOHUGEPAGE),
+            MADV_NOHUGEPAGE => Advice::Flags(VmaFlags::NOHUGEPAGE, VmaFlags::HUGEPAGE),
+            MADV_DONTDUMP => Advice::Flags(VmaFlags::DONTDUMP, NONE),
+            MADV_DODUMP => Advice::Flags(NONE, VmaFlags::DONTDUMP),
+            MADV_WIPEONFORK => Advice::Flags(VmaFlags::WIPEONFORK, NONE),
+            MADV_KEEPONFORK => Advice::Flags(NONE, VmaFlags::WIPEONFORK),
+            MADV_COLD | MADV_PAGEOUT => Advice::Cold,
+            MADV_POPULATE_READ => Advice::PopulateRead,
+            MADV_POPULATE_WRITE => Advice::PopulateWrite,
+            MADV_DONTNEED_LOCKED => Advice::DontNeedLocked,
+            MADV_HWPOISON | MADV_SOFT_OFFLINE => return Err(Errno::EPERM),
             _ => return Err(Errno::EINVAL),
         })
     }

@@ -1,18 +1,36 @@
 //! New threads and processes: clone(2), clone3(2), fork(2), vfork(2).
+//!
+//! ```text
+//!   request ─▶ check ─▶ prepare ─▶ publish ─▶ start ─▶ (vfork: wait)
+//! ```
+//!
+//! What is prepared is seen by nobody and goes when it is dropped. What is published is in the tree and behind its
+//! descriptor, and is taken back when the host refuses the thread.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base_abi::Errno;
+use base_abi::general::{
+    CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER2, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID,
+    CLONE_CLEAR_SIGHAND, CLONE_DETACHED, CLONE_FILES, CLONE_FS, CLONE_INTO_CGROUP, CLONE_IO,
+    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME,
+    CLONE_NEWUSER, CLONE_NEWUTS, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_PTRACE,
+    CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_UNTRACED, CLONE_VFORK,
+    CLONE_VM, SS_DISABLE,
+};
+use base_abi::page::PAGE_SIZE;
 use base_abi::structs::SigAltStack;
 use kernel_core::signal::Signal;
 use kernel_core::task::{OnSignal, Process, Task, TaskFields, TaskParts, TaskSignals, VforkDone};
-use kernel_vfs::UserMemory;
+use kernel_mm::Mm;
+use kernel_vfs::{Description, Fd, FdFlags, ReservedFd, StatusFlags, UserMemory};
 use parking_lot::{Mutex, RwLock};
-use platform_api::CpuState;
+use platform_api::{Context, CpuState};
 
 use crate::call::{Args, Sys, SysResult};
 use crate::entry::Entry;
+use crate::pidfd;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::partial(
@@ -20,7 +38,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         "clone",
         "xpppp",
         clone,
-        "namespaces are refused with EPERM",
+        "namespaces are refused with EPERM; no descriptors of threads",
     ),
     Entry::full(57, "fork", "", fork),
     Entry::full(58, "vfork", "", vfork),
@@ -29,27 +47,43 @@ pub(crate) const ENTRIES: &[Entry] = &[
         "clone3",
         "pu",
         clone3,
-        "namespaces are refused with EPERM; CLONE_INTO_CGROUP is refused",
+        "namespaces are refused with EPERM; CLONE_INTO_CGROUP, chosen numbers and descriptors of threads are refused",
     ),
 ];
 
+/// The exit signal in the flags of clone(2).
 const CSIGNAL: u64 = 0xff;
-const VM: u64 = 0x100;
-const FS: u64 = 0x200;
-const FILES: u64 = 0x400;
-const SIGHAND: u64 = 0x800;
-const PIDFD: u64 = 0x1000;
-const VFORK: u64 = 0x4000;
-const PARENT: u64 = 0x8000;
-const THREAD: u64 = 0x1_0000;
-const SETTLS: u64 = 0x8_0000;
-const PARENT_SETTID: u64 = 0x10_0000;
-const CHILD_CLEARTID: u64 = 0x20_0000;
-const CHILD_SETTID: u64 = 0x100_0000;
-const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
-const INTO_CGROUP: u64 = 0x2_0000_0000;
-/// Every `CLONE_NEW*` bit.
-const NAMESPACES: u64 = 0x7e02_0080;
+/// Every namespace that can be asked for.
+const NAMESPACES: u64 = (CLONE_NEWNS
+    | CLONE_NEWCGROUP
+    | CLONE_NEWUTS
+    | CLONE_NEWIPC
+    | CLONE_NEWUSER
+    | CLONE_NEWPID
+    | CLONE_NEWNET
+    | CLONE_NEWTIME) as u64;
+/// What clone3(2) knows; `CLONE_DETACHED` and a signal in the flags are of clone(2) alone.
+const CLONE3_FLAGS: u64 = NAMESPACES
+    | CLONE_CLEAR_SIGHAND
+    | CLONE_INTO_CGROUP
+    | (CLONE_VM
+        | CLONE_FS
+        | CLONE_FILES
+        | CLONE_SIGHAND
+        | CLONE_PIDFD
+        | CLONE_PTRACE
+        | CLONE_VFORK
+        | CLONE_PARENT
+        | CLONE_THREAD
+        | CLONE_SYSVSEM
+        | CLONE_SETTLS
+        | CLONE_PARENT_SETTID
+        | CLONE_CHILD_CLEARTID
+        | CLONE_UNTRACED
+        | CLONE_CHILD_SETTID
+        | CLONE_IO) as u64;
+/// Highest signal number (`_NSIG`).
+const LAST_SIGNAL: u64 = 64;
 
 /// What clone(2) and clone3(2) have in common.
 #[derive(Clone, Copy, Default)]
@@ -63,8 +97,39 @@ struct Request {
     pidfd: u64,
 }
 
+impl Request {
+    fn has(&self, bits: u32) -> bool {
+        self.has_wide(u64::from(bits))
+    }
+
+    fn has_wide(&self, bits: u64) -> bool {
+        self.flags & bits == bits
+    }
+
+    /// Combinations that no caller may ask for (clone(2), "ERRORS").
+    fn check(&self) -> Result<(), Errno> {
+        let has = |bits| self.has(bits);
+        let inconsistent = (has(CLONE_SIGHAND) && !has(CLONE_VM))
+            || (has(CLONE_THREAD) && !has(CLONE_SIGHAND))
+            || (has(CLONE_SIGHAND) && self.has_wide(CLONE_CLEAR_SIGHAND))
+            || (has(CLONE_PIDFD) && (has(CLONE_THREAD) || has(CLONE_DETACHED)))
+            || (has(CLONE_FS) && (has(CLONE_NEWNS) || has(CLONE_NEWUSER)))
+            || self.has_wide(CLONE_INTO_CGROUP);
+        // The descriptor and the number would be written over each other; in clone(2) they have one place.
+        let one_place =
+            has(CLONE_PIDFD) && has(CLONE_PARENT_SETTID) && self.pidfd == self.parent_tid;
+        if inconsistent || one_place {
+            return Err(Errno::EINVAL);
+        }
+        if self.flags & NAMESPACES != 0 {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+}
+
 fn clone(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let flags = args.u64(0) & 0xffff_ffff;
+    let flags = u64::from(args.u32(0));
     let request = Request {
         flags: flags & !CSIGNAL,
         exit_signal: flags & CSIGNAL,
@@ -74,192 +139,263 @@ fn clone(sys: &mut Sys<'_>, args: Args) -> SysResult {
         tls: args.u64(4),
         pidfd: args.u64(2),
     };
-    start(sys, request)
+    make(sys, request)
+}
+
+/// The exit signal of fork(2).
+fn child_signal() -> u64 {
+    u64::from(Signal::CHLD.number().cast_unsigned())
 }
 
 fn fork(sys: &mut Sys<'_>, _: Args) -> SysResult {
-    start(
-        sys,
-        Request {
-            exit_signal: 17,
-            ..Request::default()
-        },
-    )
+    let request = Request {
+        exit_signal: child_signal(),
+        ..Request::default()
+    };
+    make(sys, request)
 }
 
 fn vfork(sys: &mut Sys<'_>, _: Args) -> SysResult {
-    start(
-        sys,
-        Request {
-            flags: VFORK | VM,
-            exit_signal: 17,
-            ..Request::default()
-        },
-    )
+    let request = Request {
+        flags: u64::from(CLONE_VFORK | CLONE_VM),
+        exit_signal: child_signal(),
+        ..Request::default()
+    };
+    make(sys, request)
 }
 
 fn clone3(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let size = args.usize(1);
-    if size < 64 {
-        return Err(Errno::EINVAL.into());
-    }
-    if size > 4096 {
-        return Err(Errno::E2BIG.into());
-    }
-    let mut raw = vec![0u8; size];
-    sys.mm().read_bytes(args.u64(0), &mut raw)?;
-    if raw.iter().skip(88).any(|b| *b != 0) {
-        return Err(Errno::E2BIG.into());
-    }
-    raw.resize(88, 0);
-    let field = |i: usize| {
-        let mut word = [0u8; 8];
-        word.copy_from_slice(&raw[i * 8..i * 8 + 8]);
-        u64::from_le_bytes(word)
-    };
-    let (stack, stack_size, set_tid) = (field(5), field(6), field(9));
-    if (stack == 0) != (stack_size == 0) || field(0) & CSIGNAL != 0 || field(4) > 64 || set_tid != 0
-    {
-        return Err(Errno::EINVAL.into());
-    }
-    let request = Request {
-        flags: field(0),
-        pidfd: field(1),
-        child_tid: field(2),
-        parent_tid: field(3),
-        exit_signal: field(4),
-        stack: stack.wrapping_add(stack_size),
-        tls: field(7),
-    };
-    start(sys, request)
+    let request = read_arguments(&sys.mm(), args.u64(0), args.u64(1))?;
+    make(sys, request)
 }
 
-fn check(request: &Request) -> Result<(), Errno> {
-    let has = |bits: u64| request.flags & bits == bits;
-    let inconsistent = (has(SIGHAND) && !has(VM))
-        || (has(THREAD) && !has(SIGHAND))
-        || (has(SIGHAND) && has(CLEAR_SIGHAND))
-        || (has(THREAD) && has(PIDFD))
-        || has(INTO_CGROUP);
-    if inconsistent {
+/// `struct clone_args`: what is beyond its end here must be zero.
+fn read_arguments(mm: &Mm, at: u64, size: u64) -> Result<Request, Errno> {
+    const WORDS: usize = CLONE_ARGS_SIZE_VER2 as usize / 8;
+    if size < u64::from(CLONE_ARGS_SIZE_VER0) {
         return Err(Errno::EINVAL);
     }
-    if request.flags & NAMESPACES != 0 {
-        return Err(Errno::EPERM);
+    if size > PAGE_SIZE {
+        return Err(Errno::E2BIG);
     }
-    Ok(())
+    let mut raw = vec![0u8; usize::try_from(size).unwrap_or(0)];
+    mm.read_bytes(at, &mut raw)?;
+    if raw.iter().skip(WORDS * 8).any(|byte| *byte != 0) {
+        return Err(Errno::E2BIG);
+    }
+    let mut words = [0u64; WORDS];
+    for (word, bytes) in words.iter_mut().zip(raw.as_chunks().0) {
+        *word = u64::from_le_bytes(*bytes);
+    }
+    let [
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack,
+        stack_size,
+        tls,
+        set_tid,
+        set_tid_size,
+        _cgroup,
+    ] = words;
+    let own_exit = flags & u64::from(CLONE_THREAD | CLONE_PARENT) == 0;
+    if flags & !CLONE3_FLAGS != 0
+        || exit_signal > LAST_SIGNAL
+        || (exit_signal != 0 && !own_exit)
+        || (stack == 0) != (stack_size == 0)
+        || (set_tid, set_tid_size) != (0, 0)
+    {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Request {
+        flags,
+        pidfd,
+        child_tid,
+        parent_tid,
+        exit_signal,
+        stack: stack.wrapping_add(stack_size),
+        tls,
+    })
 }
 
-fn start(sys: &mut Sys<'_>, request: Request) -> SysResult {
+fn make(sys: &mut Sys<'_>, request: Request) -> SysResult {
     if sys.restart.note != 0 {
         return wait_for_vfork(sys);
     }
-    check(&request)?;
-    if request.flags & PARENT != 0 && sys.task.pid() == 1 {
+    request.check()?;
+    if request.has(CLONE_PARENT) && sys.task.pid() == 1 {
         return Err(Errno::EINVAL.into());
     }
+    let (task, cpu, descriptor) = prepare(sys, &request)?.into_parts();
+    let fd = publish(sys, &request, &task, descriptor)?;
+    let number = u64::from(task.tid().cast_unsigned());
+    let vfork = task.vfork_done.lock().clone();
+    start(sys, &request, task, cpu, fd)?;
+    if vfork.is_none() {
+        return Ok(number);
+    }
+    sys.restart.note = number;
+    sys.restart.vfork = vfork;
+    wait_for_vfork(sys)
+}
+
+/// A task that nobody has seen.
+struct Prepared {
+    task: Arc<Task>,
+    cpu: Box<dyn Context>,
+    /// Its process's descriptor, and the number that the caller has read already.
+    descriptor: Option<Descriptor>,
+}
+
+struct Descriptor {
+    number: ReservedFd,
+    description: Arc<Description>,
+}
+
+impl Prepared {
+    fn into_parts(self) -> (Arc<Task>, Box<dyn Context>, Option<Descriptor>) {
+        (self.task, self.cpu, self.descriptor)
+    }
+}
+
+/// Makes everything that can fail for want of something.
+fn prepare(sys: &mut Sys<'_>, request: &Request) -> Result<Prepared, Errno> {
     // Looked at again when the number is taken; a fork of memory that is refused then would be wasted.
     let limit = sys.kernel().config.max_tasks;
     if sys.kernel().tree.lock().is_full(limit) {
-        return Err(Errno::EAGAIN.into());
+        return Err(Errno::EAGAIN);
     }
-    let has = |bits: u64| request.flags & bits == bits;
     let parent = Arc::clone(sys.task);
-    let mm = if has(VM) {
+    let mm = if request.has(CLONE_VM) {
         parent.mm()
     } else {
         Arc::new(parent.mm().fork()?)
     };
-    let state = child_state(sys, &request)?;
+    let state = child_state(sys, request)?;
     let cpu = mm.space().new_context(state).map_err(|e| e.errno())?;
-
-    let tid = {
-        let mut tree = sys.kernel().tree.lock();
-        tree.allocate(sys.kernel().config.max_tasks)
-            .ok_or(Errno::EAGAIN)?
-    };
-    let process = if has(THREAD) {
+    let tid = sys.kernel().tree.lock().allocate(limit);
+    let tid = tid.ok_or(Errno::EAGAIN)?;
+    let process = if request.has(CLONE_THREAD) {
         Arc::clone(parent.process())
     } else {
-        new_process(sys, &request, tid)
+        new_process(sys, request, tid)
     };
+    let files = if request.has(CLONE_FILES) {
+        parent.files()
+    } else {
+        Arc::new(parent.files().fork())
+    };
+    let fs = if request.has(CLONE_FS) {
+        parent.fs()
+    } else {
+        Arc::new(RwLock::new(parent.fs().read().clone()))
+    };
+    let wanted = request.has(CLONE_PIDFD);
+    let descriptor = wanted.then(|| prepare_descriptor(sys, request, &process));
+    let descriptor = descriptor.transpose()?;
     let task = Arc::new(Task::new(TaskParts {
         tid,
-        process: Arc::clone(&process),
-        mm: Arc::clone(&mm),
-        files: if has(FILES) {
-            parent.files()
-        } else {
-            Arc::new(parent.files().fork())
-        },
-        fs: if has(FS) {
-            parent.fs()
-        } else {
-            Arc::new(RwLock::new(parent.fs().read().clone()))
-        },
-        signals: child_signals(&parent, &request),
-        fields: child_fields(&parent, &request),
+        process,
+        mm,
+        files,
+        fs,
+        signals: child_signals(&parent, request),
+        fields: child_fields(&parent, request),
         started: sys.now(),
     }));
-    let mut pidfd = None;
-    if has(PIDFD) {
-        pidfd = Some(crate::pidfd::install(
-            sys,
-            &process,
-            kernel_vfs::StatusFlags::empty(),
-        )?);
+    if request.has(CLONE_VFORK) {
+        *task.vfork_done.lock() = Some(Arc::new(VforkDone::default()));
     }
-    let number = u64::from(tid.cast_unsigned());
-    let word = tid.to_le_bytes();
-    if has(PARENT_SETTID) {
-        let _ = parent.mm().write_bytes(request.parent_tid, &word);
-    }
-    if let Some(fd) = pidfd {
-        parent.mm().write_bytes(request.pidfd, &fd.to_le_bytes())?;
-    }
-    if has(CHILD_SETTID) {
-        let _ = mm.write_bytes(request.child_tid, &word);
-    }
-    let vfork = has(VFORK).then(|| Arc::new(VforkDone::default()));
-    (*task.vfork_done.lock()).clone_from(&vfork);
+    Ok(Prepared {
+        task,
+        cpu,
+        descriptor,
+    })
+}
+
+/// Takes a number for the descriptor of a process, and tells the caller.
+fn prepare_descriptor(
+    sys: &Sys<'_>,
+    request: &Request,
+    process: &Arc<Process>,
+) -> Result<Descriptor, Errno> {
+    let number = sys.files().reserve(sys.nofile())?;
+    let fd = number.fd().to_le_bytes();
+    sys.mm().write_bytes(request.pidfd, &fd)?;
+    let description = pidfd::description(&sys.system.kernel, process, StatusFlags::empty());
+    Ok(Descriptor {
+        number,
+        description,
+    })
+}
+
+/// Puts the task into the tree, and its descriptor behind its number.
+fn publish(
+    sys: &Sys<'_>,
+    request: &Request,
+    task: &Arc<Task>,
+    descriptor: Option<Descriptor>,
+) -> Result<Option<Fd>, Errno> {
+    let caller = sys.process();
+    let process = task.process();
     {
         let mut tree = sys.kernel().tree.lock();
-        if !has(THREAD) {
+        if !request.has(CLONE_THREAD) {
             // Who is killed makes no process any more: whoever kills a whole tree relies on it.
-            if parent.process().exiting().is_some() {
-                return Err(Errno::EINTR.into());
+            if caller.exiting().is_some() {
+                return Err(Errno::EINTR);
             }
-            let chosen = i32::try_from(request.exit_signal)
-                .ok()
-                .and_then(Signal::new);
+            let chosen = i32::try_from(request.exit_signal).ok();
+            let chosen = chosen.and_then(Signal::new);
             // A sibling tells the common parent in the way that the caller itself does.
-            let (parent_pid, signal) = match tree.links(parent.pid()) {
-                Some(links) if has(PARENT) => (links.parent, links.exit_signal),
-                _ => (parent.pid(), chosen),
+            let (parent, signal) = match tree.links(caller.pid()) {
+                Some(links) if request.has(CLONE_PARENT) => (links.parent, links.exit_signal),
+                _ => (caller.pid(), chosen),
             };
-            tree.add_process(Arc::clone(&process), parent_pid, signal);
+            tree.add_process(Arc::clone(process), parent, signal);
         }
-        tree.add_task(&task);
+        tree.add_task(task);
     }
     // An exit that was decided while the task was being made must reach it too.
     if process.exiting().is_some() || process.exec_thread().is_some() {
         task.parker.raise_attention();
     }
-    if (sys.start_task)(Arc::clone(sys.system), Arc::clone(&task), cpu).is_err() {
+    Ok(descriptor.map(|d| d.number.install(d.description, FdFlags::CLOEXEC)))
+}
+
+/// Lets the task run; takes back what was published when the host has no thread for it.
+fn start(
+    sys: &Sys<'_>,
+    request: &Request,
+    task: Arc<Task>,
+    cpu: Box<dyn Context>,
+    fd: Option<Fd>,
+) -> Result<(), Errno> {
+    let word = task.tid().to_le_bytes();
+    // Bad addresses change nothing: the child is there (clone(2) does not name EFAULT).
+    if request.has(CLONE_PARENT_SETTID) {
+        let _ = sys.mm().write_bytes(request.parent_tid, &word);
+    }
+    if request.has(CLONE_CHILD_SETTID) {
+        let _ = task.mm().write_bytes(request.child_tid, &word);
+    }
+    let (tid, pid) = (task.tid(), task.pid());
+    if (sys.start_task)(Arc::clone(sys.system), task, cpu).is_ok() {
+        return Ok(());
+    }
+    {
         let mut tree = sys.kernel().tree.lock();
-        if tree.remove_task(tid, process.pid()) {
-            tree.reap(process.pid());
-        }
-        return Err(Errno::EAGAIN.into());
-    }
-    match vfork {
-        None => Ok(number),
-        Some(done) => {
-            sys.restart.note = number;
-            sys.restart.vfork = Some(done);
-            wait_for_vfork(sys)
+        if tree.remove_task(tid, pid) {
+            tree.reap(pid);
         }
     }
+    if let Some(fd) = fd {
+        // Somebody else may have closed it meanwhile.
+        let _ = sys.files().close(fd);
+    }
+    Err(Errno::EAGAIN)
 }
 
 /// The parent of a vfork sleeps until the child gives the memory back; only death interrupts it.
@@ -279,7 +415,7 @@ fn child_state(sys: &mut Sys<'_>, request: &Request) -> Result<CpuState, Errno> 
     if request.stack != 0 {
         state.regs.rsp = request.stack;
     }
-    if request.flags & SETTLS != 0 {
+    if request.has(CLONE_SETTLS) {
         if request.tls >= sys.kernel().platform.features().max_address {
             return Err(Errno::EPERM);
         }
@@ -290,37 +426,33 @@ fn child_state(sys: &mut Sys<'_>, request: &Request) -> Result<CpuState, Errno> 
 
 fn new_process(sys: &Sys<'_>, request: &Request, pid: i32) -> Arc<Process> {
     let parent = sys.process();
-    let actions = if request.flags & SIGHAND != 0 {
+    let actions = if request.has(CLONE_SIGHAND) {
         Arc::clone(&parent.actions.read())
     } else {
         let mut copy = parent.with_actions(|a| a.clone());
-        if request.flags & CLEAR_SIGHAND != 0 {
+        if request.has_wide(CLONE_CLEAR_SIGHAND) {
             copy.clear();
         }
         Arc::new(Mutex::new(copy))
     };
     let limits = parent.limits.read().clone();
     let process = Process::new(pid, sys.now(), parent.creds(), limits, actions);
-    process.personality.store(
-        parent.personality.load(Ordering::Relaxed),
-        Ordering::Relaxed,
-    );
-    process.oom_score_adj.store(
-        parent.oom_score_adj.load(Ordering::Relaxed),
-        Ordering::Relaxed,
-    );
+    let personality = parent.personality.load(Ordering::Relaxed);
+    process.personality.store(personality, Ordering::Relaxed);
+    let score = parent.oom_score_adj.load(Ordering::Relaxed);
+    process.oom_score_adj.store(score, Ordering::Relaxed);
     Arc::new(process)
 }
 
 fn child_signals(parent: &Task, request: &Request) -> TaskSignals {
     let signals = parent.signals.lock();
     // A thread, or a child on the parent's memory with a stack of its own, starts without alternate stack.
-    let keeps_stack = request.flags & VM == 0 || request.flags & VFORK != 0;
+    let keeps_stack = !request.has(CLONE_VM) || request.has(CLONE_VFORK);
     let alt_stack = if keeps_stack {
         signals.alt_stack
     } else {
         SigAltStack {
-            flags: 2,
+            flags: SS_DISABLE.cast_signed(),
             ..SigAltStack::default()
         }
     };
@@ -333,16 +465,68 @@ fn child_signals(parent: &Task, request: &Request) -> TaskSignals {
 
 fn child_fields(parent: &Task, request: &Request) -> TaskFields {
     let fields = parent.fields.lock();
+    let clears = request.has(CLONE_CHILD_CLEARTID);
     TaskFields {
-        clear_child_tid: if request.flags & CHILD_CLEARTID != 0 {
-            request.child_tid
-        } else {
-            0
-        },
+        clear_child_tid: if clears { request.child_tid } else { 0 },
         name: fields.name.clone(),
         affinity: fields.affinity,
         nice: fields.nice,
         timer_slack: fields.timer_slack,
         ..TaskFields::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MEMORY, Machine, refuse_threads};
+
+    const CLONE3: u64 = 435;
+
+    /// `struct clone_args` for a process with a descriptor that is told at `pidfd`.
+    fn with_descriptor(machine: &Machine, pidfd: u64) -> [u64; 6] {
+        let words: [u64; 11] = [u64::from(CLONE_PIDFD), pidfd, 0, 0, 17, 0, 0, 0, 0, 0, 0];
+        machine.write(MEMORY, &words);
+        [MEMORY, 88, 0, 0, 0, 0]
+    }
+
+    /// Descriptors, processes and threads that are there.
+    fn there(machine: &Machine) -> (usize, usize, usize) {
+        let tree = machine.system.kernel.tree.lock();
+        let (processes, threads) = (tree.processes().count(), tree.task_count());
+        (machine.task.files().len(), processes, threads)
+    }
+
+    #[test]
+    fn what_the_host_has_no_thread_for_is_taken_back() {
+        let mut machine = Machine::new();
+        let before = there(&machine);
+        let args = with_descriptor(&machine, MEMORY + 512);
+        machine.start_task = refuse_threads;
+        assert_eq!(machine.call(CLONE3, args), Err(Errno::EAGAIN));
+        assert_eq!(there(&machine), before);
+        // The number is free again.
+        assert_eq!(machine.task.files().reserve(64).unwrap().fd(), 0);
+    }
+
+    #[test]
+    fn what_cannot_be_told_to_the_caller_is_not_made() {
+        let mut machine = Machine::new();
+        let before = there(&machine);
+        let args = with_descriptor(&machine, 1);
+        assert_eq!(machine.call(CLONE3, args), Err(Errno::EFAULT));
+        assert_eq!(there(&machine), before);
+        assert_eq!(machine.task.files().reserve(64).unwrap().fd(), 0);
+    }
+
+    #[test]
+    fn who_is_killed_makes_no_process() {
+        let mut machine = Machine::new();
+        let before = there(&machine);
+        let status = kernel_core::task::ExitStatus::Code(1);
+        machine.task.process().begin_exit(status);
+        let args = with_descriptor(&machine, MEMORY + 512);
+        assert_eq!(machine.call(CLONE3, args), Err(Errno::EINTR));
+        assert_eq!(there(&machine), before);
     }
 }

@@ -11,7 +11,7 @@ use kernel_core::Kernel;
 use kernel_core::task::{Pid, Task, TimesUsed};
 
 /// Host nanoseconds; never zero.
-fn host_nanos() -> u64 {
+pub(crate) fn host_nanos() -> u64 {
     u64::try_from(now(HostClock::Monotonic).as_nanos())
         .unwrap_or(u64::MAX)
         .max(1)
@@ -28,13 +28,14 @@ impl CpuMeter {
     /// Guest code runs from now on.
     pub(crate) fn enter_guest(&mut self, task: &Task) {
         let now = self.charge(task);
-        task.guest_since.store(now, Ordering::Relaxed);
+        // In one order with what other tasks write before they look here: see membarrier(2).
+        task.guest_since.swap(now, Ordering::SeqCst);
     }
 
     /// The kernel works from now on.
     pub(crate) fn leave_guest(&mut self, task: &Task) {
         let now = host_nanos();
-        let since = task.guest_since.swap(0, Ordering::Relaxed);
+        let since = task.guest_since.swap(0, Ordering::SeqCst);
         let ran = now.saturating_sub(since);
         task.user_time.fetch_add(ran, Ordering::Relaxed);
         self.since = now;

@@ -3,6 +3,14 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
+use base_abi::general::{
+    FUTEX_BITSET_MATCH_ANY, FUTEX_CLOCK_REALTIME, FUTEX_CMP_REQUEUE, FUTEX_OP_ADD, FUTEX_OP_ANDN,
+    FUTEX_OP_CMP_EQ, FUTEX_OP_CMP_GE, FUTEX_OP_CMP_GT, FUTEX_OP_CMP_LE, FUTEX_OP_CMP_LT,
+    FUTEX_OP_CMP_NE, FUTEX_OP_OPARG_SHIFT, FUTEX_OP_OR, FUTEX_OP_SET, FUTEX_OP_XOR,
+    FUTEX_OWNER_DIED, FUTEX_PRIVATE_FLAG, FUTEX_REQUEUE, FUTEX_TID_MASK, FUTEX_WAIT,
+    FUTEX_WAIT_BITSET, FUTEX_WAITERS, FUTEX_WAKE, FUTEX_WAKE_BITSET, FUTEX_WAKE_OP,
+    ROBUST_LIST_LIMIT,
+};
 use kernel_core::futex::{FutexKey, FutexWaiter};
 use kernel_core::task::{OnSignal, Task};
 use kernel_mm::{Mm, WordIdentity};
@@ -31,13 +39,12 @@ pub(crate) const ENTRIES: &[Entry] = &[
     ),
 ];
 
-const PRIVATE: u32 = 128;
-const CLOCK_REALTIME: u32 = 256;
-const OP_MASK: u32 = !(PRIVATE | CLOCK_REALTIME);
-const ROBUST_LIMIT: usize = 2048;
-const FUTEX_WAITERS: u32 = 0x8000_0000;
-const FUTEX_OWNER_DIED: u32 = 0x4000_0000;
-const FUTEX_TID_MASK: u32 = 0x3fff_ffff;
+/// The operation without its flags.
+const OPERATION: u32 = !(FUTEX_PRIVATE_FLAG | FUTEX_CLOCK_REALTIME);
+/// `struct robust_list_head`, which set_robust_list(2) takes in this size alone.
+const ROBUST_LIST_HEAD_BYTES: u64 = 24;
+/// Times that a word is changed anew because a guest thread changed it meanwhile; guests could go on for ever.
+const ATTEMPTS: usize = 64;
 
 fn no_such_call(_: &mut Sys<'_>, _: Args) -> SysResult {
     Err(Errno::ENOSYS.into())
@@ -65,57 +72,66 @@ pub(crate) fn key_of(mm: &Mm, addr: u64, private: bool) -> Result<FutexKey, Errn
 }
 
 fn futex(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let op = args.u32(1);
-    let private = op & PRIVATE != 0;
-    let mm = sys.mm();
-    let addr = args.u64(0);
-    let key = |a: u64| key_of(&mm, a, private);
-    let count = |i: usize| args.i32(i).max(0).cast_unsigned();
-    let kernel = &sys.system.kernel;
-    match op & OP_MASK {
-        0 => wait(sys, args, u32::MAX, Timeout::Relative),
-        9 => wait(sys, args, args.u32(5), Timeout::Absolute),
-        1 => Ok(u64::from(kernel.futexes.wake(
-            key(addr)?,
-            count(2).max(1),
-            u32::MAX,
-        ))),
-        10 if args.u32(5) == 0 => Err(Errno::EINVAL.into()),
-        10 => Ok(u64::from(kernel.futexes.wake(
-            key(addr)?,
-            count(2).max(1),
-            args.u32(5),
-        ))),
-        3 | 4 => {
-            let compare = (op & OP_MASK == 4).then_some(args.u32(5));
-            let limit = u32::try_from(args.u64(3).min(u64::from(u32::MAX >> 1))).unwrap_or(0);
-            let check = || match compare {
-                Some(expected) if read_word(&mm, addr)? != expected => Err(Errno::EAGAIN),
-                _ => Ok(()),
-            };
-            let (woken, moved) =
-                kernel
-                    .futexes
-                    .requeue(key(addr)?, key(args.u64(4))?, count(2), limit, check)?;
-            // Both count those that were moved, whatever futex(2) says of FUTEX_REQUEUE.
-            Ok(u64::from(woken + moved))
-        }
-        5 => {
-            let second = args.u64(4);
-            let counts = (
-                count(2),
-                u32::try_from(args.u64(3).min(u64::from(u32::MAX >> 1))).unwrap_or(0),
-            );
-            let change = || apply_wake_op(&mm, second, args.u32(5));
-            Ok(u64::from(kernel.futexes.wake_op(
-                key(addr)?,
-                key(second)?,
-                counts,
-                change,
-            )?))
-        }
+    match args.u32(1) & OPERATION {
+        FUTEX_WAIT => wait(sys, args, FUTEX_BITSET_MATCH_ANY, Timeout::Relative),
+        FUTEX_WAIT_BITSET => wait(sys, args, args.u32(5), Timeout::Absolute),
+        FUTEX_WAKE => wake(sys, args, FUTEX_BITSET_MATCH_ANY),
+        FUTEX_WAKE_BITSET => wake(sys, args, args.u32(5)),
+        FUTEX_REQUEUE => requeue(sys, args, None),
+        FUTEX_CMP_REQUEUE => requeue(sys, args, Some(args.u32(5))),
+        FUTEX_WAKE_OP => wake_op(sys, args),
         _ => Err(Errno::ENOSYS.into()),
     }
+}
+
+/// A number of waiters as an `int`; negative ones are none.
+fn count(args: Args, index: usize) -> u32 {
+    args.i32(index).max(0).cast_unsigned()
+}
+
+/// The second number, which stands where other operations have their timeout.
+fn second_count(args: Args) -> u32 {
+    const MOST: u32 = i32::MAX.cast_unsigned();
+    u32::try_from(args.u64(3)).unwrap_or(MOST).min(MOST)
+}
+
+fn is_private(args: Args) -> bool {
+    args.u32(1) & FUTEX_PRIVATE_FLAG != 0
+}
+
+fn wake(sys: &Sys<'_>, args: Args, bitset: u32) -> SysResult {
+    if bitset == 0 {
+        return Err(Errno::EINVAL.into());
+    }
+    let key = key_of(&sys.mm(), args.u64(0), is_private(args))?;
+    let futexes = &sys.kernel().futexes;
+    Ok(u64::from(futexes.wake(key, count(args, 2).max(1), bitset)))
+}
+
+fn requeue(sys: &Sys<'_>, args: Args, expected: Option<u32>) -> SysResult {
+    let mm = sys.mm();
+    let (from, to) = (args.u64(0), args.u64(4));
+    let key = |addr| key_of(&mm, addr, is_private(args));
+    let check = || match expected {
+        Some(expected) if read_word(&mm, from)? != expected => Err(Errno::EAGAIN),
+        _ => Ok(()),
+    };
+    let futexes = &sys.kernel().futexes;
+    let limit = second_count(args);
+    let (woken, moved) = futexes.requeue(key(from)?, key(to)?, count(args, 2), limit, check)?;
+    // Both count those that were moved, whatever futex(2) says of FUTEX_REQUEUE.
+    Ok(u64::from(woken + moved))
+}
+
+fn wake_op(sys: &Sys<'_>, args: Args) -> SysResult {
+    let mm = sys.mm();
+    let (first, second) = (args.u64(0), args.u64(4));
+    let key = |addr| key_of(&mm, addr, is_private(args));
+    let counts = (count(args, 2), second_count(args));
+    let change = || apply_wake_op(&mm, second, args.u32(5));
+    let futexes = &sys.kernel().futexes;
+    let woken = futexes.wake_op(key(first)?, key(second)?, counts, change)?;
+    Ok(u64::from(woken))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -145,11 +161,11 @@ fn wait(sys: &mut Sys<'_>, args: Args, bitset: u32, kind: Timeout) -> SysResult 
     }
     let mm = sys.mm();
     let (addr, expected) = (args.u64(0), args.u32(2));
-    let key = key_of(&mm, addr, args.u32(1) & PRIVATE != 0)?;
+    let key = key_of(&mm, addr, is_private(args))?;
     // A call that is made again after a restore keeps its deadline.
     if args.u64(3) != 0 && sys.restart.deadline.is_none() {
         let limit = clock::read_timespec(&mm, args.u64(3))?;
-        let realtime = args.u32(1) & CLOCK_REALTIME != 0;
+        let realtime = args.u32(1) & FUTEX_CLOCK_REALTIME != 0;
         let deadline = match kind {
             Timeout::Relative => sys.now().saturating_add(limit),
             Timeout::Absolute if realtime => sys.system.monotonic_from_realtime(limit),
@@ -182,11 +198,11 @@ pub(crate) fn queue_again(
     addr: u64,
 ) -> Option<Arc<FutexWaiter>> {
     let args = Args(*args);
-    let bitset = match args.u32(1) & OP_MASK {
-        9 => args.u32(5),
-        _ => u32::MAX,
+    let bitset = match args.u32(1) & OPERATION {
+        FUTEX_WAIT_BITSET => args.u32(5),
+        _ => FUTEX_BITSET_MATCH_ANY,
     };
-    let key = key_of(&task.mm(), addr, args.u32(1) & PRIVATE != 0).ok()?;
+    let key = key_of(&task.mm(), addr, is_private(args)).ok()?;
     let futexes = &system.kernel.futexes;
     futexes.wait(key, bitset, &task.parker, || Ok(())).ok()
 }
@@ -212,17 +228,17 @@ fn apply_wake_op(mm: &Mm, addr: u64, encoded: u32) -> Result<bool, Errno> {
     let compare = (encoded >> 24) & 0xf;
     let mut operand = sign_extend((encoded >> 12) & 0xfff).cast_unsigned();
     let against = sign_extend(encoded & 0xfff);
-    if op & 8 != 0 {
+    if op & FUTEX_OP_OPARG_SHIFT != 0 {
         operand = 1u32.checked_shl(operand & 31).unwrap_or(0);
     }
-    for _ in 0..64 {
+    for _ in 0..ATTEMPTS {
         let old = read_word(mm, addr)?;
-        let new = match op & 7 {
-            0 => operand,
-            1 => old.wrapping_add(operand),
-            2 => old | operand,
-            3 => old & !operand,
-            4 => old ^ operand,
+        let new = match op & !FUTEX_OP_OPARG_SHIFT {
+            FUTEX_OP_SET => operand,
+            FUTEX_OP_ADD => old.wrapping_add(operand),
+            FUTEX_OP_OR => old | operand,
+            FUTEX_OP_ANDN => old & !operand,
+            FUTEX_OP_XOR => old ^ operand,
             _ => return Err(Errno::ENOSYS),
         };
         if mm.space().compare_exchange_u32(addr, old, new)? != old {
@@ -230,12 +246,12 @@ fn apply_wake_op(mm: &Mm, addr: u64, encoded: u32) -> Result<bool, Errno> {
         }
         let old = old.cast_signed();
         return match compare {
-            0 => Ok(old == against),
-            1 => Ok(old != against),
-            2 => Ok(old < against),
-            3 => Ok(old <= against),
-            4 => Ok(old > against),
-            5 => Ok(old >= against),
+            FUTEX_OP_CMP_EQ => Ok(old == against),
+            FUTEX_OP_CMP_NE => Ok(old != against),
+            FUTEX_OP_CMP_LT => Ok(old < against),
+            FUTEX_OP_CMP_LE => Ok(old <= against),
+            FUTEX_OP_CMP_GT => Ok(old > against),
+            FUTEX_OP_CMP_GE => Ok(old >= against),
             _ => Err(Errno::ENOSYS),
         };
     }
@@ -243,7 +259,7 @@ fn apply_wake_op(mm: &Mm, addr: u64, encoded: u32) -> Result<bool, Errno> {
 }
 
 fn set_robust_list(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    if args.u64(1) != 24 {
+    if args.u64(1) != ROBUST_LIST_HEAD_BYTES {
         return Err(Errno::EINVAL.into());
     }
     sys.task.fields.lock().robust_list = (args.u64(0), args.u64(1));
@@ -290,7 +306,7 @@ pub(crate) fn release_robust_list(system: &System, task: &Task, mm: &Mm) {
     };
     let tid = task.tid().cast_unsigned();
     let mut entry = first;
-    for _ in 0..ROBUST_LIMIT {
+    for _ in 0..ROBUST_LIST_LIMIT {
         if entry & !1 == head || entry == 0 {
             break;
         }
@@ -306,7 +322,7 @@ pub(crate) fn release_robust_list(system: &System, task: &Task, mm: &Mm) {
 }
 
 fn orphan(system: &System, mm: &Mm, addr: u64, tid: u32) {
-    for _ in 0..64 {
+    for _ in 0..ATTEMPTS {
         let Ok(old) = read_word(mm, addr) else { return };
         if old & FUTEX_TID_MASK != tid {
             return;
@@ -317,7 +333,7 @@ fn orphan(system: &System, mm: &Mm, addr: u64, tid: u32) {
                 if old & FUTEX_WAITERS != 0 {
                     for private in [true, false] {
                         if let Ok(key) = key_of(mm, addr, private)
-                            && system.kernel.futexes.wake(key, 1, u32::MAX) > 0
+                            && system.kernel.futexes.wake(key, 1, FUTEX_BITSET_MATCH_ANY) > 0
                         {
                             return;
                         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
+use base_abi::general::CAP_SYS_ADMIN;
 use kernel_core::Kernel;
 use kernel_core::signal::{Disposition, Signal, siginfo};
 use kernel_core::task::{Links, Process};
@@ -10,9 +11,6 @@ use kernel_files::pty::{Caller, JobControl, Terminal};
 use parking_lot::Mutex;
 
 use crate::current::task;
-
-/// `CAP_SYS_ADMIN`.
-const SYS_ADMIN: u32 = 21;
 
 /// Sessions and their terminals.
 pub(crate) struct Jobs {
@@ -68,7 +66,7 @@ impl JobControl for Jobs {
         let (Some(kernel), Some(task)) = (self.kernel(), task()) else {
             return Caller::default();
         };
-        let privileged = task.process().creds().has(SYS_ADMIN);
+        let privileged = task.process().creds().has(CAP_SYS_ADMIN);
         let tree = kernel.tree.lock();
         let Some(own) = tree.links(task.pid()) else {
             return Caller::default();

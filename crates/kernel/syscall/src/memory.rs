@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
-use base_abi::general::{MAP_ANONYMOUS, MS_ASYNC};
+use base_abi::general::{
+    MADV_COLD, MADV_COLLAPSE, MADV_PAGEOUT, MADV_WILLNEED, MAP_ANONYMOUS, MS_ASYNC,
+};
 use base_abi::page::page_aligned;
 use kernel_core::task::Task;
 use kernel_mm::{Advice, LockAll, MapRequest, Mm, Source};
@@ -262,7 +264,6 @@ fn move_pages(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn process_madvise(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    const COLLAPSE: u32 = 25;
     let advice = args.u32(3);
     if args.u64(4) != 0 {
         return Err(Errno::EINVAL.into());
@@ -270,8 +271,12 @@ fn process_madvise(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let parts = sys.mm().read_iovecs(args.u64(1), args.usize(2))?;
     let pid = crate::pidfd::pid_of(sys, args.i32(0))?;
     let target = main_thread(sys, pid)?;
-    // WILLNEED, COLD and PAGEOUT; one's own process takes everything since Linux 6.13.
-    if !matches!(advice, 3 | 20 | 21 | COLLAPSE) && pid != sys.task.pid() {
+    // One's own process takes everything since Linux 6.13.
+    if !matches!(
+        advice,
+        MADV_WILLNEED | MADV_COLD | MADV_PAGEOUT | MADV_COLLAPSE
+    ) && pid != sys.task.pid()
+    {
         return Err(Errno::EINVAL.into());
     }
     let mm = target.mm();

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use base_abi::general::{CAP_SETGID, CAP_SETUID, CAP_SYS_ADMIN};
 use base_abi::structs::{Iovec, MsgHdr};
 use base_abi::{Errno, net};
 use kernel_net::{Control, Incoming, MsgFlags, Socket, Ucred, cmsg};
@@ -36,10 +37,6 @@ const MMSGHDR_LEN: u64 = 56;
 const MAX_MESSAGES: u32 = 1024;
 /// Longest `msg_name`.
 const MAX_NAME: i32 = 128;
-
-const CAP_SETGID: u32 = 6;
-const CAP_SETUID: u32 = 7;
-const CAP_SYS_ADMIN: u32 = 21;
 
 fn flags_of(raw: u32) -> MsgFlags {
     MsgFlags::from_bits_truncate(raw)

@@ -1,6 +1,7 @@
 //! Path arguments and `*at` descriptors; working directory, root and umask.
 
 use base_abi::Errno;
+use base_abi::general::CAP_SYS_CHROOT;
 use kernel_vfs::{At, Credentials, FsContext, LastLink, Path, UserMemory};
 
 use crate::call::{Args, Sys, SysResult};
@@ -124,7 +125,7 @@ fn fchdir(sys: &mut Sys<'_>, args: Args) -> SysResult {
 fn chroot(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let place = sys.place(AT_FDCWD, args.u64(0), 0)?;
     let creds = sys.process().creds();
-    if !creds.has(18) {
+    if !creds.has(CAP_SYS_CHROOT) {
         return Err(Errno::EPERM.into());
     }
     sys.fs().write().set_root(place, &creds.for_files())?;

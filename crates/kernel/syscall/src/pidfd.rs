@@ -3,12 +3,14 @@
 use std::sync::{Arc, Weak};
 
 use base_abi::Errno;
+use base_abi::general::O_NONBLOCK;
 use kernel_core::Kernel;
 use kernel_core::task::{Pid, Process};
 use kernel_files::{Exit, PidFd};
 use kernel_vfs::{AccessMode, Description, FdFlags, StatusFlags, WaitQueue};
 
 use crate::call::{Args, Sys, SysResult};
+use crate::descriptors::returned;
 use crate::entry::Entry;
 
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -22,7 +24,8 @@ pub(crate) const ENTRIES: &[Entry] = &[
     ),
 ];
 
-const PIDFD_NONBLOCK: u32 = 0o4000;
+/// `PIDFD_NONBLOCK` is the same bit.
+const PIDFD_NONBLOCK: u32 = O_NONBLOCK;
 
 /// What a process descriptor holds.
 struct Target {
@@ -66,23 +69,18 @@ impl Exit for Target {
     }
 }
 
-/// Opens a descriptor for a process in the caller's table.
-///
-/// # Errors
-/// `EMFILE`.
-pub(crate) fn install(
-    sys: &Sys<'_>,
+/// An open description for a process.
+pub(crate) fn description(
+    kernel: &Arc<Kernel>,
     process: &Arc<Process>,
     flags: StatusFlags,
-) -> Result<i32, Errno> {
+) -> Arc<Description> {
     let target = Target {
-        kernel: Arc::downgrade(&sys.system.kernel),
+        kernel: Arc::downgrade(kernel),
         process: Arc::clone(process),
     };
     let file = PidFd::new(Arc::new(target), u64::from(process.pid().cast_unsigned()));
-    let description = Description::anonymous(file, AccessMode::ReadWrite, flags);
-    let limit = sys.process().limit(kernel_core::task::Resource::Nofile);
-    sys.files().insert(description, FdFlags::CLOEXEC, limit)
+    Description::anonymous(file, AccessMode::ReadWrite, flags)
 }
 
 /// The process behind a descriptor.
@@ -127,5 +125,9 @@ fn pidfd_open(sys: &mut Sys<'_>, args: Args) -> SysResult {
         }
     };
     let flags = StatusFlags::from_bits_truncate(args.u32(1) & PIDFD_NONBLOCK);
-    Ok(u64::from(install(sys, &process, flags)?.cast_unsigned()))
+    let description = description(&sys.system.kernel, &process, flags);
+    let fd = sys
+        .files()
+        .insert(description, FdFlags::CLOEXEC, sys.nofile())?;
+    Ok(returned(fd))
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
+use base_abi::general::CAP_KILL;
 use base_abi::structs::{SigAction, SigAltStack, SigInfo};
 use kernel_core::signal::{Signal, SignalSet, restore_frame, si_code, siginfo};
 use kernel_core::task::{OnSignal, Process, Task};
@@ -271,7 +272,7 @@ fn may_signal(sys: &Sys<'_>, target: &Process, signal: Option<Signal>) -> bool {
         let session = |pid| tree.links(pid).map(|l| l.session);
         session(sys.task.pid()) == session(target.pid())
     };
-    by_id || own.has(5) || (signal == Some(Signal::CONT) && same_session())
+    by_id || own.has(CAP_KILL) || (signal == Some(Signal::CONT) && same_session())
 }
 
 fn signal_number(number: i32) -> Result<Option<Signal>, Errno> {

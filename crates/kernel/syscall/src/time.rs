@@ -1,7 +1,10 @@
 //! Clocks and sleeping: clock_gettime, gettimeofday, nanosleep and their families.
 
 use base_abi::Errno;
-use base_abi::general::TIMER_ABSTIME;
+use base_abi::general::{
+    CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME, CLOCK_REALTIME_COARSE,
+    CLOCK_THREAD_CPUTIME_ID, TIMER_ABSTIME,
+};
 use base_abi::structs::{Timespec, Timeval};
 use kernel_core::task::OnSignal;
 use kernel_time::GuestClock;
@@ -46,7 +49,7 @@ fn clock_gettime(sys: &mut Sys<'_>, args: Args) -> SysResult {
 fn clock_getres(sys: &mut Sys<'_>, args: Args) -> SysResult {
     const COARSE: u64 = 4_000_000;
     clock_of(sys, args.i32(0))?;
-    let resolution = if matches!(args.i32(0), 5 | 6) {
+    let resolution = if matches!(args.u32(0), CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE) {
         COARSE
     } else {
         1
@@ -58,7 +61,7 @@ fn clock_getres(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn clock_settime(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    if args.i32(0) != 0 {
+    if args.u32(0) != CLOCK_REALTIME {
         return Err(Errno::EINVAL.into());
     }
     read_timespec(&sys.mm(), args.u64(1))?;
@@ -133,12 +136,14 @@ fn nanosleep(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn clock_nanosleep(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let kind = match args.i32(0) {
+    let kind = match args.u32(0) {
         // One's own thread's CPU time never passes while it sleeps.
-        3 => return Err(Errno::EINVAL.into()),
-        // Clocks without timers: MONOTONIC_RAW and the coarse ones.
-        4..=6 => return Err(Errno::EOPNOTSUPP.into()),
-        id => clock_of(sys, id)?,
+        CLOCK_THREAD_CPUTIME_ID => return Err(Errno::EINVAL.into()),
+        // Clocks without timers.
+        CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE => {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        _ => clock_of(sys, args.i32(0))?,
     };
     let time: Timespec = sys.mm().read_obj(args.u64(2))?;
     let time = nanoseconds(time)?;

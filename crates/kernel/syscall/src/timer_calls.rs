@@ -1,7 +1,11 @@
 //! Timer calls: alarm, setitimer, timer_create and their families.
 
 use base_abi::Errno;
-use base_abi::general::TIMER_ABSTIME;
+use base_abi::general::{
+    CAP_WAKE_ALARM, CLOCK_BOOTTIME_ALARM, CLOCK_MONOTONIC_COARSE, CLOCK_MONOTONIC_RAW,
+    CLOCK_REALTIME_ALARM, CLOCK_REALTIME_COARSE, SIGEV_NONE, SIGEV_SIGNAL, SIGEV_THREAD,
+    SIGEV_THREAD_ID, TIMER_ABSTIME,
+};
 use base_abi::structs::{Timespec, Timeval};
 use kernel_core::signal::Signal;
 use kernel_core::task::Resource;
@@ -97,46 +101,63 @@ fn write_itimerval(mm: &Mm, at: u64, setting: Setting) -> Result<(), Errno> {
 }
 
 /// The fields of `struct sigevent` that the kernel reads.
-fn read_event(sys: &Sys<'_>, at: u64) -> Result<(u64, i32, i32, i32), Errno> {
+struct Event {
+    value: u64,
+    signal: i32,
+    notify: u32,
+    tid: i32,
+}
+
+fn read_event(sys: &Sys<'_>, at: u64) -> Result<Event, Errno> {
     let mm = sys.mm();
     let value: u64 = mm.read_obj(at)?;
-    let [signo, notify, tid]: [i32; 3] = mm.read_obj(at + 8)?;
-    Ok((value, signo, notify, tid))
+    let [signal, notify, tid]: [i32; 3] = mm.read_obj(at + 8)?;
+    Ok(Event {
+        value,
+        signal,
+        notify: notify.cast_unsigned(),
+        tid,
+    })
+}
+
+/// Who hears of it (sigevent(3type)).
+fn target_of(sys: &Sys<'_>, event: &Event) -> Result<Target, Errno> {
+    if event.notify == SIGEV_NONE {
+        return Ok(Target::Nobody);
+    }
+    let signal = Signal::new(event.signal).ok_or(Errno::EINVAL)?;
+    match event.notify {
+        SIGEV_SIGNAL | SIGEV_THREAD => Ok(Target::Process(signal, event.value)),
+        SIGEV_THREAD_ID => {
+            let task = sys.kernel().tree.lock().task(event.tid).cloned();
+            let own = task.filter(|task| task.pid() == sys.task.pid());
+            own.ok_or(Errno::EINVAL)?;
+            Ok(Target::Thread(event.tid, signal, event.value))
+        }
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 fn timer_create(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    const SIGEV_NONE: i32 = 1;
-    const SIGEV_THREAD_ID: i32 = 4;
-    const CAP_WAKE_ALARM: u32 = 35;
-    let clock_id = args.i32(0);
-    match clock_id {
-        4..=6 => return Err(Errno::EOPNOTSUPP.into()),
-        8 | 9 if !sys.process().creds().has(CAP_WAKE_ALARM) => return Err(Errno::EPERM.into()),
+    match args.u32(0) {
+        CLOCK_MONOTONIC_RAW | CLOCK_REALTIME_COARSE | CLOCK_MONOTONIC_COARSE => {
+            return Err(Errno::EOPNOTSUPP.into());
+        }
+        CLOCK_REALTIME_ALARM | CLOCK_BOOTTIME_ALARM
+            if !sys.process().creds().has(CAP_WAKE_ALARM) =>
+        {
+            return Err(Errno::EPERM.into());
+        }
         _ => {}
     }
-    let clock = ClockKind::from_id(sys.kernel(), sys.task, clock_id)?;
-    let event = match args.u64(1) {
+    let clock = ClockKind::from_id(sys.kernel(), sys.task, args.i32(0))?;
+    let named = match args.u64(1) {
         0 => None,
-        at => Some(read_event(sys, at)?),
+        at => Some(target_of(sys, &read_event(sys, at)?)?),
     };
     // Without an event: SIGALRM whose value is the timer's number.
-    let target: Box<dyn FnOnce(i32) -> Target> = match event {
-        None => Box::new(|id| Target::Process(Signal::ALRM, u64::from(id.cast_unsigned()))),
-        Some((_, _, SIGEV_NONE, _)) => Box::new(|_| Target::Nobody),
-        Some((value, signo, notify, tid)) => {
-            let signal = Signal::new(signo).ok_or(Errno::EINVAL)?;
-            match notify {
-                0 | 2 => Box::new(move |_| Target::Process(signal, value)),
-                SIGEV_THREAD_ID => {
-                    let task = sys.kernel().tree.lock().task(tid).cloned();
-                    task.filter(|t| t.pid() == sys.task.pid())
-                        .ok_or(Errno::EINVAL)?;
-                    Box::new(move |_| Target::Thread(tid, signal, value))
-                }
-                _ => return Err(Errno::EINVAL.into()),
-            }
-        }
-    };
+    let numbered = |id: i32| Target::Process(Signal::ALRM, u64::from(id.cast_unsigned()));
+    let target = |id| named.unwrap_or_else(|| numbered(id));
     let limit = sys.process().limit(Resource::Sigpending);
     let pid = sys.task.pid();
     let timers = &sys.system.process_timers;

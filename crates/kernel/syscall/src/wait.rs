@@ -1,25 +1,22 @@
 //! Waiting for children: wait4(2), waitid(2).
 
 use base_abi::Errno;
+use base_abi::general::{
+    __WALL, __WCLONE, __WNOTHREAD, P_ALL, P_PGID, P_PID, P_PIDFD, WCONTINUED, WEXITED, WNOHANG,
+    WNOWAIT, WUNTRACED,
+};
+use kernel_core::signal::Signal;
 use kernel_core::task::{ExitStatus, Links, OnSignal, Pid, StopState, TimesUsed, Tree};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
 use crate::entry::Entry;
+use crate::usage::rusage_bytes;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(61, "wait4", "dpxp", wait4),
     Entry::full(247, "waitid", "ddpxp", waitid),
 ];
-
-const WNOHANG: u32 = 1;
-const WUNTRACED: u32 = 2;
-const WEXITED: u32 = 4;
-const WCONTINUED: u32 = 8;
-const WNOWAIT: u32 = 0x0100_0000;
-const WNOTHREAD: u32 = 0x2000_0000;
-const WALL: u32 = 0x4000_0000;
-const WCLONE: u32 = 0x8000_0000;
 
 /// Which children a call is about.
 #[derive(Clone, Copy)]
@@ -44,7 +41,7 @@ struct Found {
 
 fn wait4(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let options = args.u32(2);
-    if options & !(WNOHANG | WUNTRACED | WCONTINUED | WNOTHREAD | WALL | WCLONE) != 0 {
+    if options & !(WNOHANG | WUNTRACED | WCONTINUED | __WNOTHREAD | __WALL | __WCLONE) != 0 {
         return Err(Errno::EINVAL.into());
     }
     let which = match args.i32(0) {
@@ -62,23 +59,24 @@ fn wait4(sys: &mut Sys<'_>, args: Args) -> SysResult {
         mm.write_bytes(args.u64(1), &found.status.to_le_bytes())?;
     }
     if args.u64(3) != 0 {
-        mm.write_bytes(args.u64(3), &crate::ids::rusage_bytes(found.times))?;
+        mm.write_bytes(args.u64(3), &rusage_bytes(found.times))?;
     }
     Ok(u64::from(found.pid.cast_unsigned()))
 }
 
 fn waitid(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let options = args.u32(3);
-    let known = WNOHANG | WUNTRACED | WEXITED | WCONTINUED | WNOWAIT | WNOTHREAD | WALL | WCLONE;
+    let known =
+        WNOHANG | WUNTRACED | WEXITED | WCONTINUED | WNOWAIT | __WNOTHREAD | __WALL | __WCLONE;
     if options & !known != 0 || options & (WEXITED | WUNTRACED | WCONTINUED) == 0 {
         return Err(Errno::EINVAL.into());
     }
     let id = args.i32(1);
     let which = match args.u32(0) {
-        0 => Which::Any,
-        1 if id > 0 => Which::Pid(id),
-        2 if id >= 0 => Which::Group(if id == 0 { own_group(sys) } else { id }),
-        3 => Which::Pid(crate::pidfd::pid_of(sys, id)?),
+        P_ALL => Which::Any,
+        P_PID if id > 0 => Which::Pid(id),
+        P_PGID if id >= 0 => Which::Group(if id == 0 { own_group(sys) } else { id }),
+        P_PIDFD => Which::Pid(crate::pidfd::pid_of(sys, id)?),
         _ => return Err(Errno::EINVAL.into()),
     };
     let found = wait(sys, which, options)?;
@@ -86,7 +84,7 @@ fn waitid(sys: &mut Sys<'_>, args: Args) -> SysResult {
     if args.u64(2) != 0 {
         let mut info = [0u8; 128];
         if let Some(found) = found {
-            info[0..4].copy_from_slice(&17i32.to_le_bytes());
+            info[0..4].copy_from_slice(&Signal::CHLD.number().to_le_bytes());
             info[8..12].copy_from_slice(&found.code.to_le_bytes());
             info[16..20].copy_from_slice(&found.pid.to_le_bytes());
             info[20..24].copy_from_slice(&found.uid.to_le_bytes());
@@ -95,7 +93,7 @@ fn waitid(sys: &mut Sys<'_>, args: Args) -> SysResult {
         mm.write_bytes(args.u64(2), &info)?;
     }
     if let (Some(found), true) = (found, args.u64(4) != 0) {
-        mm.write_bytes(args.u64(4), &crate::ids::rusage_bytes(found.times))?;
+        mm.write_bytes(args.u64(4), &rusage_bytes(found.times))?;
     }
     Ok(0)
 }
@@ -171,7 +169,7 @@ fn look(tree: &mut Tree, parent: Pid, which: Which, options: u32) -> Look {
 
 fn matches(links: &Links, pid: Pid, which: Which, options: u32) -> bool {
     let is_clone_child = links.exit_signal != Some(kernel_core::signal::Signal::CHLD);
-    if options & WALL == 0 && is_clone_child != (options & WCLONE != 0) {
+    if options & __WALL == 0 && is_clone_child != (options & __WCLONE != 0) {
         return false;
     }
     match which {

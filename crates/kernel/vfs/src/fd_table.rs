@@ -36,6 +36,46 @@ struct Slots {
     used: Vec<u64>,
     hint: usize,
     count: usize,
+    /// Numbers that are used and have nothing behind them yet.
+    reserved: usize,
+}
+
+/// A number that nobody else gets, with nothing behind it: to every call it is as if it were closed, but for dup2(2),
+/// which answers `EBUSY`. Dropping it gives the number back.
+#[derive(Debug)]
+#[must_use = "dropping it gives the number back"]
+pub struct ReservedFd {
+    table: Arc<FdTable>,
+    index: usize,
+    fd: Fd,
+}
+
+impl ReservedFd {
+    /// The number.
+    #[must_use]
+    pub fn fd(&self) -> Fd {
+        self.fd
+    }
+
+    /// Puts a description behind the number.
+    pub fn install(self, description: Arc<Description>, flags: FdFlags) -> Fd {
+        let mut slots = self.table.slots.write();
+        if slots.is_reserved(self.index) {
+            slots.unreserve(self.index);
+        }
+        slots.put(self.index, Slot { description, flags });
+        drop(slots);
+        self.fd
+    }
+}
+
+impl Drop for ReservedFd {
+    fn drop(&mut self) {
+        let mut slots = self.table.slots.write();
+        if slots.is_reserved(self.index) {
+            slots.unreserve(self.index);
+        }
+    }
 }
 
 /// The descriptors of one or more tasks (`CLONE_FILES` shares the `Arc`).
@@ -69,7 +109,10 @@ impl FdTable {
     #[must_use]
     pub fn fork(&self) -> FdTable {
         let copy = FdTable::new();
-        *copy.slots.write() = self.slots.read().clone();
+        let mut slots = self.slots.read().clone();
+        // What another thread has reserved is its own affair.
+        slots.forget_reserved();
+        *copy.slots.write() = slots;
         copy
     }
 
@@ -163,6 +206,26 @@ impl FdTable {
         Fd::try_from(index).map_err(|_| Errno::EMFILE)
     }
 
+    /// Takes the lowest free number for a description that comes later.
+    ///
+    /// # Errors
+    /// `EMFILE`.
+    pub fn reserve(self: &Arc<Self>, limit: u64) -> Result<ReservedFd> {
+        let mut slots = self.slots.write();
+        let index = slots.lowest_free(0);
+        let fd = Fd::try_from(index).map_err(|_| Errno::EMFILE)?;
+        if index >= bounded(limit) {
+            return Err(Errno::EMFILE);
+        }
+        slots.reserve(index);
+        drop(slots);
+        Ok(ReservedFd {
+            table: Arc::clone(self),
+            index,
+            fd,
+        })
+    }
+
     /// Gives two descriptions their numbers, both or none (pipe(2), socketpair(2)).
     ///
     /// # Errors
@@ -187,7 +250,7 @@ impl FdTable {
     /// dup2(2), dup3(2): puts the description at this very number, closing what was there.
     ///
     /// # Errors
-    /// `EBADF` for a number beyond the limit.
+    /// `EBADF` for a number beyond the limit, `EBUSY` for one that is reserved.
     pub fn insert_at(
         &self,
         fd: Fd,
@@ -199,7 +262,12 @@ impl FdTable {
         if index >= bounded(limit) {
             return Err(Errno::EBADF);
         }
-        let old = self.slots.write().put(index, Slot { description, flags });
+        let mut slots = self.slots.write();
+        if slots.is_reserved(index) {
+            return Err(Errno::EBUSY);
+        }
+        let old = slots.put(index, Slot { description, flags });
+        drop(slots);
         self.finish(old.into_iter());
         Ok(())
     }
@@ -245,12 +313,16 @@ impl FdTable {
     /// The lowest number in use that is at least `from`, for listing `/proc/<pid>/fd`.
     #[must_use]
     pub fn next(&self, from: Fd) -> Option<(Fd, Arc<Description>, FdFlags)> {
-        let from = usize::try_from(from).unwrap_or(0);
+        let mut from = usize::try_from(from).unwrap_or(0);
         let slots = self.slots.read();
-        let index = slots.next_used(from)?;
-        let slot = slots.slots.get(index)?.as_ref()?;
-        let fd = Fd::try_from(index).ok()?;
-        Some((fd, Arc::clone(&slot.description), slot.flags))
+        loop {
+            let index = slots.next_used(from)?;
+            let fd = Fd::try_from(index).ok()?;
+            if let Some(slot) = slots.slots.get(index)? {
+                return Some((fd, Arc::clone(&slot.description), slot.flags));
+            }
+            from = index + 1;
+        }
     }
 
     /// How many are open.
@@ -356,6 +428,42 @@ impl Slots {
             self.count += 1;
         }
         old
+    }
+
+    fn is_reserved(&self, index: usize) -> bool {
+        let used = self.used.get(index / 64);
+        let used = used.is_some_and(|bits| bits & (1 << (index % 64)) != 0);
+        used && self.slots.get(index).is_some_and(Option::is_none)
+    }
+
+    fn reserve(&mut self, index: usize) {
+        if index >= self.slots.len() {
+            self.slots.resize(index + 1, None);
+            self.used.resize(index / 64 + 1, 0);
+        }
+        self.used[index / 64] |= 1 << (index % 64);
+        if index == self.hint {
+            self.hint += 1;
+        }
+        self.reserved += 1;
+    }
+
+    fn unreserve(&mut self, index: usize) {
+        self.used[index / 64] &= !(1 << (index % 64));
+        self.hint = self.hint.min(index);
+        self.reserved -= 1;
+    }
+
+    fn forget_reserved(&mut self) {
+        let mut at = 0;
+        while self.reserved > 0
+            && let Some(index) = self.next_used(at)
+        {
+            if self.slots[index].is_none() {
+                self.unreserve(index);
+            }
+            at = index + 1;
+        }
     }
 
     fn take(&mut self, index: usize) -> Option<Slot> {

@@ -40,7 +40,7 @@ pub use context::{At, FsContext};
 pub use dentry::{Dentry, Limits};
 pub use description::{AccessMode, Description, StatusFlags};
 pub use drivers::{Driver, Drivers, Vfs};
-pub use fd_table::{Fd, FdFlags, FdTable};
+pub use fd_table::{Fd, FdFlags, FdTable, ReservedFd};
 pub use file::{DirEntry, File, FileType, Whence};
 pub use inode::{
     Attr, Credentials, FileSystem, FsStat, Inode, InodeId, NewNode, RenameMode, SetAttr, SetTime,

@@ -1,5 +1,6 @@
 //! Credentials (credentials(7), capabilities(7)).
 
+use base_abi::general::{CAP_DAC_OVERRIDE, CAP_LAST_CAP};
 use kernel_vfs::Credentials;
 
 /// Who a process is. One set per process: POSIX semantics without libc's signal dance.
@@ -26,8 +27,8 @@ pub struct Creds {
     pub keep_caps: bool,
 }
 
-/// The capabilities Linux 6 has: bits 0 to 40.
-const ALL_CAPABILITIES: u64 = (1 << 41) - 1;
+/// All capabilities that there are.
+const ALL_CAPABILITIES: u64 = (1 << (CAP_LAST_CAP + 1)) - 1;
 
 impl Creds {
     /// All ids the same; root has every capability *inside* the sandbox.
@@ -62,7 +63,7 @@ impl Creds {
             uid: self.fsuid,
             gid: self.fsgid,
             groups: self.groups.clone(),
-            privileged: self.has(1),
+            privileged: self.has(CAP_DAC_OVERRIDE),
         }
     }
 

@@ -215,6 +215,13 @@ impl Task {
         }
     }
 
+    /// Whether guest code runs that it entered no later than at this host time, in nanoseconds.
+    #[must_use]
+    pub fn in_guest_since_before(&self, host_nanos: u64) -> bool {
+        let since = self.guest_since.load(Ordering::SeqCst);
+        since != 0 && since <= host_nanos
+    }
+
     /// Queues a signal for this thread. False when the queue is full.
     pub fn queue_signal(&self, signal: Signal, info: SigInfo, limit: usize) -> bool {
         self.signals.lock().pending.push(signal, info, limit)

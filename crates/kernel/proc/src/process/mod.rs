@@ -7,6 +7,7 @@ mod status;
 
 use std::sync::Arc;
 
+use base_abi::general::CAP_SYS_PTRACE;
 use kernel_core::task::{Process, Task};
 use kernel_vfs::{Errno, FileType, Result};
 
@@ -70,9 +71,6 @@ impl Subject {
         }
     }
 }
-
-/// `CAP_SYS_PTRACE`.
-const CAP_SYS_PTRACE: u32 = 19;
 
 /// The root of `/proc`.
 struct Root {

@@ -15,6 +15,7 @@ mod sleep;
 use std::sync::Arc;
 
 use kernel_core::task::{Blocked, ExitStatus, OnSignal, Restart, Task};
+use kernel_vfs::Events;
 use platform_api::{Context, Event, Syscall};
 
 use self::runner::{Flow, Runner};
@@ -85,6 +86,9 @@ impl Runner {
         self.meter.enter_guest(&self.task);
         let event = self.cpu.run();
         self.meter.leave_guest(&self.task);
+        if self.task.parker.has_attention() {
+            self.system.kernel.guest_left.wake(Events::all());
+        }
         self.thaw_ticket = None;
         match event {
             Event::Syscall(call) => self.syscall(call),
