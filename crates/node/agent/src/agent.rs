@@ -146,21 +146,16 @@ impl Logs for Agent {
 
 impl Capacity for Agent {
     fn view(&self) -> BoxFuture<'_, CapacityView> {
-        Box::pin(async {
-            CapacityView {
-                instances_used: u32::try_from(self.instances()).unwrap_or(u32::MAX),
-                ..CapacityView::default()
-            }
-        })
+        Box::pin(async { self.pool.capacity() })
     }
 
     fn target(
         &self,
-        _: Arc<FunctionSpec>,
+        function: Arc<FunctionSpec>,
         kind: CapacityKind,
-        _: u32,
+        count: u32,
     ) -> BoxFuture<'_, Result<(), TargetError>> {
-        Box::pin(async move { Err(TargetError::Kind(kind)) })
+        Box::pin(async move { self.pool.target(function, kind, count) })
     }
 
     fn drain(&self, within: Duration) -> BoxFuture<'_, ()> {

@@ -5,16 +5,17 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use node_pool::{Capture, LaunchError, Launcher, Link, Moment, TakeFirst};
+use node_pool::{Capture, InstanceId, LaunchError, Launcher, Link, Moment, NoShell, TakeFirst};
 use node_runtimes::{CapturePoints, Runtime, RuntimeError, Runtimes, late_environment};
-use node_sandboxes::Sandboxes;
+use node_sandboxes::{SandboxProcess, Sandboxes};
+use node_snapshots::Opened;
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, PlatformChoice, StartSpec, ToSandbox};
 
 use crate::agent::AgentError;
 use crate::config::{AgentConfig, TemplateUse};
 use crate::launched::Launched;
-use crate::restore;
+use crate::restore::{self, Refusal};
 use crate::shells::Shells;
 use crate::snapshots::Snapshots;
 use crate::start::start_spec;
@@ -24,7 +25,7 @@ pub(crate) struct ProcessLauncher {
     layers: Vec<Layer>,
     runtimes: Runtimes,
     sandboxes: Arc<Sandboxes>,
-    shells: Arc<Shells>,
+    shells: Shells,
     snapshots: Option<Arc<Snapshots>>,
     templates: Option<Arc<Templates>>,
     platform: PlatformChoice,
@@ -74,17 +75,23 @@ impl ProcessLauncher {
         &self,
         function: &FunctionSpec,
         stream: &str,
+        shell: Option<InstanceId>,
         first: TakeFirst<'_>,
     ) -> Result<Box<dyn Link>, LaunchError> {
         let runnable = self.runtimes.find(function).map_err(not_runnable)?;
         let runtime = runnable.runtime;
         let spec = start_spec(function, runnable, stream, &self.layers, self.platform);
         if let Some(snapshots) = &self.snapshots
-            && let Some(link) = self
-                .restored(snapshots, function, runtime, &spec, (stream, first))
-                .await
+            && let Some((key, opened)) = snapshots.find(function, runtime, &spec).await
         {
-            return Ok(link);
+            let shell = shell.and_then(|id| self.shells.take(id, &opened));
+            let late = late_environment(function, stream);
+            match self.restored(&spec, &opened, shell, late, first).await {
+                Ok(process) => return Ok(Box::new(process)),
+                Err(refusal) => snapshots.refused(&key, &function.revision, refusal).await,
+            }
+        } else if let Some(id) = shell {
+            self.shells.end(id).await;
         }
         if let Some(templates) = &self.templates
             && let Some(process) = templates.begin(function, runtime, &spec, stream).await
@@ -108,60 +115,42 @@ impl ProcessLauncher {
 }
 
 impl ProcessLauncher {
-    /// The function from its snapshot, with its first event; none if there is none, or it is no good.
+    /// The function from its snapshot, with its first event.
     async fn restored(
         &self,
-        snapshots: &Snapshots,
-        function: &FunctionSpec,
-        runtime: &dyn Runtime,
         spec: &StartSpec,
-        (stream, take_first): (&str, TakeFirst<'_>),
-    ) -> Option<Box<dyn Link>> {
-        let (key, opened) = snapshots.find(function, runtime, spec).await?;
-        let late = late_environment(function, stream);
-        let shell = self.shells.take(&key, spec, &opened);
+        snapshot: &Opened,
+        shell: Option<SandboxProcess>,
+        late: Vec<(String, String)>,
+        take_first: TakeFirst<'_>,
+    ) -> Result<Launched, Refusal> {
         // A sandbox that does not say that it restored has not begun with it: the next may.
         let mut first = None;
         if let Some(shell) = shell {
             first = take_first();
             match restore::into(shell, late.clone(), first.clone()).await {
-                Ok(process) => return Some(Box::new(process)),
+                Ok(process) => return Ok(process),
                 // The shell may have been ended by somebody; a new one tells who is to blame.
                 Err(refusal) => tracing::warn!(%refusal, "a shell was of no use"),
             }
         }
-        let restored = match restore::shell(&self.sandboxes, spec, &opened, &opened.hot).await {
-            Ok(shell) => restore::into(shell, late, first.or_else(take_first)).await,
-            Err(refusal) => Err(refusal),
-        };
-        match restored {
-            Ok(process) => Some(Box::new(process)),
-            Err(refusal) => {
-                self.shells.forget(&key);
-                snapshots.refused(&key, &function.revision, refusal).await;
-                None
-            }
-        }
+        let shell = restore::shell(&self.sandboxes, spec, snapshot, &snapshot.hot).await?;
+        restore::into(shell, late, first.or_else(take_first)).await
     }
 
-    /// To be called when the first snapshot is there: the next start finds a shell.
-    fn first_shell(
+    /// To be called when the first snapshot is there: other functions may begin in a template then.
+    fn template_for(
         &self,
         function: &FunctionSpec,
         runtime: &'static dyn Runtime,
         spec: StartSpec,
     ) -> Box<dyn FnOnce() + Send> {
-        let (snapshots, templates) = (self.snapshots.clone(), self.templates.clone());
-        let (shells, function) = (Arc::clone(&self.shells), function.clone());
+        let (templates, function) = (self.templates.clone(), function.clone());
         let executor = tokio::runtime::Handle::current();
         Box::new(move || {
-            executor.spawn(async move {
-                let found = snapshots?.find(&function, runtime, &spec).await;
-                let (key, opened) = found?;
-                shells.refill(&key, &spec, &opened);
-                templates?.make_for(&function, runtime, &spec).await;
-                Some(())
-            });
+            if let Some(templates) = templates {
+                executor.spawn(async move { templates.make_for(&function, runtime, &spec).await });
+            }
         })
     }
 
@@ -186,9 +175,29 @@ impl Launcher for ProcessLauncher {
         &'a self,
         function: &'a FunctionSpec,
         stream: &'a str,
+        shell: Option<InstanceId>,
         first: TakeFirst<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>> {
-        Box::pin(self.start(function, stream, first))
+        Box::pin(self.start(function, stream, shell, first))
+    }
+
+    fn make_shell<'a>(
+        &'a self,
+        id: InstanceId,
+        function: &'a FunctionSpec,
+    ) -> BoxFuture<'a, Result<(), NoShell>> {
+        Box::pin(async move {
+            let snapshots = self.snapshots.as_ref().ok_or(NoShell::NoSnapshot)?;
+            let (runtime, spec) = self.plan(function).ok_or(NoShell::NoSnapshot)?;
+            let found = snapshots.find(function, runtime, &spec).await;
+            let (_, opened) = found.ok_or(NoShell::NoSnapshot)?;
+            let made = self.shells.make(id, &spec, opened).await;
+            made.map_err(|refusal| NoShell::Refused(refusal.to_string()))
+        })
+    }
+
+    fn drop_shell(&self, id: InstanceId) -> BoxFuture<'_, ()> {
+        Box::pin(self.shells.end(id))
     }
 
     fn capture<'a>(
@@ -203,7 +212,7 @@ impl Launcher for ProcessLauncher {
             if moment == Moment::FirstEvent && offered_only {
                 return None;
             }
-            let ready = self.first_shell(function, runtime, spec.clone());
+            let ready = self.template_for(function, runtime, spec.clone());
             snapshots.begin(function, runtime, &spec, ready).await
         })
     }
@@ -248,7 +257,6 @@ impl Launcher for ProcessLauncher {
 
     fn forget<'a>(&'a self, revision: &'a Revision) -> BoxFuture<'a, ()> {
         Box::pin(async move {
-            self.shells.forget_revision(revision);
             if let Some(snapshots) = &self.snapshots {
                 snapshots.forget(revision).await;
             }

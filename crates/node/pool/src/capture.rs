@@ -1,5 +1,6 @@
 //! The moments in which an instance can be captured, on its way to its first event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -7,6 +8,7 @@ use proto_sandbox::{CaptureSpec, FromSandbox, RefusalKind, ToSandbox};
 use tokio::time::timeout_at;
 
 use crate::clock;
+use crate::decide::Input;
 use crate::failure::Failure;
 use crate::instance::Instance;
 use crate::launch::{Capture, Link, Moment};
@@ -120,7 +122,15 @@ impl Instance {
                 FromSandbox::Captured { nanoseconds, .. } => {
                     // The first event does not wait for the disk.
                     let keeping = capture.keep(Duration::from_nanos(nanoseconds));
-                    self.keeping = Some(tokio::spawn(keeping));
+                    let (shared, revision) =
+                        (Arc::clone(&self.shared), self.function.revision.clone());
+                    self.keeping = Some(tokio::spawn(async move {
+                        let kept = keeping.await;
+                        if kept.is_ok() {
+                            shared.step(Input::Captured(revision));
+                        }
+                        kept
+                    }));
                     return Ok(guest);
                 }
                 FromSandbox::Refused { kind, reason } => {

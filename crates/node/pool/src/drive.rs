@@ -4,6 +4,7 @@
 //! or a call out of this module (channels that never block excepted).
 
 use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,15 +12,18 @@ use std::time::{Duration, Instant};
 use node_logs::LogHub;
 use parking_lot::Mutex;
 use proto_node::{FunctionSpec, InvokeError, InvokeOutcome, NoSnapshot, Revision, ThrottleReason};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedSender};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
 
 use crate::clock;
-use crate::decide::{Action, Decider, Input, InstanceId, Limits, Rejection, TicketId};
+use crate::decide::{
+    Action, Decider, Input, InstanceId, Kind, Limits, Rejection, Shape, Target, TicketId, View,
+};
 use crate::instance::{Instance, Order};
 use crate::launch::Launcher;
-use crate::prepare;
+use crate::prepare::{self, Seat};
 use crate::turn::{Arrival, Turn};
 
 /// How a pool behaves.
@@ -34,7 +38,10 @@ pub struct PoolConfig {
 impl Default for PoolConfig {
     fn default() -> Self {
         Self {
-            limits: Limits::default(),
+            limits: Limits {
+                processors: std::thread::available_parallelism().map_or(1, usize::from),
+                ..Limits::default()
+            },
             init_timeout: Duration::from_secs(10),
         }
     }
@@ -57,8 +64,9 @@ pub(crate) struct Shared {
     pub(crate) launcher: Arc<dyn Launcher>,
     pub(crate) hub: Arc<LogHub>,
     pub(crate) init_timeout: Duration,
-    /// Permits for functions that are prepared.
-    pub(crate) preparing: Arc<Semaphore>,
+    limits: Limits,
+    /// Where tasks run, also those of a pool that is dropped elsewhere.
+    runtime: Handle,
     /// For new tasks to hold on to.
     myself: Weak<Shared>,
     state: Mutex<State>,
@@ -75,6 +83,8 @@ struct State {
     next_ticket: u64,
     /// Events that no instance has taken yet.
     turns: HashMap<TicketId, Turn>,
+    /// Preparations whose turn has not come.
+    wishes: HashMap<TicketId, oneshot::Sender<Result<Seat, Rejection>>>,
     functions: HashMap<Revision, Arc<FunctionSpec>>,
     orders: HashMap<InstanceId, UnboundedSender<Order>>,
     /// When the timer wakes up; none when it waits to be told.
@@ -88,12 +98,14 @@ impl Pool {
             launcher,
             hub,
             init_timeout: config.init_timeout,
-            preparing: Arc::new(Semaphore::new(prepare::AT_ONCE)),
+            limits: config.limits,
+            runtime: Handle::current(),
             myself: Weak::clone(myself),
             state: Mutex::new(State {
                 decider: Decider::new(config.limits),
                 next_ticket: 0,
                 turns: HashMap::new(),
+                wishes: HashMap::new(),
                 functions: HashMap::new(),
                 orders: HashMap::new(),
                 timer_at: None,
@@ -138,7 +150,28 @@ impl Pool {
         answered.await.unwrap_or(Err(InvokeError::ShuttingDown))
     }
 
-    /// Starts no more instances of `revision`; resolves when none is left.
+    /// From now on so many of a kind are to be there for `function`.
+    pub(crate) fn aim(&self, function: Arc<FunctionSpec>, kind: Kind, count: usize) {
+        let target = Target {
+            revision: function.revision.clone(),
+            kind,
+            count,
+        };
+        let mut state = self.shared.state.lock();
+        let input = Input::Target(target, shape(&function));
+        state.know(function);
+        self.shared.perform(&mut state, input);
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    pub(crate) fn view(&self) -> View {
+        self.shared.state.lock().decider.view()
+    }
+
+    /// Starts nothing more of `revision`; resolves when nothing is left.
     pub async fn forget(&self, revision: &Revision) {
         self.shared.step(Input::Forget(revision.clone()));
         self.shared
@@ -164,14 +197,14 @@ impl Pool {
 
     /// Instances alive now.
     pub fn instances(&self) -> usize {
-        self.shared.state.lock().decider.instances().count()
+        self.shared.state.lock().decider.of_kind(Kind::Instance)
     }
 
     /// Takes no new events, lets running ones end for as long as `within`, then ends everything.
     pub async fn shutdown(&self, within: Duration) {
         let deadline = clock::now() + within;
         self.shared.step(Input::Drain);
-        let empty = |state: &State| state.decider.instances().next().is_none();
+        let empty = |state: &State| state.decider.sandboxes() == 0;
         if timeout_at(deadline.into(), self.shared.until(empty))
             .await
             .is_ok()
@@ -206,47 +239,58 @@ struct Cancel<'a> {
 
 impl Drop for Cancel<'_> {
     fn drop(&mut self) {
-        let waiting = self
-            .shared
-            .state
-            .lock()
-            .turns
-            .remove(&self.ticket)
-            .is_some();
-        if waiting {
-            self.shared.step(Input::Cancel(self.ticket));
-        }
+        self.shared.cancel(self.ticket);
     }
 }
 
 impl Shared {
-    /// Whether nothing is to be started any more.
-    pub(crate) fn closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
-    }
-
     fn arrive(&self, turn: Turn) -> TicketId {
         self.arrive_at(&mut self.state.lock(), turn)
     }
 
     fn arrive_at(&self, state: &mut State, turn: Turn) -> TicketId {
         let function = Arc::clone(&turn.function);
-        let ticket = TicketId(state.next_ticket);
-        state.next_ticket += 1;
+        let ticket = state.ticket();
         let input = Input::Arrive {
             ticket,
             revision: function.revision.clone(),
-            memory_mb: function.memory_mb,
-            isolation: function.isolation,
+            shape: shape(&function),
             deadline: turn.deadline,
         };
         state.turns.insert(ticket, turn);
-        state
-            .functions
-            .entry(function.revision.clone())
-            .or_insert(function);
+        state.know(function);
         self.perform(state, input);
         ticket
+    }
+
+    /// A function is to be prepared; tells when its turn has come.
+    pub(crate) fn wish(
+        &self,
+        function: Arc<FunctionSpec>,
+        answer: oneshot::Sender<Result<Seat, Rejection>>,
+    ) -> TicketId {
+        let mut state = self.state.lock();
+        let ticket = state.ticket();
+        let input = Input::Prepare {
+            ticket,
+            revision: function.revision.clone(),
+            shape: shape(&function),
+        };
+        state.wishes.insert(ticket, answer);
+        state.know(function);
+        self.perform(&mut state, input);
+        ticket
+    }
+
+    /// Nobody waits for this event or preparation any more; whether it was waiting.
+    pub(crate) fn cancel(&self, ticket: TicketId) -> bool {
+        let mut state = self.state.lock();
+        let turn = state.turns.remove(&ticket).is_some();
+        let waited = turn || state.wishes.remove(&ticket).is_some();
+        if waited {
+            self.perform(&mut state, Input::Cancel(ticket));
+        }
+        waited
     }
 
     /// The event that waits for an instance which is about to come up, if there is one.
@@ -299,7 +343,7 @@ impl Shared {
         let State {
             decider, functions, ..
         } = state;
-        if ended || functions.len() > 2 * decider.instances().count() + decider.waiting() + 64 {
+        if ended || functions.len() > 2 * decider.sandboxes() + decider.waiting() + 64 {
             functions.retain(|revision, _| decider.knows(revision));
         }
         if ended {
@@ -313,27 +357,72 @@ impl Shared {
 
     fn act(&self, state: &mut State, action: Action) {
         match action {
-            Action::Start(id, revision) => self.start(state, id, &revision),
+            Action::Start(id, revision, shell) => self.start(state, id, &revision, shell),
             Action::Assign(ticket, id) => state.assign(ticket, id),
+            Action::Prepare(ticket, id) => {
+                if let Some(wish) = state.wishes.remove(&ticket) {
+                    let (sender, orders) = mpsc::unbounded_channel();
+                    state.orders.insert(id, sender);
+                    // Who left took the wish along.
+                    let _ = wish.send(Ok(Seat { id, orders }));
+                }
+            }
+            Action::MakeShell(id, revision) => self.make_shell(state, id, &revision),
             Action::Reject(ticket, why) => {
                 if let Some(turn) = state.turns.remove(&ticket) {
                     let _ = turn.answer.send(Err(rejected(why)));
+                } else if let Some(wish) = state.wishes.remove(&ticket) {
+                    let _ = wish.send(Err(why));
                 }
             }
             Action::Stop(id) => state.order(id, Order::Stop),
+            Action::DropShell(id) => self.drop_shell(id),
         }
     }
 
-    fn start(&self, state: &mut State, id: InstanceId, revision: &Revision) {
+    fn start(
+        &self,
+        state: &mut State,
+        id: InstanceId,
+        revision: &Revision,
+        shell: Option<InstanceId>,
+    ) {
         let (Some(function), Some(shared)) = (state.functions.get(revision), self.myself.upgrade())
         else {
             return;
         };
         let (sender, receiver) = mpsc::unbounded_channel();
         state.orders.insert(id, sender);
-        let stream = clock::stream(&function.version);
-        let instance = Instance::new(id, shared, Arc::clone(function), stream, receiver);
-        tokio::spawn(instance.run());
+        let instance = Instance::new(id, shared, Arc::clone(function), shell, receiver);
+        self.runtime.spawn(instance.run());
+    }
+
+    fn make_shell(&self, state: &mut State, id: InstanceId, revision: &Revision) {
+        let (Some(function), Some(shared)) = (state.functions.get(revision), self.myself.upgrade())
+        else {
+            return;
+        };
+        let function = Arc::clone(function);
+        self.runtime.spawn(async move {
+            match shared.launcher.make_shell(id, &function).await {
+                Ok(()) => shared.step(Input::Started(id)),
+                Err(why) => {
+                    // The start that needs it will find out, and act on it.
+                    tracing::debug!(function = function.name, %why, "no shell was made");
+                    shared.step(Input::StartFailed(id));
+                    shared.step(Input::Gone(id));
+                }
+            }
+        });
+    }
+
+    fn drop_shell(&self, id: InstanceId) {
+        if let Some(shared) = self.myself.upgrade() {
+            self.runtime.spawn(async move {
+                shared.launcher.drop_shell(id).await;
+                shared.step(Input::Gone(id));
+            });
+        }
     }
 
     fn stop_all(&self) {
@@ -356,7 +445,29 @@ impl Shared {
     }
 }
 
+/// What is decided by. A runtime of Lambda asks for its next event when it is done with the last.
+fn shape(function: &FunctionSpec) -> Shape {
+    Shape {
+        memory_mb: function.memory_mb,
+        slots: NonZeroU32::MIN,
+        isolation: function.isolation,
+    }
+}
+
 impl State {
+    fn ticket(&mut self) -> TicketId {
+        let ticket = TicketId(self.next_ticket);
+        self.next_ticket += 1;
+        ticket
+    }
+
+    /// Keeps what a start needs, for as long as the decision knows of the function.
+    fn know(&mut self, function: Arc<FunctionSpec>) {
+        self.functions
+            .entry(function.revision.clone())
+            .or_insert(function);
+    }
+
     fn assign(&mut self, ticket: TicketId, id: InstanceId) {
         if let Some(turn) = self.turns.remove(&ticket) {
             self.order(id, Order::Turn(Box::new(turn)));

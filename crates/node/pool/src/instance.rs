@@ -58,6 +58,8 @@ pub(crate) struct Instance {
     pub(crate) orders: UnboundedReceiver<Order>,
     pub(crate) log: InstanceLog,
     pub(crate) stream: String,
+    /// In which it comes up the first time.
+    shell: Option<InstanceId>,
     pub(crate) start: Option<Start>,
     pub(crate) max_memory_bytes: u64,
     /// When the launcher was asked, and how long it took.
@@ -94,9 +96,10 @@ impl Instance {
         id: InstanceId,
         shared: Arc<Shared>,
         function: Arc<FunctionSpec>,
-        stream: String,
+        shell: Option<InstanceId>,
         orders: UnboundedReceiver<Order>,
     ) -> Self {
+        let stream = clock::stream(&function.version);
         let log = InstanceLog::new(
             Arc::clone(&shared.hub),
             Arc::clone(&function),
@@ -110,6 +113,7 @@ impl Instance {
             orders,
             log,
             stream,
+            shell,
             start,
             max_memory_bytes: 0,
             launched: clock::now(),
@@ -227,7 +231,7 @@ impl Instance {
         let began = clock::now();
         self.launched = began;
         let (id, shared, function) = (self.id, &self.shared, &self.function);
-        let taken = &mut self.taken;
+        let (taken, shell) = (&mut self.taken, self.shell.take());
         let mut take = || {
             *taken = shared.take(id);
             if let Some(turn) = taken {
@@ -235,7 +239,9 @@ impl Instance {
             }
             taken.as_ref().map(|turn| first(function, turn))
         };
-        let launching = shared.launcher.launch(function, &self.stream, &mut take);
+        let launching = shared
+            .launcher
+            .launch(function, &self.stream, shell, &mut take);
         let launched = timeout_at(limit.into(), launching).await;
         self.launching = clock::now() - began;
         match launched {
@@ -243,6 +249,7 @@ impl Instance {
                 let restored = matches!(&launched, Ok(link) if link.start() == StartKind::Restored);
                 if !restored {
                     self.put_back();
+                    self.shared.step(Input::WithoutSnapshot(id));
                 }
                 Ok(launched?)
             }

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use proto_node::{BoxFuture, FunctionSpec, Revision, StartKind};
 use proto_sandbox::{CapturedPages, FirstEvent, FromSandbox, Message, RefusalKind, ToSandbox};
 
+use crate::decide::InstanceId;
+
 /// Why no sandbox came to be.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
@@ -30,6 +32,17 @@ pub enum LaunchError {
     /// The sandbox process could not be started.
     #[error("the sandbox process could not be started")]
     Spawn(#[source] io::Error),
+}
+
+/// Why no shell was made.
+#[derive(Debug, thiserror::Error)]
+pub enum NoShell {
+    /// The function has no snapshot that is any good.
+    #[error("there is no snapshot to make a shell of")]
+    NoSnapshot,
+    /// The sandbox did not come to where it waits.
+    #[error("{0}")]
+    Refused(String),
 }
 
 /// Where a function stands that can be captured.
@@ -58,15 +71,26 @@ pub type TakeFirst<'a> = &'a mut (dyn FnMut() -> Option<First> + Send);
 /// Makes sandboxes.
 pub trait Launcher: Send + Sync + 'static {
     /// Starts a sandbox for one instance of `function`, whose log stream and hostname
-    /// go by `stream`, and sends it `Start`. The messages before `Ready` come later by
-    /// [`Link::receive`]. A sandbox that is restored may take its `first` event along: it says `Begun`, not
+    /// go by `stream`, and sends it `Start`: in the `shell` that was made before, if there is one, which is gone
+    /// after this in any case. The messages before `Ready` come later by [`Link::receive`]. A sandbox that is restored may take its `first` event along: it says `Begun`, not
     /// `Ready`, where that was there. To one that starts cold it was not sent, even if it was taken.
     fn launch<'a>(
         &'a self,
         function: &'a FunctionSpec,
         stream: &'a str,
+        shell: Option<InstanceId>,
         first: TakeFirst<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>>;
+
+    /// Makes a sandbox in which an instance of `function` can come up from its snapshot, and keeps it by this name.
+    fn make_shell<'a>(
+        &'a self,
+        id: InstanceId,
+        function: &'a FunctionSpec,
+    ) -> BoxFuture<'a, Result<(), NoShell>>;
+
+    /// Ends a shell; resolves when nothing of it is left.
+    fn drop_shell(&self, id: InstanceId) -> BoxFuture<'_, ()>;
 
     /// Where to put a snapshot of `function`, which stands still at `moment`; none if there is to be
     /// none.

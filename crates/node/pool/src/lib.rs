@@ -11,6 +11,7 @@
 //! [`Launcher`], tests a scripted one.
 #![forbid(unsafe_code)]
 
+mod capacity;
 mod capture;
 mod clock;
 pub mod decide;
@@ -24,6 +25,7 @@ mod report;
 mod turn;
 mod warm_up;
 
+pub use decide::InstanceId;
 pub use drive::{Pool, PoolConfig};
-pub use launch::{Capture, First, LaunchError, Launcher, Link, Moment, TakeFirst};
+pub use launch::{Capture, First, LaunchError, Launcher, Link, Moment, NoShell, TakeFirst};
 pub use turn::Arrival;

@@ -4,40 +4,83 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto_node::{FunctionSpec, NoSnapshot, StartKind};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::oneshot;
 
 use crate::clock;
-use crate::decide::InstanceId;
+use crate::decide::{Input, InstanceId, Rejection, TicketId};
 use crate::drive::Shared;
 use crate::failure::Failure;
-use crate::instance::{Init, Instance};
+use crate::instance::{Init, Instance, Order};
 use crate::report::Status;
 
-/// Functions that are prepared at once; others wait.
-pub(crate) const AT_ONCE: usize = 2;
 /// Longest initialisation of a function that is prepared (as AWS has it for SnapStart).
 const LIMIT: Duration = Duration::from_secs(130);
 
-/// Starts `function`, lets it be captured, and ends it.
+/// The turn of a preparation has come.
+pub(crate) struct Seat {
+    pub(crate) id: InstanceId,
+    pub(crate) orders: UnboundedReceiver<Order>,
+}
+
+/// Starts `function` when its turn has come, lets it be captured, and ends it.
 pub(crate) async fn prepare(
     shared: Arc<Shared>,
     function: Arc<FunctionSpec>,
 ) -> Result<(), NoSnapshot> {
-    let turn = Arc::clone(&shared.preparing);
-    let Ok(_turn) = turn.acquire().await else {
+    if shared.launcher.has_snapshot(&function) {
         return Ok(());
-    };
-    if shared.closed() || shared.launcher.has_snapshot(&function) {
+    }
+    let mut wish = Wish::new(Arc::clone(&shared), Arc::clone(&function));
+    let seat = wish.seat().await?;
+    if shared.launcher.has_snapshot(&function) {
         return Ok(());
     }
     if let Some(reason) = shared.launcher.given_up(&function) {
         return Err(NoSnapshot::GivenUp(reason));
     }
-    // Nobody gives it orders: it is not one of the instances that events are decided for.
-    let (_orders, received) = mpsc::unbounded_channel();
-    let stream = clock::stream(&function.version);
-    let instance = Instance::new(InstanceId(u64::MAX), shared, function, stream, received);
+    let instance = Instance::new(seat.id, shared, function, None, seat.orders);
     instance.prepare().await
+}
+
+/// A preparation from its wish to its end, also if nobody waits for it any more.
+struct Wish {
+    shared: Arc<Shared>,
+    ticket: TicketId,
+    answer: oneshot::Receiver<Result<Seat, Rejection>>,
+    id: Option<InstanceId>,
+}
+
+impl Wish {
+    fn new(shared: Arc<Shared>, function: Arc<FunctionSpec>) -> Self {
+        let (answer, answered) = oneshot::channel();
+        Self {
+            ticket: shared.wish(function, answer),
+            shared,
+            answer: answered,
+            id: None,
+        }
+    }
+
+    async fn seat(&mut self) -> Result<Seat, NoSnapshot> {
+        let seat = (&mut self.answer).await.unwrap_or(Err(Rejection::Draining));
+        let seat = seat.map_err(|why| NoSnapshot::NotStarted(why.to_string()))?;
+        self.id = Some(seat.id);
+        Ok(seat)
+    }
+}
+
+impl Drop for Wish {
+    fn drop(&mut self) {
+        if self.shared.cancel(self.ticket) {
+            return;
+        }
+        // It may have been answered a moment ago.
+        let told = self.answer.try_recv().ok().and_then(Result::ok);
+        if let Some(id) = self.id.or(told.map(|seat| seat.id)) {
+            self.shared.step(Input::Gone(id));
+        }
+    }
 }
 
 impl Instance {
@@ -70,7 +113,12 @@ impl Instance {
             init = self.initialise(link.as_mut(), limit).await;
         }
         let prepared = match init {
-            Init::Ready | Init::Begun(..) | Init::Stopped => Ok(()),
+            Init::Ready | Init::Begun(..) => Ok(()),
+            Init::Stopped => {
+                self.bury(Some(link)).await;
+                let why = "it is not wanted any more".to_owned();
+                return Err(NoSnapshot::NotStarted(why));
+            }
             Init::Failed(failure) => Err((failure.status(), Some(failure))),
             Init::TimedOut => Err((Status::Timeout, None)),
         };

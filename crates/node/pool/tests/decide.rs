@@ -1,387 +1,187 @@
-//! The decision simulated by seed: whatever happens in whatever order, its promises hold.
+//! The decision simulated by seed: whatever happens in whatever order, to sandboxes of all kinds, its promises hold.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+mod world;
 
-use node_pool::decide::{Action, Decider, Input, InstanceId, Limits, Rejection, TicketId};
+use std::time::Duration;
+
+use node_pool::decide::{Action, Input, InstanceId, Kind, Rejection, TicketId, Why};
 use proptest::prelude::*;
-use proto_node::{Isolation, Revision};
-
-const LIMITS: Limits = Limits {
-    instances: 4,
-    memory_mb: 1000,
-    instances_per_function: 3,
-    waiting: 6,
-    waiting_per_function: 4,
-    idle: Duration::from_secs(60),
-};
-
-/// Memory of one instance of each function, and whether it takes several events.
-const MEMORY: [u32; 4] = [128, 300, 700, 200];
-const ISOLATION: [Isolation; 4] = [
-    Isolation::PerInstance,
-    Isolation::PerInstance,
-    Isolation::PerInstance,
-    Isolation::PerEvent,
-];
-
-fn revision(function: usize) -> Revision {
-    Revision(format!("f{function}"))
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-enum Life {
-    Starting,
-    Idle,
-    Busy,
-    /// Answered, and not over.
-    Closing,
-    Stopping,
-}
-
-/// What the outside world looks like, as it follows from the actions.
-struct World {
-    decider: Decider,
-    now: Instant,
-    next_ticket: u64,
-    waiting: BTreeMap<TicketId, usize>,
-    instances: BTreeMap<InstanceId, (usize, Life)>,
-    settled: BTreeSet<TicketId>,
-    /// Instances that were assigned an event.
-    used: BTreeSet<InstanceId>,
-    /// Those among them that have not come up with it.
-    early: BTreeSet<InstanceId>,
-    forgotten: BTreeSet<usize>,
-    draining: bool,
-}
+use world::{FUNCTIONS, LIMITS, Sandbox, Stage, World, revision, shape};
 
 impl World {
-    fn new() -> Self {
-        Self {
-            decider: Decider::new(LIMITS),
-            now: Instant::now(),
-            next_ticket: 0,
-            waiting: BTreeMap::new(),
-            instances: BTreeMap::new(),
-            settled: BTreeSet::new(),
-            used: BTreeSet::new(),
-            early: BTreeSet::new(),
-            forgotten: BTreeSet::new(),
-            draining: false,
-        }
-    }
-
-    fn arrive(&mut self, function: usize, patience: u64) -> Vec<Action> {
-        let ticket = TicketId(self.next_ticket);
-        self.next_ticket += 1;
-        self.waiting.insert(ticket, function);
-        self.step(Input::Arrive {
-            ticket,
-            revision: revision(function),
-            memory_mb: MEMORY[function],
-            isolation: ISOLATION[function],
-            deadline: self.now + Duration::from_secs(patience),
-        })
-    }
-
-    fn step(&mut self, input: Input) -> Vec<Action> {
-        let actions = self.decider.step(self.now, input);
-        for action in &actions {
-            match action {
-                Action::Start(id, of) => {
-                    let function = (0..MEMORY.len()).find(|f| revision(*f) == *of).unwrap();
-                    assert!(!self.forgotten.contains(&function) && !self.draining);
-                    assert!(
-                        self.instances
-                            .insert(*id, (function, Life::Starting))
-                            .is_none()
-                    );
-                }
-                Action::Assign(ticket, id) => {
-                    let function = self.waiting.remove(ticket).expect("assigned once");
-                    let (of, life) = self.instances.get_mut(id).unwrap();
-                    assert_eq!(*of, function, "an event goes to its own function");
-                    let busy = matches!(*life, Life::Busy | Life::Closing);
-                    assert!(!busy, "one event at a time");
-                    let unused = self.used.insert(*id);
-                    assert!(unused || ISOLATION[function] == Isolation::PerInstance);
-                    if *life == Life::Idle {
-                        *life = Life::Busy;
-                    }
-                    assert!(self.settled.insert(*ticket));
-                }
-                Action::Reject(ticket, _) => {
-                    assert!(self.waiting.remove(ticket).is_some(), "rejected once");
-                    assert!(self.settled.insert(*ticket));
-                }
-                Action::Stop(id) => {
-                    let (_, life) = self.instances.get_mut(id).unwrap();
-                    assert!(matches!(*life, Life::Idle | Life::Starting), "{life:?}");
-                    *life = Life::Stopping;
-                }
-            }
-        }
-        self.check();
-        actions
-    }
-
-    fn check(&self) {
-        let alive = |function| {
-            self.instances
-                .values()
-                .filter(|(f, _)| *f == function)
-                .count()
-        };
-        let memory: u64 = self
-            .instances
-            .values()
-            .map(|(f, _)| u64::from(MEMORY[*f]))
-            .sum();
-        assert!(self.instances.len() <= LIMITS.instances && memory <= LIMITS.memory_mb);
-        assert_eq!(self.decider.memory_mb(), memory);
-        assert!(self.waiting.len() <= LIMITS.waiting);
-        assert_eq!(self.decider.waiting(), self.waiting.len());
-        for function in 0..MEMORY.len() {
-            assert!(alive(function) <= LIMITS.instances_per_function);
-            assert_eq!(self.decider.alive(&revision(function)), alive(function));
-            let waiting = self.waiting.values().filter(|f| **f == function).count();
-            assert!(waiting <= LIMITS.waiting_per_function);
-            let idle = self
-                .instances
-                .values()
-                .any(|i| *i == (function, Life::Idle));
-            assert!(
-                !(idle && waiting > 0),
-                "no event waits beside an idle instance"
-            );
-            if (self.forgotten.contains(&function) || self.draining) && waiting == 0 {
-                assert!(!idle, "nothing unwanted is kept");
-            }
-            if waiting == 0 && alive(function) == 0 {
-                assert!(!self.decider.knows(&revision(function)));
-            }
-        }
-    }
-
     /// One random thing that can happen now.
-    fn happen(&mut self, kind: u8, pick: usize) {
-        let ids: Vec<_> = self.instances.keys().copied().collect();
-        let of = |life| {
-            let ids: Vec<_> = ids
-                .iter()
-                .filter(|id| self.instances[id].1 == life)
-                .copied()
-                .collect();
+    fn happen(&mut self, what: u8, pick: usize) {
+        let any = |world: &World, holds: &dyn Fn(&Sandbox) -> bool| {
+            let all = world.sandboxes.iter().filter(|(_, one)| holds(one));
+            let ids: Vec<_> = all.map(|(id, _)| *id).collect();
             (!ids.is_empty()).then(|| ids[pick % ids.len()])
         };
-        match kind {
-            0..=5 => drop(self.arrive(pick % 4, (pick % 50) as u64)),
-            6..=8 => {
-                if let Some(id) = of(Life::Starting) {
-                    self.instances.get_mut(&id).unwrap().1 = Life::Idle;
-                    self.step(Input::Started(id));
-                }
-            }
-            9 => {
-                if let Some(id) = of(Life::Starting) {
-                    self.instances.get_mut(&id).unwrap().1 = Life::Stopping;
-                    let before = self.decider.step(self.now, Input::StartFailed(id));
-                    self.apply_failed(before, id);
-                }
-            }
-            10 => {
-                if let Some(id) = of(Life::Starting) {
-                    let actions = self.decider.step(self.now, Input::InitAgain(id));
-                    let mine = actions
-                        .iter()
-                        .any(|a| matches!(a, Action::Assign(_, to) if *to == id));
-                    self.instances.get_mut(&id).unwrap().1 =
-                        if mine { Life::Idle } else { Life::Starting };
-                    self.apply(actions);
-                }
-            }
-            11..=13 => {
-                if let Some(id) = of(Life::Closing).or_else(|| of(Life::Busy)) {
-                    self.early.remove(&id);
-                    self.instances.get_mut(&id).unwrap().1 = Life::Idle;
-                    self.step(Input::Finished(id));
-                }
-            }
-            20..=22 => {
-                if let Some(id) = of(Life::Busy) {
-                    self.early.remove(&id);
-                    let (function, life) = self.instances.get_mut(&id).unwrap();
-                    if ISOLATION[*function] == Isolation::PerInstance {
-                        *life = Life::Closing;
-                    }
+        let instance = |stage| move |s: &Sandbox| s.kind == Kind::Instance && s.stage == stage;
+        let fresh = |s: &Sandbox| instance(Stage::ComingUp)(s) && s.events == 0;
+        let making = |s: &Sandbox| s.kind == Kind::Shell && s.stage == Stage::ComingUp;
+        let busy = |s: &Sandbox| s.kind == Kind::Instance && s.events > 0;
+        let function = pick % FUNCTIONS;
+        match what {
+            0..=5 => drop(self.arrive(function, (pick % 50) as u64)),
+            6..=8 => drop(any(self, &fresh).map(|id| self.started(id))),
+            9 => drop(any(self, &fresh).map(|id| self.start_failed(id))),
+            10 => drop(any(self, &fresh).map(|id| self.step(Input::InitAgain(id)))),
+            11..=13 => drop(any(self, &busy).map(|id| self.finished(id))),
+            14 => {
+                let answering = |s: &Sandbox| busy(s) && s.answered < s.events;
+                if let Some(id) = any(self, &answering) {
+                    self.sandboxes.get_mut(&id).unwrap().answered += 1;
                     self.step(Input::Answered(id));
                 }
             }
-            23 => {
-                if let Some(id) = of(Life::Closing) {
-                    self.instances.get_mut(&id).unwrap().1 = Life::Busy;
+            15 => {
+                if let Some(id) = any(self, &|s| s.answered > 0) {
+                    self.sandboxes.get_mut(&id).unwrap().answered -= 1;
                     self.step(Input::Late(id));
                 }
             }
-            24..=26 => {
-                if let Some(id) = of(Life::Starting) {
-                    let actions = self.decider.step(self.now, Input::Take(id));
-                    let mine = actions
-                        .iter()
-                        .any(|a| matches!(a, Action::Assign(_, to) if *to == id));
-                    if mine {
-                        self.instances.get_mut(&id).unwrap().1 = Life::Idle;
-                        self.early.insert(id);
-                    }
-                    self.apply(actions);
+            16..=18 => drop(any(self, &fresh).map(|id| self.take(id))),
+            19 => {
+                let early = |s: &Sandbox| instance(Stage::ComingUp)(s) && s.events == 1;
+                if let Some(id) = any(self, &early) {
+                    self.give_back(id);
                 }
             }
-            27 => {
-                let id = self.early.pop_first();
-                if let Some(id) = id.filter(|id| self.instances.contains_key(id)) {
-                    let (function, life) = self.instances.get_mut(&id).unwrap();
-                    let function = *function;
-                    *life = Life::Starting;
-                    self.used.remove(&id);
-                    self.step(Input::Return(id));
-                    self.arrive(function, 10);
-                }
+            20 | 21 => {
+                let ended = any(self, &|s| s.stage == Stage::Stopping);
+                let broken = ended.or_else(|| any(self, &|s| s.kind == Kind::Instance));
+                drop(broken.map(|id| self.gone(id)));
             }
-            14..=15 => {
-                if let Some(id) = of(Life::Stopping)
-                    .or_else(|| of(Life::Closing))
-                    .or_else(|| of(Life::Busy))
-                    .or_else(|| of(Life::Starting))
-                {
-                    self.instances.remove(&id);
-                    self.step(Input::Gone(id));
-                }
-            }
-            16 => {
-                let tickets: Vec<_> = self.waiting.keys().copied().collect();
+            22 => {
+                let waiting = self.waiting.keys().chain(self.wishes.keys());
+                let tickets: Vec<_> = waiting.copied().collect();
                 if let Some(ticket) = tickets.get(pick % tickets.len().max(1)).copied() {
-                    self.waiting.remove(&ticket);
-                    self.settled.insert(ticket);
-                    self.step(Input::Cancel(ticket));
+                    self.cancel(ticket);
                 }
             }
-            17..=18 => {
+            23 | 24 => {
                 self.now += Duration::from_secs((pick % 40) as u64);
                 self.step(Input::Tick);
             }
-            _ if pick.is_multiple_of(40) => {
-                self.draining = true;
-                self.step(Input::Drain);
+            25 | 26 => drop(self.prepare(function)),
+            27 | 28 => {
+                if let Some(id) = any(self, &|s| s.kind == Kind::Preparation) {
+                    if pick.is_multiple_of(2) {
+                        self.captured(self.sandboxes[&id].function);
+                    }
+                    self.gone(id);
+                }
             }
-            _ if pick % 8 == 1 => {
-                let function = pick / 8 % 4;
-                self.forgotten.insert(function);
-                self.step(Input::Forget(revision(function)));
+            29 | 30 => drop(any(self, &making).map(|id| self.started(id))),
+            31 => {
+                if let Some(id) = any(self, &making) {
+                    self.start_failed(id);
+                    self.gone(id);
+                }
             }
+            32 => {
+                let id = any(self, &|s| instance(Stage::ComingUp)(s));
+                drop(id.map(|id| self.step(Input::WithoutSnapshot(id))));
+            }
+            33 | 34 => {
+                let kind = Kind::ALL[pick / 2 % 3];
+                drop(self.target(function, kind, pick / 7 % 3));
+            }
+            _ if pick.is_multiple_of(40) => drop(self.drain()),
+            _ if pick % 8 == 1 => drop(self.forget(pick / 8 % FUNCTIONS)),
             _ => {}
         }
     }
 
-    fn apply_failed(&mut self, actions: Vec<Action>, id: InstanceId) {
-        // A failed instance without an event to fail is stopped once more.
-        let actions = actions
-            .into_iter()
-            .filter(|a| *a != Action::Stop(id))
-            .collect();
-        self.apply(actions);
-    }
-
-    fn apply(&mut self, actions: Vec<Action>) {
-        let mut prepared = Some(actions);
-        // Runs the actions of a step that was already taken through the same checks.
-        let actions = prepared.take().unwrap();
-        for action in &actions {
-            match action {
-                Action::Assign(ticket, id) => {
-                    let function = self.waiting.remove(ticket).expect("assigned once");
-                    let unused = self.used.insert(*id);
-                    assert!(unused || ISOLATION[function] == Isolation::PerInstance);
-                    assert!(self.settled.insert(*ticket));
-                    let life = &mut self.instances.get_mut(id).unwrap().1;
-                    if *life == Life::Idle {
-                        *life = Life::Busy;
-                    }
-                }
-                Action::Reject(ticket, _) => {
-                    assert!(self.waiting.remove(ticket).is_some());
-                    assert!(self.settled.insert(*ticket));
-                }
-                Action::Start(id, of) => {
-                    let function = (0..MEMORY.len()).find(|f| revision(*f) == *of).unwrap();
-                    self.instances.insert(*id, (function, Life::Starting));
-                }
-                Action::Stop(id) => self.instances.get_mut(id).unwrap().1 = Life::Stopping,
-            }
+    /// Targets are met, or there is no room.
+    fn targets_are_met(&self) {
+        for ((function, kind), count) in &self.targets {
+            let there = self.count(*function, *kind);
+            let (need, full) = match kind {
+                Kind::Instance => (
+                    u64::from(shape(*function).memory_mb),
+                    self.of_kind(Kind::Instance) == LIMITS.instances
+                        || there == LIMITS.instances_per_function,
+                ),
+                Kind::Shell => (LIMITS.shell_mb, self.of_kind(Kind::Shell) == LIMITS.shells),
+                Kind::Preparation => continue,
+            };
+            let room = !full && self.memory_mb() + need <= LIMITS.memory_mb;
+            assert!(there >= *count || !room, "{function} {kind:?}: {there}");
         }
-        self.check();
     }
 
-    /// Lets everything end well: no event may be left over.
+    /// Lets everything end well: nothing may be left over.
     fn run_out(&mut self) {
-        for _ in 0..10_000 {
-            let next = self
-                .instances
-                .iter()
-                .find(|(_, (_, life))| *life != Life::Idle);
-            match next.map(|(id, (_, life))| (*id, *life)) {
-                Some((id, Life::Starting)) => {
-                    self.instances.get_mut(&id).unwrap().1 = Life::Idle;
-                    self.step(Input::Started(id));
-                }
-                Some((id, Life::Busy | Life::Closing)) => {
-                    self.instances.get_mut(&id).unwrap().1 = Life::Idle;
-                    self.step(Input::Finished(id));
-                }
-                Some((id, _)) => {
-                    self.instances.remove(&id);
-                    self.step(Input::Gone(id));
-                }
-                None if self.waiting.is_empty() => break,
-                None => panic!("events wait and nothing is under way"),
-            }
+        self.settle();
+        self.all_settled();
+        self.targets_are_met();
+        for (function, kind) in self.targets.keys().copied().collect::<Vec<_>>() {
+            self.target(function, kind, 0);
         }
-        assert_eq!(
-            self.settled.len() as u64,
-            self.next_ticket,
-            "every event was settled"
-        );
-        while let Some(at) = self.decider.next_deadline() {
-            self.now = at;
-            self.step(Input::Tick);
-            let stopping: Vec<_> = self
-                .instances
-                .keys()
-                .copied()
-                .filter(|id| self.instances[id].1 == Life::Stopping)
-                .collect();
-            assert!(!stopping.is_empty(), "a deadline means something");
-            for id in stopping {
-                self.instances.remove(&id);
-                self.step(Input::Gone(id));
-            }
+        self.settle();
+        assert_eq!(self.of_kind(Kind::Instance), 0, "none is idle for ever");
+        self.drain();
+        self.settle();
+        assert_eq!(self.decider.sandboxes(), 0);
+        for function in 0..FUNCTIONS {
+            assert!(!self.decider.knows(&revision(function)));
         }
-        assert!(
-            self.instances.is_empty(),
-            "idle instances do not stay for ever"
-        );
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(600))]
     #[test]
-    fn promises_hold_in_every_order(script in prop::collection::vec((0u8..28, 0usize..1000), 0..200)) {
+    fn promises_hold_in_every_order(script in prop::collection::vec((0u8..37, 0usize..1000), 0..250)) {
         let mut world = World::new();
-        for (kind, pick) in script {
-            world.happen(kind, pick);
+        for (what, pick) in script {
+            world.happen(what, pick);
         }
         world.run_out();
     }
+
+    /// Events never cease, of functions that fill the machine: what is to be prepared has its turn, and so have they.
+    #[test]
+    fn preparations_wait_and_have_their_turn(script in prop::collection::vec(0usize..1000, 100..200)) {
+        let mut world = World::new();
+        let mut wished = None;
+        for (nth, pick) in script.into_iter().enumerate() {
+            while world.waiting.len() < 5 {
+                if !world.arrive(pick % 3, 1000).iter().any(|a| matches!(a, Action::Reject(..))) {
+                    continue;
+                }
+                break;
+            }
+            if nth == 20 {
+                world.prepare(2);
+                wished = Some(world.now);
+            }
+            let stages = [Stage::Stopping, Stage::ComingUp];
+            let next = stages.iter().find_map(|stage| {
+                world.sandboxes.iter().find(|(_, s)| s.stage == *stage && s.kind == Kind::Instance)
+            });
+            let up = || world.sandboxes.iter().filter(|(_, s)| s.events > 0).nth(pick % 3);
+            let next = next.or_else(up).map(|(id, s)| (*id, s.stage));
+            match next {
+                Some((id, Stage::Stopping)) => drop(world.gone(id)),
+                Some((id, Stage::ComingUp)) => drop(world.started(id)),
+                Some((id, Stage::Up)) => drop(world.finished(id)),
+                None => {}
+            }
+            world.now += Duration::from_secs(1);
+            world.step(Input::Tick);
+        }
+        prop_assert!(wished.is_some() && world.wishes.is_empty(), "it never had its turn");
+        world.run_out();
+    }
+}
+
+const FIRST: InstanceId = InstanceId(0);
+const SECOND: InstanceId = InstanceId(1);
+
+fn start(id: InstanceId, function: usize) -> Action {
+    Action::Start(id, revision(function), None)
 }
 
 #[test]
@@ -389,68 +189,71 @@ fn an_idle_instance_is_used_again_and_the_last_used_first() {
     let mut world = World::new();
     world.arrive(0, 10);
     world.arrive(0, 10);
-    for id in [InstanceId(0), InstanceId(1)] {
-        world.instances.get_mut(&id).unwrap().1 = Life::Idle;
-        world.step(Input::Started(id));
+    for id in [FIRST, SECOND] {
+        world.started(id);
     }
-    for id in [InstanceId(0), InstanceId(1)] {
-        world.instances.get_mut(&id).unwrap().1 = Life::Idle;
-        world.step(Input::Finished(id));
+    for id in [FIRST, SECOND] {
+        world.finished(id);
     }
-    assert_eq!(
-        world.arrive(0, 10),
-        [Action::Assign(TicketId(2), InstanceId(1))]
-    );
+    assert_eq!(world.arrive(0, 10), [Action::Assign(TicketId(2), SECOND)]);
+}
+
+#[test]
+fn an_instance_takes_as_many_events_at_once_as_it_has_slots() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        world.arrive(4, 10);
+    }
+    assert_eq!(world.sandboxes.len(), 1, "it will take them all");
+    let assigned = [0, 1, 2].map(|ticket| Action::Assign(TicketId(ticket), FIRST));
+    assert_eq!(world.started(FIRST), assigned);
+    assert_eq!(world.arrive(4, 10), [start(SECOND, 4)]);
+    world.started(SECOND);
+    world.finished(FIRST);
+    // It is idle when all are over.
+    world.now += LIMITS.idle;
+    assert_eq!(world.step(Input::Tick), []);
+    world.finished(SECOND);
+    world.now += LIMITS.idle;
+    assert_eq!(world.step(Input::Tick), [Action::Stop(SECOND)]);
 }
 
 #[test]
 fn an_instance_whose_events_are_kept_apart_ends_after_the_first() {
     let mut world = World::new();
     world.arrive(3, 10);
-    world.instances.get_mut(&InstanceId(0)).unwrap().1 = Life::Idle;
-    world.step(Input::Started(InstanceId(0)));
+    world.started(FIRST);
     world.arrive(3, 10);
-    world.instances.get_mut(&InstanceId(0)).unwrap().1 = Life::Idle;
-    assert_eq!(
-        world.step(Input::Finished(InstanceId(0))),
-        [Action::Stop(InstanceId(0))]
-    );
+    assert_eq!(world.finished(FIRST), [Action::Stop(FIRST)]);
     // One that has not been used yet is as good as new.
-    world.instances.get_mut(&InstanceId(1)).unwrap().1 = Life::Idle;
-    assert_eq!(
-        world.step(Input::Started(InstanceId(1))),
-        [Action::Assign(TicketId(1), InstanceId(1))]
-    );
+    let assigned = [Action::Assign(TicketId(1), SECOND)];
+    assert_eq!(world.started(SECOND), assigned);
 }
 
 #[test]
 fn an_event_waits_for_an_instance_that_is_about_to_be_free() {
     let mut world = World::new();
     world.arrive(0, 10);
-    let id = InstanceId(0);
-    world.instances.get_mut(&id).unwrap().1 = Life::Idle;
-    world.step(Input::Started(id));
-    world.instances.get_mut(&id).unwrap().1 = Life::Closing;
-    world.step(Input::Answered(id));
+    world.started(FIRST);
+    world.step(Input::Answered(FIRST));
     assert_eq!(world.arrive(0, 10), [], "it will be free in a moment");
-    let second = [Action::Start(InstanceId(1), revision(0))];
-    assert_eq!(world.arrive(0, 10), second, "it takes one event");
-    world.instances.get_mut(&id).unwrap().1 = Life::Busy;
-    let third = [Action::Start(InstanceId(2), revision(0))];
-    assert_eq!(world.step(Input::Late(id)), third, "it is not");
+    assert_eq!(
+        world.arrive(0, 10),
+        [start(SECOND, 0)],
+        "it takes one event"
+    );
+    let third = [start(InstanceId(2), 0)];
+    assert_eq!(world.step(Input::Late(FIRST)), third, "it is not");
 }
 
 #[test]
 fn an_event_that_was_taken_along_can_come_back() {
     let mut world = World::new();
     world.arrive(0, 10);
-    let id = InstanceId(0);
-    let taken = world.decider.step(world.now, Input::Take(id));
-    assert_eq!(taken, [Action::Assign(TicketId(0), id)]);
-    assert_eq!(world.decider.step(world.now, Input::Take(id)), []);
-    assert_eq!(world.decider.step(world.now, Input::Return(id)), []);
-    world.waiting.clear();
-    assert_eq!(world.arrive(0, 10), [], "the instance is starting for it");
+    assert_eq!(world.take(FIRST), [Action::Assign(TicketId(0), FIRST)]);
+    assert_eq!(world.take(FIRST), []);
+    world.give_back(FIRST);
+    assert_eq!(world.sandboxes.len(), 1, "the instance is starting for it");
 }
 
 #[test]
@@ -464,44 +267,166 @@ fn a_full_queue_rejects_and_patience_ends() {
     assert_eq!(world.arrive(0, 5), rejected);
     world.now += Duration::from_secs(6);
     // The first three have an instance starting for them and are not given up.
-    assert_eq!(
-        world.step(Input::Tick),
-        [Action::Reject(TicketId(3), Rejection::QueueTimeout)]
-    );
+    let rejected = [Action::Reject(TicketId(3), Rejection::QueueTimeout)];
+    assert_eq!(world.step(Input::Tick), rejected);
 }
 
 #[test]
 fn room_is_made_by_stopping_whoever_idles_longest() {
     let mut world = World::new();
     world.arrive(1, 10);
-    world.instances.get_mut(&InstanceId(0)).unwrap().1 = Life::Idle;
-    world.step(Input::Started(InstanceId(0)));
-    world.instances.get_mut(&InstanceId(0)).unwrap().1 = Life::Idle;
-    world.step(Input::Finished(InstanceId(0)));
+    world.started(FIRST);
+    world.finished(FIRST);
     world.arrive(0, 10);
-    assert_eq!(world.arrive(2, 10), [Action::Stop(InstanceId(0))]);
-    world.instances.remove(&InstanceId(0));
-    let started = world.step(Input::Gone(InstanceId(0)));
-    assert_eq!(started, [Action::Start(InstanceId(2), revision(2))]);
+    assert_eq!(world.arrive(2, 10), [Action::Stop(FIRST)]);
+    assert_eq!(world.gone(FIRST), [start(InstanceId(2), 2)]);
 }
 
 #[test]
 fn a_failed_start_fails_the_event_that_waits_longest() {
     let mut world = World::new();
     world.arrive(0, 10);
-    let actions = world
-        .decider
-        .step(world.now, Input::StartFailed(InstanceId(0)));
-    assert_eq!(actions, [Action::Assign(TicketId(0), InstanceId(0))]);
+    let actions = world.start_failed(FIRST);
+    assert_eq!(actions, [Action::Assign(TicketId(0), FIRST)]);
 }
 
 #[test]
 fn a_forgotten_revision_stays_forgotten() {
     let mut world = World::new();
-    world.forgotten.insert(0);
-    world.step(Input::Forget(revision(0)));
-    assert_eq!(
-        world.arrive(0, 10),
-        [Action::Reject(TicketId(0), Rejection::Forgotten)]
-    );
+    world.forget(0);
+    let rejected = |ticket| [Action::Reject(TicketId(ticket), Rejection::Forgotten)];
+    assert_eq!(world.arrive(0, 10), rejected(0));
+    assert_eq!(world.prepare(0), rejected(1));
+    assert_eq!(world.target(0, Kind::Instance, 1), []);
+}
+
+/// A function whose first start found a snapshot, a moment later.
+fn restored() -> World {
+    let mut world = World::new();
+    world.arrive(0, 10);
+    world.take(FIRST);
+    world.now += Duration::from_millis(5);
+    world
+}
+
+#[test]
+fn the_next_start_finds_a_shell_and_another_is_made_behind_it() {
+    let mut world = restored();
+    let made = [Action::MakeShell(SECOND, revision(0))];
+    assert_eq!(world.step(Input::Tick), made);
+    world.started(SECOND);
+    let third = InstanceId(2);
+    let started = [Action::Start(third, revision(0), Some(SECOND))];
+    assert_eq!(world.arrive(0, 10), started);
+    assert_eq!(world.memory_mb(), 256, "the shell is the instance now");
+    // The event has the processor to itself for a while.
+    world.now += Duration::from_millis(5);
+    let made = [Action::MakeShell(InstanceId(3), revision(0))];
+    assert_eq!(world.step(Input::Tick), made, "one at a time");
+    let more = [Action::MakeShell(InstanceId(4), revision(0))];
+    assert_eq!(world.started(InstanceId(3)), more, "starts come closely");
+    assert_eq!(world.started(InstanceId(4)), []);
+    // Without a snapshot there are no shells.
+    let dropped = [3, 4].map(|id| Action::DropShell(InstanceId(id)));
+    assert_eq!(world.step(Input::WithoutSnapshot(third)), dropped);
+}
+
+#[test]
+fn a_shell_that_cannot_be_made_is_tried_again_later_and_not_for_ever() {
+    let mut world = restored();
+    world.step(Input::Tick);
+    for (nth, pause) in [(1, 1), (2, 2)] {
+        world.start_failed(InstanceId(nth));
+        world.gone(InstanceId(nth));
+        let shells = |world: &World| {
+            let held = world.decider.view().held;
+            held.into_iter().find(|held| held.kind == Kind::Shell)
+        };
+        assert_eq!(shells(&world).unwrap().why, Some(Why::Failed));
+        world.now += Duration::from_secs(pause);
+        let made = [Action::MakeShell(InstanceId(nth + 1), revision(0))];
+        assert_eq!(world.step(Input::Tick), made);
+    }
+    world.start_failed(InstanceId(3));
+    world.gone(InstanceId(3));
+    world.now += Duration::from_secs(3600);
+    assert_eq!(world.step(Input::Tick), []);
+}
+
+#[test]
+fn shells_go_to_the_functions_that_started_last() {
+    let mut world = World::new();
+    for function in [0, 1, 2, 3] {
+        world.target(function, Kind::Instance, 0);
+        world.prepare(function);
+        let id = *world.sandboxes.keys().next_back().unwrap();
+        world.captured(function);
+        world.gone(id);
+        world.now += Duration::from_secs(20);
+        let made = world.step(Input::Tick);
+        match (function, &made[..]) {
+            (3, [Action::DropShell(oldest)]) => {
+                assert_eq!(world.sandboxes[oldest].function, 0);
+                let (oldest, made) = (*oldest, InstanceId(7));
+                let instead = [Action::MakeShell(made, revision(3))];
+                assert_eq!(world.gone(oldest), instead);
+            }
+            (_, [Action::MakeShell(id, _)]) => drop(world.started(*id)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_instance_that_a_target_asks_for_is_there_before_its_event_and_stays() {
+    let mut world = World::new();
+    assert_eq!(world.target(0, Kind::Instance, 2), [start(FIRST, 0)]);
+    assert_eq!(world.started(FIRST), [start(SECOND, 0)], "one at a time");
+    world.started(SECOND);
+    world.now += LIMITS.idle * 2;
+    assert_eq!(world.step(Input::Tick), []);
+    assert_eq!(world.decider.next_deadline(), None);
+    // An event that needs the room goes first, and the target is met again when there is room.
+    let assigned = world.arrive(2, 100);
+    assert_eq!(assigned, [start(InstanceId(2), 2)]);
+    assert_eq!(world.arrive(4, 100), [Action::Stop(FIRST)]);
+    assert_eq!(world.gone(FIRST), [start(InstanceId(3), 4)]);
+    world.target(0, Kind::Instance, 0);
+    assert_eq!(world.step(Input::Tick), [Action::Stop(SECOND)]);
+}
+
+#[test]
+fn what_cannot_initialise_is_not_started_for_its_target_over_and_over() {
+    let mut world = World::new();
+    world.target(0, Kind::Instance, 1);
+    for nth in 0..4 {
+        let id = InstanceId(nth);
+        assert_eq!(world.step(Input::InitAgain(id)), [Action::Stop(id)]);
+        assert_eq!(world.gone(id), []);
+        let at = world.decider.next_deadline().unwrap();
+        assert_eq!(at - world.now, Duration::from_secs(1 << nth));
+        world.now = at;
+        let next = InstanceId(nth + 1);
+        assert_eq!(world.step(Input::Tick), [start(next, 0)]);
+    }
+}
+
+#[test]
+fn a_function_is_prepared_once_at_a_time_and_never_before_an_event_that_waits() {
+    let mut world = World::new();
+    world.arrive(2, 100);
+    world.arrive(1, 100);
+    assert_eq!(world.prepare(1), [], "no room is left");
+    assert_eq!(world.decider.view().held[0].why, Some(Why::Coming));
+    world.started(FIRST);
+    world.started(SECOND);
+    world.finished(SECOND);
+    // The room of what is idle is good enough for it.
+    assert_eq!(world.step(Input::Tick), []);
+    let prepared = world.gone(SECOND);
+    assert_eq!(prepared, [Action::Prepare(TicketId(2), InstanceId(2))]);
+    assert_eq!(world.prepare(1), []);
+    let rejected = Action::Reject(TicketId(3), Rejection::Draining);
+    let stopped = Action::Stop(InstanceId(2));
+    assert_eq!(world.drain(), [rejected, stopped]);
 }

@@ -21,6 +21,26 @@ pub enum CapacityKind {
     Template,
 }
 
+/// Why something that is wanted or waited for is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absence {
+    /// It is coming.
+    Coming,
+    /// The function has as many instances as it may have.
+    FunctionLimit,
+    /// There is no room: memory, or the number of sandboxes.
+    Room,
+    /// The processors have enough to do.
+    Processors,
+    /// It comes in a moment: what started just now goes first.
+    Later,
+    /// The last starts failed; another follows after a pause.
+    Failed,
+    /// The revision is forgotten, or the node goes down.
+    Unwanted,
+}
+
 /// How many there are of one kind and revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CapacityGroup {
@@ -28,18 +48,24 @@ pub struct CapacityGroup {
     pub revision: Option<Revision>,
     /// Of which kind.
     pub kind: CapacityKind,
-    /// How many are to be there at least.
-    pub target: u32,
+    /// How many are to be there at least: by a target, or for shells by how starts follow each other.
+    pub wanted: u32,
     /// How many come up.
     pub starting: u32,
     /// How many wait for an event.
     pub idle: u32,
     /// How many are at work.
     pub busy: u32,
+    /// How many end.
+    pub ending: u32,
+    /// Events that they have.
+    pub events: u32,
+    /// Events, or preparations, that wait for one.
+    pub waiting: u32,
     /// Memory of all of them in MiB, as the node counts it.
     pub memory_mb: u64,
-    /// Whether new ones come from a snapshot.
-    pub snapshot: bool,
+    /// Why there are not more; none if nothing is missing.
+    pub absence: Option<Absence>,
 }
 
 /// What a node holds at one moment.
@@ -49,10 +75,14 @@ pub struct CapacityView {
     pub memory_mb: u64,
     /// Memory in use or promised in MiB.
     pub memory_used_mb: u64,
-    /// Instances that may be alive at once.
+    /// Instances and preparations that may be alive at once.
     pub instances: u32,
-    /// Instances that are alive.
+    /// Those that are alive.
     pub instances_used: u32,
+    /// Processors that there are.
+    pub processors: u32,
+    /// Sandboxes that come up, each with the use of a processor.
+    pub processors_used: u32,
     /// Events that wait for an instance.
     pub waiting: u32,
     /// Whether it takes no new events because it is going down.

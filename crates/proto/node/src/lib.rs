@@ -30,7 +30,7 @@ mod revisions;
 mod spec;
 
 pub use body::{Body, BodyBroken, BodySource, BodyWriter, PIECE_BYTES, ReaderGone};
-pub use capacity::{Capacity, CapacityGroup, CapacityKind, CapacityView, TargetError};
+pub use capacity::{Absence, Capacity, CapacityGroup, CapacityKind, CapacityView, TargetError};
 pub use error::{Begun, InvokeError, ThrottleReason};
 pub use fault::{FaultKind, FunctionFault, MAX_RESPONSE_BYTES};
 pub use invoke::{Invoke, InvokeHead, LogTail, Taken};

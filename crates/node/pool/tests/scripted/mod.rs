@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use node_logs::LogHub;
-use node_pool::decide::Limits;
+use node_pool::decide::{InstanceId, Limits};
 use node_pool::{
-    Arrival, Capture, First, LaunchError, Launcher, Link, Moment, Pool, PoolConfig, TakeFirst,
+    Arrival, Capture, First, LaunchError, Launcher, Link, Moment, NoShell, Pool, PoolConfig,
+    TakeFirst,
 };
 use parking_lot::Mutex;
 use proto_node::{
@@ -219,6 +220,7 @@ impl Launcher for Scripted {
         &'a self,
         function: &'a FunctionSpec,
         _stream: &'a str,
+        _shell: Option<InstanceId>,
         take_first: TakeFirst<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>> {
         let nth = self.launched.fetch_add(1, Ordering::SeqCst);
@@ -251,6 +253,18 @@ impl Launcher for Scripted {
             alive,
         });
         Box::pin(async { Ok(link) })
+    }
+
+    fn make_shell<'a>(
+        &'a self,
+        _id: InstanceId,
+        _function: &'a FunctionSpec,
+    ) -> BoxFuture<'a, Result<(), NoShell>> {
+        Box::pin(async { Err(NoShell::NoSnapshot) })
+    }
+
+    fn drop_shell(&self, _id: InstanceId) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
     }
 
     fn capture<'a>(
