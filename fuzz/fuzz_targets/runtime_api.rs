@@ -2,19 +2,21 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use proto_sandbox::EventHead;
+use proto_sandbox::{EventHead, Initialization};
 use sandbox_runtime::{Event, Limits, Runtime, RuntimeEvent};
 
 const LIMITS: Limits = Limits {
     connections: 3,
     head_bytes: 1024,
     body_bytes: 256,
+    streamed_bytes: 512,
+    window_bytes: 64,
     discard_bytes: 1024,
     pipelined_bytes: 512,
 };
 
 fuzz_target!(|data: &[u8]| {
-    let mut runtime = Runtime::new(LIMITS);
+    let mut runtime = Runtime::new(LIMITS, Initialization::OnDemand);
     let mut ids: Vec<_> = (0..LIMITS.connections).filter_map(|_| runtime.open()).collect();
     // Each line's first byte says what happens to which connection; the rest is sent.
     for part in data.split(|byte| *byte == 0xff) {
@@ -30,12 +32,15 @@ fuzz_target!(|data: &[u8]| {
                 runtime.close(ids[at]);
                 ids[at] = runtime.open().expect("one was closed");
             }
+            3 => runtime.credit("r", bytes.len() as u64),
             _ => {}
         }
         assert!(runtime.input(ids[at], bytes) <= bytes.len());
         while let Some(event) = runtime.next_event() {
-            if let RuntimeEvent::Response { payload, .. } = event {
-                assert!(payload.len() as u64 <= LIMITS.body_bytes);
+            match event {
+                RuntimeEvent::Response { payload, .. } => assert!(payload.len() as u64 <= LIMITS.body_bytes),
+                RuntimeEvent::ResponsePiece { data, .. } => assert!(data.len() as u64 <= LIMITS.window_bytes),
+                _ => {}
             }
         }
         let sent = runtime.output(ids[at]).len();

@@ -69,10 +69,42 @@ class Api {
   async post(path, body, { errorType, echo, contentType = 'application/json' } = {}) {
     const bytes = Buffer.isBuffer(body) ? body : Buffer.from(body);
     let head = `POST ${API}${path}${this.common}Content-Type: ${contentType}\r\nContent-Length: ${bytes.length}\r\n`;
-    if (errorType) head += `Lambda-Runtime-Function-Error-Type: ${String(errorType).replace(/[^\x20-\x7e]/g, '?')}\r\n`;
+    if (errorType) head += `Lambda-Runtime-Function-Error-Type: ${plain(errorType)}\r\n`;
     if (echo) head += `Lambda-Runtime-Invocation-Id: ${echo}\r\n`;
     const answer = await this.#call(Buffer.concat([Buffer.from(`${head}\r\n`), bytes]));
     return answer.status;
+  }
+
+  /** Begins to post a response bit by bit: its parts, then how it ended, go through what comes back. */
+  stream(path, { echo, contentType }) {
+    let head = `POST ${API}${path}${this.common}Content-Type: ${contentType}\r\nTransfer-Encoding: chunked\r\n`
+      + 'Lambda-Runtime-Function-Response-Mode: streaming\r\n'
+      + 'Trailer: Lambda-Runtime-Function-Error-Type, Lambda-Runtime-Function-Error-Body\r\n';
+    if (echo) head += `Lambda-Runtime-Invocation-Id: ${echo}\r\n`;
+    // What is written first goes along with it.
+    this.socket.cork();
+    this.socket.write(`${head}\r\n`);
+    process.nextTick(() => this.socket.uncork());
+    this.streaming = {
+      /** Calls `done` when the platform has taken `data`: a client that stalls holds it back. */
+      write: (data, done) => {
+        this.socket.cork();
+        this.socket.write(`${data.length.toString(16)}\r\n`);
+        this.socket.write(data);
+        this.socket.write('\r\n', done);
+        this.socket.uncork();
+      },
+      /** Ends the response, as a failure if there is a report of one; resolves to the status. */
+      end: async (report) => {
+        this.streaming = null;
+        const trailers = report
+          ? `Lambda-Runtime-Function-Error-Type: ${plain(report.errorType)}\r\n`
+            + `Lambda-Runtime-Function-Error-Body: ${errorTrailer(report)}\r\n`
+          : '';
+        return (await this.#call(Buffer.from(`0\r\n${trailers}\r\n`))).status;
+      },
+    };
+    return this.streaming;
   }
 
   #call(request) {
@@ -104,6 +136,22 @@ class Api {
     this.waiting = null;
     if (resolve) resolve(answer);
   }
+}
+
+/** `text` as a header can carry it. */
+function plain(text) {
+  return String(text).replace(/[^\x20-\x7e]/g, '?');
+}
+
+/** Bytes of a report that trailers have room for: in base64 it may be 64 KiB long with all other trailers. */
+const ERROR_TRAILER_BYTES = 45_000;
+
+/** A report as a trailer carries it; without its trace if it is too long. */
+function errorTrailer(report) {
+  const whole = Buffer.from(JSON.stringify(report));
+  if (whole.length <= ERROR_TRAILER_BYTES) return whole.toString('base64');
+  const short = { ...report, errorMessage: report.errorMessage.slice(0, 10_000), trace: [] };
+  return Buffer.from(JSON.stringify(short)).toString('base64');
 }
 
 /** An HTTP answer at the start of `all`, or how many bytes are needed at least. */
@@ -332,24 +380,43 @@ function encode(value) {
 // --- response streams (awslambda.streamifyResponse) --------------------------
 
 const STREAMING = Symbol('streaming');
+const HIGH_WATER_MARK = Symbol('high water mark');
 
-/** A handler that writes its answer; it is posted when the stream has ended. */
-async function runStreaming(handler, event, headers) {
+/** Runs a handler that writes its answer, which goes to `begin`'s stream as it is written; the status of that. */
+async function runStreaming(handler, event, headers, begin) {
   const { Writable } = require('stream');
   const { finished } = require('stream/promises');
-  const parts = [];
+  let out = null;
+  let failed = false;
+  // The head waits for the first write, so that the type can still be set.
+  const begun = (stream) => (out ??= begin(stream.contentType || 'application/octet-stream'));
   const stream = new Writable({
-    write: (chunk, _encoding, done) => {
-      parts.push(chunk);
-      done();
+    highWaterMark: handler[HIGH_WATER_MARK],
+    write(chunk, _encoding, done) {
+      // What a handler writes after it failed is lost; between two answers it would be taken for one.
+      if (failed || chunk.length === 0) done();
+      else begun(this).write(chunk, done);
     },
   });
   stream.setContentType = (type) => (stream.contentType = type);
+  stream.on('error', () => {});
   const ended = finished(stream);
   ended.catch(() => {});
-  await handler(event, stream, contextOf(headers, () => {}));
-  await ended;
-  return { body: Buffer.concat(parts), contentType: stream.contentType || 'application/octet-stream' };
+  try {
+    await Promise.all([handler(event, stream, contextOf(headers, () => {})), ended]);
+  } catch (error) {
+    if (!out) {
+      failed = true;
+      throw error;
+    }
+    const report = errorBody(error);
+    logInvokeError('Invoke Error', report);
+    // What was written before goes before: the client has a part of it, and learns the rest from the trailers.
+    stream.end();
+    await ended.catch(() => {});
+    return out.end(report);
+  }
+  return begun(stream).end();
 }
 
 Object.defineProperty(globalThis, 'rekindle', {
@@ -359,12 +426,15 @@ Object.defineProperty(globalThis, 'rekindle', {
 });
 
 globalThis.awslambda = {
-  streamifyResponse: (handler) => Object.assign(handler, { [STREAMING]: true }),
+  streamifyResponse: (handler, options) => {
+    if (typeof options?.highWaterMark === 'number') handler[HIGH_WATER_MARK] = Math.trunc(options.highWaterMark);
+    return Object.assign(handler, { [STREAMING]: true });
+  },
   HttpResponseStream: {
+    /** Status, headers and cookies go before the body, parted from it by eight zeros. */
     from: (stream, metadata) => {
       stream.setContentType('application/vnd.awslambda.http-integration-response');
-      stream.write(JSON.stringify(metadata));
-      stream.write(Buffer.alloc(8));
+      stream.write(Buffer.concat([Buffer.from(JSON.stringify(metadata)), Buffer.alloc(8)]));
       return stream;
     },
   },
@@ -382,10 +452,12 @@ async function handle(api, handler, { headers, body }) {
   let status;
   try {
     const event = JSON.parse(body.toString('utf8'));
-    let answer;
-    if (handler[STREAMING]) answer = await runStreaming(handler, event, headers);
-    else answer = { body: encode(await run(handler, event, headers)) };
-    status = await api.post(`invocation/${id}/response`, answer.body, { echo, contentType: answer.contentType });
+    const to = `invocation/${id}/response`;
+    if (handler[STREAMING]) {
+      status = await runStreaming(handler, event, headers, (contentType) => api.stream(to, { echo, contentType }));
+    } else {
+      status = await api.post(to, encode(await run(handler, event, headers)), { echo });
+    }
   } catch (error) {
     const report = errorBody(error);
     logInvokeError('Invoke Error', report);
@@ -399,6 +471,9 @@ function logInvokeError(what, report) {
   if (jsonLogs) logLine('ERROR', [{ ...report, stackTrace: report.trace, trace: undefined }]);
   else logLine('ERROR', [`${what} \t${JSON.stringify(report)}`]);
 }
+
+/** Where streams go that nobody reads. */
+const NOWHERE = { write: (_data, done) => process.nextTick(done), end: async () => 202 };
 
 /**
  * Runs the handler on the events of REKINDLE_WARM_UP, a JSON list: their answers go nowhere, their
@@ -414,7 +489,7 @@ async function warmUp(api, handler) {
       'lambda-runtime-deadline-ms': String(Date.now() + 10_000),
     };
     try {
-      if (handler[STREAMING]) await runStreaming(handler, event, headers);
+      if (handler[STREAMING]) await runStreaming(handler, event, headers, () => NOWHERE);
       else encode(await run(handler, event, headers));
     } catch (error) {
       logInvokeError('Invoke Error', errorBody(error));
@@ -434,8 +509,12 @@ async function rehearse(api, handler) {
       await api.post(to, body, options);
       return 202;
     },
+    stream: (to, options) => {
+      const { write, end } = api.stream(to, options);
+      return { write, end: async () => (await end(), 202) };
+    },
   };
-  const streaming = Object.assign(async (_event, stream) => stream.end(), { [STREAMING]: true });
+  const streaming = Object.assign(async (_event, stream) => stream.end('x'), { [STREAMING]: true });
   const understudy = handler[STREAMING] ? streaming : async () => null;
   const head = 'HTTP/1.1 200 OK\r\nlambda-runtime-aws-request-id: rehearsal\r\n'
     + 'lambda-runtime-invocation-id: rehearsal\r\nlambda-runtime-trace-id: none\r\n'
@@ -462,11 +541,13 @@ function die(api, error, code, name) {
     report.errorType = name;
   }
   logInvokeError('Uncaught Exception', report);
+  const gone = () => process.exit(code);
+  if (api.streaming) return api.streaming.end(report).then(gone, gone);
   const at = currentRequestId ? `invocation/${currentRequestId}/error` : 'init/error';
   const options = { errorType: report.errorType };
   // A connection of its own: the other may be in the middle of an answer.
   const last = new Api(env.AWS_LAMBDA_RUNTIME_API);
-  last.post(at, JSON.stringify(report), options).then(() => process.exit(code), () => process.exit(code));
+  last.post(at, JSON.stringify(report), options).then(gone, gone);
 }
 
 async function main() {

@@ -77,8 +77,7 @@ impl Invoke for Agent {
                 payload,
                 taken,
             };
-            let outcome = self.pool.invoke(function, event).await?;
-            Ok(Reply::from_outcome(outcome))
+            self.pool.invoke(function, event).await
         })
     }
 }

@@ -4,8 +4,8 @@ use node_runtimes::{Runnable, function_environment};
 use proto_node::{FunctionSpec, PLATFORM_VARIABLE, SnapStart};
 use proto_sandbox::{
     Access, FunctionSpec as SandboxFunction, Initialization, Layer, Limits, MAX_RESPONSE_BYTES,
-    Mount, PlatformChoice, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi, StartSpec, Stdio,
-    VERSION,
+    MAX_STREAMED_BYTES, Mount, PlatformChoice, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi,
+    StartSpec, Stdio, VERSION,
 };
 
 /// `sbx_user1051`, as whom functions run on AWS.
@@ -89,6 +89,7 @@ pub(crate) fn start_spec(
             runtime_api: RuntimeApi {
                 listen: RUNTIME_API_ADDRESS.to_owned(),
                 max_response_bytes: MAX_RESPONSE_BYTES,
+                max_streamed_bytes: MAX_STREAMED_BYTES,
             },
         }),
         strace: false,

@@ -11,20 +11,21 @@ use std::time::{Duration, Instant};
 
 use node_logs::LogHub;
 use parking_lot::Mutex;
-use proto_node::{FunctionSpec, InvokeError, InvokeOutcome, NoSnapshot, Revision, ThrottleReason};
+use proto_node::{FunctionSpec, InvokeError, NoSnapshot, Reply, Revision, ThrottleReason};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::{self, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 use tokio::time::timeout_at;
 
+use crate::answer::Answer;
 use crate::clock;
 use crate::decide::{
     Action, Decider, Input, InstanceId, Kind, Limits, Rejection, Shape, Target, TicketId, View,
 };
 use crate::instance::{Instance, Order};
+use crate::invocation::{Arrival, Invocation};
 use crate::launch::Launcher;
 use crate::prepare::{self, Seat};
-use crate::turn::{Arrival, Turn};
 
 /// How a pool behaves.
 #[derive(Debug, Clone, Copy)]
@@ -82,8 +83,8 @@ struct State {
     decider: Decider,
     next_ticket: u64,
     /// Events that no instance has taken yet.
-    turns: HashMap<TicketId, Turn>,
-    /// Preparations whose turn has not come.
+    waiting: HashMap<TicketId, Invocation>,
+    /// Preparations whose time has not come.
     wishes: HashMap<TicketId, oneshot::Sender<Result<Seat, Rejection>>>,
     functions: HashMap<Revision, Arc<FunctionSpec>>,
     orders: HashMap<InstanceId, UnboundedSender<Order>>,
@@ -104,7 +105,7 @@ impl Pool {
             state: Mutex::new(State {
                 decider: Decider::new(config.limits),
                 next_ticket: 0,
-                turns: HashMap::new(),
+                waiting: HashMap::new(),
                 wishes: HashMap::new(),
                 functions: HashMap::new(),
                 orders: HashMap::new(),
@@ -123,16 +124,16 @@ impl Pool {
         &self.shared.hub
     }
 
-    /// Runs one event to its end. When the future is dropped, an event that waits is
-    /// forgotten; one that runs does so to its end.
+    /// Runs one event; resolves when it is answered, or when the function begins to answer by a stream. When the
+    /// future or the reply is dropped, an event that waits is forgotten; one that runs does so to its end.
     pub async fn invoke(
         &self,
         function: Arc<FunctionSpec>,
         event: Arrival,
-    ) -> Result<InvokeOutcome, InvokeError> {
-        let (answer, answered) = oneshot::channel();
+    ) -> Result<Reply, InvokeError> {
+        let (answer, answered) = Answer::new();
         let arrived = clock::now();
-        let turn = Turn {
+        let invocation = Invocation {
             function,
             deadline: arrived + event.head.queue_time.min(LONGEST_WAIT),
             request: event.head,
@@ -142,7 +143,7 @@ impl Pool {
             arrived,
             lost: 0,
         };
-        let ticket = self.shared.arrive(turn);
+        let ticket = self.shared.arrive(invocation);
         let _cancel = Cancel {
             shared: &self.shared,
             ticket,
@@ -244,26 +245,26 @@ impl Drop for Cancel<'_> {
 }
 
 impl Shared {
-    fn arrive(&self, turn: Turn) -> TicketId {
-        self.arrive_at(&mut self.state.lock(), turn)
+    fn arrive(&self, invocation: Invocation) -> TicketId {
+        self.arrive_at(&mut self.state.lock(), invocation)
     }
 
-    fn arrive_at(&self, state: &mut State, turn: Turn) -> TicketId {
-        let function = Arc::clone(&turn.function);
+    fn arrive_at(&self, state: &mut State, invocation: Invocation) -> TicketId {
+        let function = Arc::clone(&invocation.function);
         let ticket = state.ticket();
         let input = Input::Arrive {
             ticket,
             revision: function.revision.clone(),
             shape: shape(&function),
-            deadline: turn.deadline,
+            deadline: invocation.deadline,
         };
-        state.turns.insert(ticket, turn);
+        state.waiting.insert(ticket, invocation);
         state.know(function);
         self.perform(state, input);
         ticket
     }
 
-    /// A function is to be prepared; tells when its turn has come.
+    /// A function is to be prepared; tells when its time has come.
     pub(crate) fn wish(
         &self,
         function: Arc<FunctionSpec>,
@@ -285,8 +286,8 @@ impl Shared {
     /// Nobody waits for this event or preparation any more; whether it was waiting.
     pub(crate) fn cancel(&self, ticket: TicketId) -> bool {
         let mut state = self.state.lock();
-        let turn = state.turns.remove(&ticket).is_some();
-        let waited = turn || state.wishes.remove(&ticket).is_some();
+        let invocation = state.waiting.remove(&ticket).is_some();
+        let waited = invocation || state.wishes.remove(&ticket).is_some();
         if waited {
             self.perform(&mut state, Input::Cancel(ticket));
         }
@@ -294,12 +295,12 @@ impl Shared {
     }
 
     /// The event that waits for an instance which is about to come up, if there is one.
-    pub(crate) fn take(&self, id: InstanceId) -> Option<Turn> {
+    pub(crate) fn take(&self, id: InstanceId) -> Option<Invocation> {
         let mut state = self.state.lock();
         let mut taken = None;
         for action in state.decider.step(clock::now(), Input::Take(id)) {
             match action {
-                Action::Assign(ticket, to) if to == id => taken = state.turns.remove(&ticket),
+                Action::Assign(ticket, to) if to == id => taken = state.waiting.remove(&ticket),
                 action => self.act(&mut state, action),
             }
         }
@@ -307,24 +308,24 @@ impl Shared {
     }
 
     /// An instance ended before it began with this event: another shall take it.
-    pub(crate) fn give_back(&self, turn: Turn) {
-        self.give_back_at(&mut self.state.lock(), turn);
+    pub(crate) fn give_back(&self, invocation: Invocation) {
+        self.give_back_at(&mut self.state.lock(), invocation);
     }
 
     /// An instance that is still starting did not begin with the event that it took along.
-    pub(crate) fn give_back_from(&self, id: InstanceId, turn: Turn) {
+    pub(crate) fn give_back_from(&self, id: InstanceId, invocation: Invocation) {
         let mut state = self.state.lock();
         self.perform(&mut state, Input::Return(id));
-        self.give_back_at(&mut state, turn);
+        self.give_back_at(&mut state, invocation);
     }
 
-    fn give_back_at(&self, state: &mut State, mut turn: Turn) {
-        turn.lost += 1;
-        if turn.lost < MAX_LOST {
-            self.arrive_at(state, turn);
+    fn give_back_at(&self, state: &mut State, mut invocation: Invocation) {
+        invocation.lost += 1;
+        if invocation.lost < MAX_LOST {
+            self.arrive_at(state, invocation);
         } else {
             let error = InvokeError::Sandbox("instances end before they take events".into());
-            let _ = turn.answer.send(Err(error));
+            invocation.answer.finish(Err(error), None);
         }
     }
 
@@ -369,8 +370,8 @@ impl Shared {
             }
             Action::MakeShell(id, revision) => self.make_shell(state, id, &revision),
             Action::Reject(ticket, why) => {
-                if let Some(turn) = state.turns.remove(&ticket) {
-                    let _ = turn.answer.send(Err(rejected(why)));
+                if let Some(invocation) = state.waiting.remove(&ticket) {
+                    invocation.answer.finish(Err(rejected(why)), None);
                 } else if let Some(wish) = state.wishes.remove(&ticket) {
                     let _ = wish.send(Err(why));
                 }
@@ -469,8 +470,8 @@ impl State {
     }
 
     fn assign(&mut self, ticket: TicketId, id: InstanceId) {
-        if let Some(turn) = self.turns.remove(&ticket) {
-            self.order(id, Order::Turn(Box::new(turn)));
+        if let Some(invocation) = self.waiting.remove(&ticket) {
+            self.order(id, Order::Invoke(Box::new(invocation)));
         }
     }
 

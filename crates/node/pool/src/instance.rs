@@ -1,7 +1,7 @@
 //! The life of one instance, as a task: launch, initialise, one event after another, end.
 //!
 //! ```text
-//! launch ─▶ initialise ─▶ idle ◀──▶ event (turn.rs) ─▶ … ─▶ kill ─▶ Gone
+//! launch ─▶ initialise ─▶ idle ◀──▶ event (invocation.rs) ─▶ … ─▶ kill ─▶ Gone
 //!              └─ failed or too long ─▶ with an event: launch again inside it
 //! ```
 
@@ -23,16 +23,16 @@ use crate::clock;
 use crate::decide::{Input, InstanceId};
 use crate::drive::Shared;
 use crate::failure::Failure;
+use crate::invocation::{After, Invocation, event_head};
 use crate::launch::{First, Link, Moment};
 use crate::report::{self, Phase, Status};
-use crate::turn::{After, Turn, event_head};
 
 /// Starts that may break before an event is refused: two from a snapshot, which is out of use then, and one without.
 const STARTS: u8 = 3;
 
 /// What the pool tells an instance.
 pub(crate) enum Order {
-    Turn(Box<Turn>),
+    Invoke(Box<Invocation>),
     /// End now, whatever is running.
     Stop,
 }
@@ -66,7 +66,7 @@ pub(crate) struct Instance {
     launched: Instant,
     launching: Duration,
     /// The event that came along when it was restored, and is not begun.
-    taken: Option<Turn>,
+    taken: Option<Invocation>,
     /// A snapshot of it that is being put in place.
     pub(crate) keeping: Option<JoinHandle<Result<(), String>>>,
     /// Why it was not captured when it should have been.
@@ -85,7 +85,7 @@ enum Life {
 pub(crate) enum Init {
     Ready,
     /// With an event that it took along, since then.
-    Begun(Box<Turn>, Instant),
+    Begun(Box<Invocation>, Instant),
     TimedOut,
     Failed(Failure),
     Stopped,
@@ -132,8 +132,8 @@ impl Instance {
         self.shared.step(Input::Gone(self.id));
         // From here on no order can come; events that came too late go elsewhere.
         while let Ok(order) = self.orders.try_recv() {
-            if let Order::Turn(turn) = order {
-                self.shared.give_back(*turn);
+            if let Order::Invoke(invocation) = order {
+                self.shared.give_back(*invocation);
             }
         }
     }
@@ -184,7 +184,9 @@ impl Instance {
                     };
                 }
                 let after = match init {
-                    Init::Begun(turn, at) => self.run_begun(link.as_mut(), *turn, at).await,
+                    Init::Begun(invocation, at) => {
+                        self.run_begun(link.as_mut(), *invocation, at).await
+                    }
                     _ => {
                         self.shared.step(Input::Started(self.id));
                         After::Keep
@@ -234,10 +236,10 @@ impl Instance {
         let (taken, shell) = (&mut self.taken, self.shell.take());
         let mut take = || {
             *taken = shared.take(id);
-            if let Some(turn) = taken {
-                turn.tell_taken();
+            if let Some(invocation) = taken {
+                invocation.tell_taken();
             }
-            taken.as_ref().map(|turn| first(function, turn))
+            taken.as_ref().map(|invocation| first(function, invocation))
         };
         let launching = shared
             .launcher
@@ -262,15 +264,15 @@ impl Instance {
 
     /// Gives up the event that came along: whoever can shall take it.
     fn put_back(&mut self) {
-        if let Some(turn) = self.taken.take() {
-            self.shared.give_back_from(self.id, turn);
+        if let Some(invocation) = self.taken.take() {
+            self.shared.give_back_from(self.id, invocation);
         }
     }
 
     pub(crate) async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
         let mut init = self.come_to_first_event(link, limit).await;
-        if let Some((turn, at)) = self.not_begun(link).await {
-            init = Init::Begun(turn, at);
+        if let Some((invocation, at)) = self.not_begun(link).await {
+            init = Init::Begun(invocation, at);
         }
         if matches!(init, Init::Failed(_) | Init::TimedOut) && link.origin().is_some() {
             self.shared.launcher.distrust(&self.function);
@@ -280,7 +282,7 @@ impl Instance {
 
     /// Ends a sandbox that did not come up with the event that it took along, which another shall take, unless it was
     /// begun with in the meantime.
-    async fn not_begun(&mut self, link: &mut dyn Link) -> Option<(Box<Turn>, Instant)> {
+    async fn not_begun(&mut self, link: &mut dyn Link) -> Option<(Box<Invocation>, Instant)> {
         self.taken.as_ref()?;
         link.end_now().await;
         while let Ok(Some(message)) = link.receive().await {
@@ -295,12 +297,12 @@ impl Instance {
     }
 
     /// The event that a message says was begun with, and when.
-    fn begun(&mut self, head: &FromSandbox) -> Option<(Box<Turn>, Instant)> {
+    fn begun(&mut self, head: &FromSandbox) -> Option<(Box<Invocation>, Instant)> {
         let FromSandbox::Begun { at, .. } = head else {
             return None;
         };
-        let turn = self.taken.take()?;
-        Some((Box::new(turn), clock::told(*at, self.launched)))
+        let invocation = self.taken.take()?;
+        Some((Box::new(invocation), clock::told(*at, self.launched)))
     }
 
     async fn come_to_first_event(&mut self, link: &mut dyn Link, mut limit: Instant) -> Init {
@@ -310,8 +312,8 @@ impl Instance {
             let message = tokio::select! {
                 message = timeout_at(limit.into(), link.receive()) => message,
                 order = self.orders.recv() => match order {
-                    Some(Order::Turn(turn)) => {
-                        self.shared.give_back(*turn);
+                    Some(Order::Invoke(invocation)) => {
+                        self.shared.give_back(*invocation);
                         continue;
                     }
                     Some(Order::Stop) | None => return Init::Stopped,
@@ -328,7 +330,7 @@ impl Instance {
                     let begun = self.begun(&message.head);
                     self.note(message.head, &Bytes::new());
                     return match begun {
-                        Some((turn, at)) => Init::Begun(turn, at),
+                        Some((invocation, at)) => Init::Begun(invocation, at),
                         None => {
                             Init::Failed(Failure::Platform("it began with no event".to_owned()))
                         }
@@ -416,12 +418,12 @@ impl Instance {
                 "a sandbox could not be made"
             );
         }
-        if let Some(turn) = self.taken.take() {
-            return self.fail_turn(turn, failure);
+        if let Some(invocation) = self.taken.take() {
+            return self.fail_event(invocation, failure);
         }
         self.shared.step(Input::StartFailed(self.id));
-        if let Ok(Order::Turn(turn)) = self.orders.try_recv() {
-            self.fail_turn(*turn, failure);
+        if let Ok(Order::Invoke(invocation)) = self.orders.try_recv() {
+            self.fail_event(*invocation, failure);
         }
     }
 
@@ -440,7 +442,7 @@ impl Instance {
 
     /// Initialises again, this time within the time limit of an event (as AWS does).
     async fn start_inside_event(&mut self, launched: Instant) -> Option<Box<dyn Link>> {
-        let Ok(Order::Turn(turn)) = self.orders.try_recv() else {
+        let Ok(Order::Invoke(invocation)) = self.orders.try_recv() else {
             return None;
         };
         self.start = Some(Start {
@@ -454,11 +456,11 @@ impl Instance {
                 let took = clock::now() - launched;
                 self.log
                     .platform(&report::init_report(took, Phase::Invoke, &failure.status()));
-                self.fail_turn(*turn, failure);
+                self.fail_event(*invocation, failure);
                 return None;
             }
         };
-        if self.run_turn(link.as_mut(), *turn).await == After::Keep {
+        if self.run_event(link.as_mut(), *invocation).await == After::Keep {
             self.serve(link.as_mut()).await;
         }
         Some(link)
@@ -470,7 +472,7 @@ impl Instance {
             let message = tokio::select! {
                 biased;
                 order = self.orders.recv() => match order {
-                    Some(Order::Turn(turn)) => match self.run_turn(link, *turn).await {
+                    Some(Order::Invoke(invocation)) => match self.run_event(link, *invocation).await {
                         After::Keep => continue,
                         After::End => return,
                     },
@@ -542,13 +544,13 @@ impl Instance {
 }
 
 /// An event as it goes along with a restore.
-fn first(function: &FunctionSpec, turn: &Turn) -> First {
+fn first(function: &FunctionSpec, invocation: &Invocation) -> First {
     First {
         event: FirstEvent {
-            head: event_head(function, &turn.request),
+            head: event_head(function, &invocation.request),
             timeout_ms: u64::try_from(function.timeout.as_millis()).unwrap_or(u64::MAX),
         },
-        body: turn.payload.clone(),
+        body: invocation.payload.clone(),
     }
 }
 

@@ -11,6 +11,7 @@
 //! [`Launcher`], tests a scripted one.
 #![forbid(unsafe_code)]
 
+mod answer;
 mod capacity;
 mod capture;
 mod clock;
@@ -19,13 +20,13 @@ mod drive;
 mod exit;
 mod failure;
 mod instance;
+mod invocation;
 mod launch;
 mod prepare;
 mod report;
-mod turn;
 mod warm_up;
 
 pub use decide::InstanceId;
 pub use drive::{Pool, PoolConfig};
+pub use invocation::Arrival;
 pub use launch::{Capture, First, LaunchError, Launcher, Link, Moment, NoShell, TakeFirst};
-pub use turn::Arrival;

@@ -12,8 +12,8 @@ use tokio::time::timeout_at;
 use crate::clock;
 use crate::failure::Failure;
 use crate::instance::Instance;
+use crate::invocation::event_head;
 use crate::launch::Link;
-use crate::turn::event_head;
 
 /// Longest time for one of them.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -496,7 +496,8 @@ async fn who_does_not_want_the_log_has_the_answer_before_the_turn_is_over() {
     let pool = pool(&launcher, 1);
     let began = tokio::time::Instant::now();
     let request = |payload| scripted::request(payload, LogTail::None);
-    let outcome = pool.invoke(function(), request("linger")).await.unwrap();
+    let reply = pool.invoke(function(), request("linger")).await.unwrap();
+    let outcome = reply.whole(100).await.unwrap();
     assert_eq!(outcome.result, InvokeResult::Success("1".into()));
     assert_eq!(began.elapsed(), Duration::ZERO);
     // An event that follows waits for that instance, for a moment, and then for room.

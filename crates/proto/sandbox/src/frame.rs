@@ -11,8 +11,10 @@ use serde::de::DeserializeOwned;
 
 /// Largest header in bytes; `Start` with its environment is the largest one.
 pub const MAX_HEADER: usize = 256 * 1024;
-/// Largest payload in bytes: a whole synchronous response fits.
-pub const MAX_PAYLOAD: usize = 8 * 1024 * 1024;
+/// Largest payload in bytes: a whole buffered response. An event (6 MiB) with the random numbers of a restore is shorter.
+pub const MAX_PAYLOAD: usize = crate::MAX_RESPONSE_BYTES as usize;
+/// Bytes of room that a [`Decoder`] keeps when it holds nothing: pieces and log lines fit.
+const KEPT: usize = 128 * 1024;
 /// Bytes of the two lengths before each header.
 pub const PREFIX: usize = 8;
 
@@ -126,10 +128,13 @@ pub struct Decoder {
 impl Decoder {
     /// Adds bytes as they came.
     pub fn push(&mut self, bytes: &[u8]) {
-        if self.start > 0 {
+        if self.start == self.bytes.len() && self.bytes.capacity() > KEPT {
+            // The room for an answer of megabytes should not stay with an idle instance.
+            self.bytes = Vec::new();
+        } else {
             self.bytes.drain(..self.start);
-            self.start = 0;
         }
+        self.start = 0;
         self.bytes.extend_from_slice(bytes);
     }
 

@@ -71,13 +71,35 @@ pub enum FromSandbox {
         /// `Lambda-Runtime-Function-Error-Type`, when it was sent.
         error_type: Option<String>,
     },
-    /// The runtime answered. Payload: the response.
+    /// The runtime answered, all at once. Payload: the response.
     Response {
         /// Of the event.
         request_id: String,
         /// `Content-Type` of the runtime's request.
         content_type: Option<String>,
         /// How often guest code was left until then, by reason; with the first answer of a sandbox alone.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        exits: BTreeMap<String, u64>,
+    },
+    /// The runtime began to answer by a stream.
+    ResponseHead {
+        /// Of the event.
+        request_id: String,
+        /// `Content-Type` of the runtime's request.
+        content_type: Option<String>,
+    },
+    /// A part of a streamed response. Payload: its bytes, at most [`crate::PIECE_BYTES`].
+    ResponsePiece {
+        /// Of the event.
+        request_id: String,
+    },
+    /// A streamed response is over. Payload: the error body, empty unless the failure is `Function`.
+    ResponseEnd {
+        /// Of the event.
+        request_id: String,
+        /// What went wrong, if anything did.
+        failure: Option<Outcome>,
+        /// As with `Response`.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         exits: BTreeMap<String, u64>,
     },
@@ -153,7 +175,7 @@ impl fmt::Display for StageName {
     }
 }
 
-/// Why an event has no response.
+/// Why an event has no response, or no whole one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Outcome {
@@ -162,8 +184,8 @@ pub enum Outcome {
         /// `Lambda-Runtime-Function-Error-Type`, when it was sent.
         error_type: Option<String>,
     },
-    /// The response was longer than `RuntimeApi::max_response_bytes`; the runtime
-    /// was told 413 and lives on.
+    /// The response was longer than `RuntimeApi::max_response_bytes` or, streamed, `max_streamed_bytes`; the
+    /// runtime was told 413 and lives on.
     ResponseTooLarge,
     /// The runtime's request broke off in the middle of the response.
     Truncated,

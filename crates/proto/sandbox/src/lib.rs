@@ -13,7 +13,10 @@
 //!         ◀───────────────────────── Stage{runtime_init} Stage{function_init} Ready
 //!   Event ─────────────────────────▶ (thaws)
 //!         ◀───────────────────────── Log* (Response | Error) Usage   (freezes)
-//!   Event ─────────────────────────▶ …
+//!   Event ─────────────────────────▶
+//!         ◀───────────────────────── Log* ResponseHead ResponsePiece*
+//!   Credit ────────────────────────▶   (a reader is further)
+//!         ◀───────────────────────── ResponsePiece* ResponseEnd Usage
 //!   Stop  ─────────────────────────▶
 //!         ◀───────────────────────── Exited, then the socket closes
 //! ```
@@ -47,8 +50,10 @@
 //! * `Refused` names what the node should do: see [`RefusalKind`].
 //! * The child ends itself (and every guest process) when the socket closes, and
 //!   asks the host for SIGKILL at its parent's death before it reads `Start`.
-//! * One event at a time: the node sends the next `Event` only after `Response`
-//!   or `Error` of the last one, and `Usage`, which closes the turn.
+//! * One event at a time: the node sends the next `Event` only after `Response`,
+//!   `Error` or `ResponseEnd` of the last one, and `Usage`, which closes it.
+//! * At most [`STREAM_WINDOW`] bytes of a streamed response are under way: the sandbox takes
+//!   more from the guest only after `Credit`, so a reader that stalls holds back the guest and nothing else.
 //! * The guest runs from `Event` until `Usage` and is frozen otherwise; during
 //!   initialisation it runs until `Ready`.
 //! * `Log` messages written by the guest before it answered come before the
@@ -84,10 +89,20 @@ pub use zygote::{FromZygote, ToZygote};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 9;
+pub const VERSION: u32 = 10;
 
-/// Largest synchronous response in bytes: 6 MiB and 100 bytes, as AWS counts it.
+/// Largest buffered response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;
+
+/// Largest streamed response in bytes: AWS's quota of 200 MB, counted in MiB as it counts its 6 MB.
+pub const MAX_STREAMED_BYTES: u64 = 200 * 1024 * 1024;
+
+/// Largest payload of [`FromSandbox::ResponsePiece`] in bytes: as much as is read from the guest at once.
+pub const PIECE_BYTES: usize = 64 * 1024;
+
+/// Bytes of one streamed response that may be under way to whoever reads it: enough to keep a guest running while
+/// the last pieces travel, and little beside what a sandbox holds anyway.
+pub const STREAM_WINDOW: u64 = 256 * 1024;
 
 /// Where the guest finds the Lambda Runtime API, as on AWS (`AWS_LAMBDA_RUNTIME_API`).
 pub const RUNTIME_API_ADDRESS: &str = "169.254.100.1:9001";

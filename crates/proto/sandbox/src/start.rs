@@ -163,4 +163,6 @@ pub struct RuntimeApi {
     pub listen: String,
     /// Largest response body in bytes, normally [`crate::MAX_RESPONSE_BYTES`].
     pub max_response_bytes: u64,
+    /// The same for one that is streamed, normally [`crate::MAX_STREAMED_BYTES`].
+    pub max_streamed_bytes: u64,
 }

@@ -31,6 +31,14 @@ pub enum ToSandbox {
     },
     /// Thaw and hand this event to the runtime. Payload: the event.
     Event(EventHead),
+    /// Whoever reads the streamed response to this event has taken `bytes` of it: as many more may come. Ignored if
+    /// it is over.
+    Credit {
+        /// Of the event.
+        request_id: String,
+        /// Since the last `Credit`.
+        bytes: u64,
+    },
     /// Send a signal to the first guest process.
     Signal {
         /// Linux signal number.

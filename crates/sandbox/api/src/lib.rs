@@ -141,6 +141,12 @@ impl ApiServer {
         resumed
     }
 
+    /// Whoever reads the streamed response to `request_id` has taken `bytes` of it: the guest may send as many more.
+    pub fn credit(&self, request_id: &str, bytes: u64) {
+        self.state.lock().runtime.credit(request_id, bytes);
+        self.run();
+    }
+
     /// What the runtime waits for, if it waits.
     pub fn waits_for(&self) -> Option<Waiting> {
         self.state.lock().runtime.waits_for()
@@ -268,7 +274,8 @@ impl Connection {
         }
     }
 
-    /// Takes what has come; whether anything has.
+    /// Takes what has come and may be taken; whether anything was. What may not stays here, and behind it with the
+    /// guest, whose write then waits.
     fn read(&mut self, id: ConnectionId, runtime: &mut Runtime, buffer: &mut [u8]) -> bool {
         if !self.held.is_empty() {
             let taken = runtime.input(id, &self.held);

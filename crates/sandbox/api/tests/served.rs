@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base_abi::{Errno, net};
 use kernel_net::{Address, Caller, MsgFlags, NetStack, Outgoing, Socket, StackConfig};
-use proto_sandbox::{EventHead, Initialization};
+use proto_sandbox::{EventHead, Initialization, Outcome, STREAM_WINDOW};
 use sandbox_api::ApiServer;
 use sandbox_runtime::{Event, Limits, RuntimeEvent};
 
@@ -225,6 +225,78 @@ fn events_and_answers_larger_than_any_buffer_pass() {
             |event| matches!(event, RuntimeEvent::Response { payload, .. } if *payload == large)
         )
     );
+}
+
+/// Bytes of the pieces that were told.
+fn pieces(events: &[RuntimeEvent]) -> usize {
+    let lengths = events.iter().map(|event| match event {
+        RuntimeEvent::ResponsePiece { data, .. } => data.len(),
+        _ => 0,
+    });
+    lengths.sum()
+}
+
+#[test]
+fn a_stream_whose_reader_stalls_fills_the_guests_socket_and_nothing_else() {
+    let served = serve();
+    let socket = served.connect();
+    send(&socket, NEXT);
+    served.deliver(b"{}");
+    receive(&socket);
+    served.events();
+    let total = 64 << 20;
+    let head = format!(
+        "POST /2018-06-01/runtime/invocation/r/response HTTP/1.1\r\nContent-Length: {total}\r\n\
+         Lambda-Runtime-Function-Response-Mode: streaming\r\n\r\n"
+    );
+    send(&socket, head.as_bytes());
+    let window = usize::try_from(STREAM_WINDOW).unwrap();
+    let chunk = vec![b'x'; 1 << 20];
+    let (mut sent, mut told, mut last) = (0, 0, None);
+    while told < total {
+        // Writes until it would have to wait.
+        while sent < total {
+            let data = &chunk[..chunk.len().min(total - sent)];
+            match socket.send(&Caller::kernel(), Outgoing::bytes(data)) {
+                Ok(count) => sent += count,
+                Err(Errno::EAGAIN) => break,
+                Err(error) => panic!("{error:?}"),
+            }
+        }
+        let events = served.events();
+        let now = pieces(&events);
+        last = events.last().cloned().or(last);
+        assert!(now <= window, "{now}");
+        told += now;
+        assert!(sent - told < 16 << 20, "{sent} are held for {told}");
+        served.server.credit("r", now as u64);
+    }
+    let last = served.events().pop().or(last);
+    let ended = matches!(last, Some(RuntimeEvent::ResponseEnd { failure: None, .. }));
+    assert!(ended, "{last:?}");
+    assert!(receive(&socket).starts_with(b"HTTP/1.1 202 "));
+}
+
+#[test]
+fn a_guest_that_ends_while_its_reader_stalls_is_told_when_the_reader_goes_on() {
+    let served = serve();
+    let socket = served.connect();
+    send(&socket, NEXT);
+    served.deliver(b"{}");
+    let head = "POST /2018-06-01/runtime/invocation/r/response HTTP/1.1\r\nContent-Length: 9999999\r\n\
+         Lambda-Runtime-Function-Response-Mode: streaming\r\n\r\n";
+    send(&socket, head.as_bytes());
+    send(&socket, &vec![b'x'; 300_000]);
+    socket.close();
+    served.server.credit("r", STREAM_WINDOW);
+    let events = served.events();
+    assert_eq!(pieces(&events), 300_000);
+    let truncated = RuntimeEvent::ResponseEnd {
+        request_id: "r".into(),
+        failure: Some(Outcome::Truncated),
+        body: Vec::new(),
+    };
+    assert_eq!(events.last(), Some(&truncated));
 }
 
 #[test]

@@ -187,6 +187,10 @@ fn obey(
                 Some(function) => function.deliver(instance, head, message.payload),
                 None => tracing::warn!("an event for what is no function was ignored"),
             },
+            ToSandbox::Credit { request_id, bytes } => match function {
+                Some(function) => function.credit(&request_id, bytes),
+                None => tracing::warn!("credit for what is no function was ignored"),
+            },
             ToSandbox::Signal { signal } => instance.signal(signal),
             ToSandbox::Stdin => instance.streams.feed(message.payload),
             ToSandbox::Stop => {

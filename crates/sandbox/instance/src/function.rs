@@ -198,6 +198,11 @@ impl Function {
             tracing::warn!("an event came while another was worked on; it was dropped");
         }
     }
+
+    /// A reader of the streamed response to `request_id` has taken `bytes` of it.
+    pub(crate) fn credit(&self, request_id: &str, bytes: u64) {
+        self.api.credit(request_id, bytes);
+    }
 }
 
 fn wrong(message: String) -> Failure {
@@ -215,6 +220,7 @@ fn listen(spec: &FunctionSpec) -> Result<(SocketAddr, Limits), Failure> {
         .map_err(|_| wrong(format!("{listen} is no address for the Runtime API")))?;
     let limits = Limits {
         body_bytes: spec.runtime_api.max_response_bytes,
+        streamed_bytes: spec.runtime_api.max_streamed_bytes,
         ..Limits::default()
     };
     Ok((address, limits))
@@ -330,7 +336,9 @@ impl Sink {
                     let begun = FromSandbox::Begun { nanoseconds, at };
                     self.outbox.send(&begun, &[]);
                 } else if let Some((mut message, payload)) = event.into_message() {
-                    if let FromSandbox::Response { exits, .. } = &mut message {
+                    if let FromSandbox::Response { exits, .. }
+                    | FromSandbox::ResponseEnd { exits, .. } = &mut message
+                    {
                         *exits = self.exits();
                     }
                     self.outbox.send(&message, &payload);

@@ -10,14 +10,14 @@ use crate::head::Persistence;
 
 /// An answer without a connection yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Answer {
+pub(crate) struct HttpAnswer {
     status: Cow<'static, str>,
     content_type: Cow<'static, str>,
     headers: Vec<(Cow<'static, str>, String)>,
     body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpAnswer {
     fn json(status: &'static str, body: Vec<u8>) -> Self {
         Self {
             status: status.into(),

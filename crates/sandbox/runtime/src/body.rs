@@ -1,10 +1,10 @@
-//! Reading of a request body, whole or chunked, kept up to a limit and thrown
-//! away beyond it.
+//! Reading of a request body, with a length or in chunks: kept up to a limit, or handed on in
+//! pieces as far as a window allows, and thrown away beyond its limit.
 
 use serde::{Deserialize, Serialize};
 
 use crate::head::{Framing, Malformed, text};
-use crate::limits::{MAX_CHUNK_LINE, MAX_HEADERS};
+use crate::limits::{MAX_CHUNK_LINE, MAX_HEADERS, PIECE_BYTES};
 
 /// Where in the body the next byte belongs.
 #[derive(Debug, Serialize, Deserialize)]
@@ -20,6 +20,41 @@ enum Place {
     /// In the trailers.
     Trailers,
     Done,
+    /// What came was no body.
+    Broken,
+}
+
+/// What becomes of the data.
+#[derive(Debug, Serialize, Deserialize)]
+enum Purpose {
+    /// It is kept until it is whole.
+    Whole,
+    /// It is handed on, and this many bytes more may be taken for that.
+    Pieces(u64),
+    /// It is counted and thrown away: there is too much of it.
+    Nothing,
+}
+
+/// What came of taking data.
+enum Taken {
+    /// This many bytes of the run are missing.
+    Missing(u64),
+    /// What was taken before must be handed on first, or the window is used up.
+    Stalled,
+    /// There is more than may be.
+    Overrun,
+}
+
+impl Place {
+    /// Where a run of data goes on of which this many bytes are missing.
+    fn after(&self, missing: u64) -> Self {
+        match (self, missing) {
+            (Self::Plain(_), 0) => Self::Done,
+            (Self::Plain(_), missing) => Self::Plain(missing),
+            (_, 0) => Self::ChunkEnd,
+            (_, missing) => Self::Chunk(missing),
+        }
+    }
 }
 
 /// What came after the last chunk (only streamed responses use it).
@@ -35,10 +70,11 @@ pub(crate) struct Trailers {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct BodyReader {
     place: Place,
+    purpose: Purpose,
     keep: u64,
     discard: u64,
     /// Bytes of data seen, kept or not.
-    pub(crate) seen: u64,
+    seen: u64,
     pub(crate) data: Vec<u8>,
     pub(crate) trailers: Trailers,
     /// A size line or trailers that are not complete yet.
@@ -48,13 +84,26 @@ pub(crate) struct BodyReader {
 /// How far a body has come.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Progress {
+    /// It wants more bytes, or cannot take those that are left: see [`BodyReader::piece`].
     More,
+    /// What is handed on in pieces is longer than may be. Said once; the rest is thrown away.
+    Overrun,
     Complete,
 }
 
 impl BodyReader {
     /// A body of which at most `keep` bytes are kept; `keep + discard` is as much as is read.
-    pub(crate) fn new(framing: Framing, keep: u64, discard: u64) -> Self {
+    pub(crate) fn whole(framing: Framing, keep: u64, discard: u64) -> Self {
+        Self::new(framing, Purpose::Whole, keep, discard)
+    }
+
+    /// A body of which at most `most` bytes are handed on, as far as `window` and what is granted
+    /// later allow; `most + discard` is as much as is read.
+    pub(crate) fn streamed(framing: Framing, most: u64, discard: u64, window: u64) -> Self {
+        Self::new(framing, Purpose::Pieces(window), most, discard)
+    }
+
+    fn new(framing: Framing, purpose: Purpose, keep: u64, discard: u64) -> Self {
         let place = match framing {
             Framing::Length(0) => Place::Done,
             Framing::Length(length) => Place::Plain(length),
@@ -63,6 +112,7 @@ impl BodyReader {
         let (data, line) = (Vec::new(), Vec::new());
         Self {
             place,
+            purpose,
             keep,
             discard,
             seen: 0,
@@ -72,28 +122,51 @@ impl BodyReader {
         }
     }
 
-    /// More data came than may be kept; none of it is held any more.
+    /// More data came than may be kept or handed on; none of it is held any more.
     pub(crate) fn is_too_large(&self) -> bool {
-        self.seen > self.keep
+        matches!(self.purpose, Purpose::Nothing)
+    }
+
+    /// Most bytes that are kept or handed on.
+    pub(crate) fn limit(&self) -> u64 {
+        self.keep
+    }
+
+    /// What is to be handed on, at most [`PIECE_BYTES`]; none of a body that is kept whole.
+    pub(crate) fn piece(&mut self) -> Option<Vec<u8>> {
+        let streams = matches!(self.purpose, Purpose::Pieces(_));
+        (streams && !self.data.is_empty()).then(|| std::mem::take(&mut self.data))
+    }
+
+    /// Widens the window by `bytes`, to `most` at most.
+    pub(crate) fn grant(&mut self, bytes: u64, most: u64) {
+        if let Purpose::Pieces(window) = &mut self.purpose {
+            *window = window.saturating_add(bytes).min(most);
+        }
     }
 
     /// Takes what belongs to the body from the front of `bytes`.
     pub(crate) fn read(&mut self, bytes: &mut &[u8]) -> Result<Progress, Malformed> {
+        let progress = self.advance(bytes);
+        if progress.is_err() {
+            // Said again when what came before it was handed on.
+            self.place = Place::Broken;
+        }
+        progress
+    }
+
+    fn advance(&mut self, bytes: &mut &[u8]) -> Result<Progress, Malformed> {
         loop {
             match self.place {
                 Place::Done => return Ok(Progress::Complete),
+                Place::Broken => return Err(Malformed),
                 _ if bytes.is_empty() => return Ok(Progress::More),
-                Place::Plain(missing) => {
-                    self.place = match self.take(bytes, missing)? {
-                        0 => Place::Done,
-                        missing => Place::Plain(missing),
-                    };
-                }
-                Place::Chunk(missing) => {
-                    self.place = match self.take(bytes, missing)? {
-                        0 => Place::ChunkEnd,
-                        missing => Place::Chunk(missing),
-                    };
+                Place::Plain(missing) | Place::Chunk(missing) => {
+                    match self.take(bytes, missing)? {
+                        Taken::Missing(missing) => self.place = self.place.after(missing),
+                        Taken::Stalled => return Ok(Progress::More),
+                        Taken::Overrun => return Ok(Progress::Overrun),
+                    }
                 }
                 Place::Size => self.size(bytes)?,
                 Place::ChunkEnd => self.chunk_end(bytes)?,
@@ -102,23 +175,41 @@ impl BodyReader {
         }
     }
 
-    /// Moves up to `missing` bytes in; how many are missing then.
-    fn take(&mut self, bytes: &mut &[u8], missing: u64) -> Result<u64, Malformed> {
-        let count = usize::try_from(missing)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
-        let (now, later) = bytes.split_at(count);
+    /// Moves up to `missing` bytes in.
+    fn take(&mut self, bytes: &mut &[u8], missing: u64) -> Result<Taken, Malformed> {
+        let room = self.keep.saturating_sub(self.seen);
+        let most = match self.purpose {
+            Purpose::Whole | Purpose::Nothing => u64::MAX,
+            Purpose::Pieces(_) if room == 0 && self.data.is_empty() => {
+                self.purpose = Purpose::Nothing;
+                return Ok(Taken::Overrun);
+            }
+            // The limit is kept to the byte, so that how the bytes were cut does not show.
+            Purpose::Pieces(window) => window
+                .min(room)
+                .min((PIECE_BYTES - self.data.len().min(PIECE_BYTES)) as u64),
+        };
+        let count = missing.min(most).min(bytes.len() as u64);
+        if count == 0 {
+            return Ok(Taken::Stalled);
+        }
+        let (now, later) = bytes.split_at(usize::try_from(count).unwrap_or(bytes.len()));
         *bytes = later;
-        self.seen = self.seen.saturating_add(count as u64);
+        self.seen = self.seen.saturating_add(count);
+        match &mut self.purpose {
+            Purpose::Pieces(window) => *window -= count,
+            Purpose::Whole if self.seen > self.keep => {
+                self.purpose = Purpose::Nothing;
+                self.data = Vec::new();
+            }
+            Purpose::Whole | Purpose::Nothing => {}
+        }
         if !self.is_too_large() {
             self.data.extend_from_slice(now);
-        } else {
-            self.data = Vec::new();
-            if self.seen > self.keep.saturating_add(self.discard) {
-                return Err(Malformed);
-            }
+        } else if self.seen > self.keep.saturating_add(self.discard) {
+            return Err(Malformed);
         }
-        Ok(missing - count as u64)
+        Ok(Taken::Missing(missing - count))
     }
 
     fn size(&mut self, bytes: &mut &[u8]) -> Result<(), Malformed> {
@@ -204,7 +295,7 @@ mod tests {
     use super::*;
 
     fn chunked(mut bytes: &[u8], keep: u64) -> Result<(BodyReader, Progress), Malformed> {
-        let mut body = BodyReader::new(Framing::Chunked, keep, 1000);
+        let mut body = BodyReader::whole(Framing::Chunked, keep, 1000);
         let progress = body.read(&mut bytes)?;
         Ok((body, progress))
     }
@@ -240,5 +331,50 @@ mod tests {
         let mut wire = b"7d0\r\n".to_vec();
         wire.extend([0; 2000]);
         assert!(chunked(&wire, 4).is_err());
+    }
+
+    fn streamed(most: u64, window: u64) -> BodyReader {
+        BodyReader::streamed(Framing::Chunked, most, 10, window)
+    }
+
+    #[test]
+    fn a_window_holds_bytes_back_until_it_is_widened() {
+        let mut body = streamed(100, 4);
+        let mut bytes = &b"6\r\nabcdef\r\n0\r\n\r\n"[..];
+        assert_eq!(body.read(&mut bytes), Ok(Progress::More));
+        assert_eq!(body.piece().as_deref(), Some(&b"abcd"[..]));
+        assert_eq!(
+            (body.read(&mut bytes), body.piece()),
+            (Ok(Progress::More), None)
+        );
+        body.grant(9, 1);
+        assert_eq!(body.read(&mut bytes), Ok(Progress::More));
+        assert_eq!(body.piece().as_deref(), Some(&b"e"[..]));
+        body.grant(1, 1);
+        assert_eq!(body.read(&mut bytes), Ok(Progress::Complete));
+        assert_eq!(
+            (body.piece().as_deref(), bytes),
+            (Some(&b"f"[..]), &b""[..])
+        );
+    }
+
+    #[test]
+    fn a_stream_is_handed_on_up_to_its_limit_and_not_a_byte_further() {
+        let mut body = streamed(4, 100);
+        let mut bytes = &b"6\r\nabcdef\r\n0\r\n\r\n"[..];
+        assert_eq!(body.read(&mut bytes), Ok(Progress::More));
+        assert_eq!(body.piece().as_deref(), Some(&b"abcd"[..]));
+        assert_eq!(body.read(&mut bytes), Ok(Progress::Overrun));
+        assert_eq!(body.read(&mut bytes), Ok(Progress::Complete));
+        assert!(body.is_too_large() && body.piece().is_none());
+    }
+
+    #[test]
+    fn what_was_whole_before_nonsense_is_handed_on() {
+        let mut body = streamed(100, 100);
+        let mut bytes = &b"2\r\nabXXX"[..];
+        assert_eq!(body.read(&mut bytes), Err(Malformed));
+        assert_eq!(body.piece().as_deref(), Some(&b"ab"[..]));
+        assert_eq!(body.read(&mut &b""[..]), Err(Malformed));
     }
 }

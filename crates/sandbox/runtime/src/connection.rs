@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Answer;
+use crate::answer::HttpAnswer;
 use crate::body::{BodyReader, Progress, Trailers};
-use crate::head::{self, Framing, Head, Persistence};
+use crate::head::{self, Head, Persistence};
 use crate::limits::Limits;
 
 /// Names a connection of one [`crate::Runtime`]; never used twice.
@@ -28,7 +28,11 @@ pub(crate) enum Step {
     Wait,
     /// A head; [`Connection::expect_body`] must follow.
     Head(Head),
-    /// The body that belongs to the last head.
+    /// A part of the body that belongs to the last head.
+    Piece(Vec<u8>),
+    /// That body is longer than may be handed on; the rest of it is thrown away.
+    Overrun,
+    /// That body, complete: what was not handed on in pieces.
     Body(Received),
     /// No HTTP; the connection is closing.
     Broken,
@@ -38,6 +42,8 @@ pub(crate) enum Step {
 pub(crate) struct Received {
     pub(crate) data: Vec<u8>,
     pub(crate) size: Size,
+    /// Most bytes that it could have.
+    pub(crate) limit: u64,
     pub(crate) trailers: Trailers,
 }
 
@@ -100,14 +106,21 @@ impl Connection {
                 Step::Head(head)
             }
             Ok(None) if self.input.len() < limits.head_bytes => Step::Wait,
-            Ok(_) => self.fail(&Answer::head_too_large(limits.head_bytes)),
-            Err(head::Malformed) => self.fail(&Answer::bad_request()),
+            Ok(_) => self.fail(&HttpAnswer::head_too_large(limits.head_bytes)),
+            Err(head::Malformed) => self.fail(&HttpAnswer::bad_request()),
         }
     }
 
-    /// Says how the body after a head is to be read: at most `keep` bytes are kept.
-    pub(crate) fn expect_body(&mut self, framing: Framing, keep: u64, limits: &Limits) {
-        self.phase = Phase::Body(BodyReader::new(framing, keep, limits.discard_bytes));
+    /// Says how the body after a head is to be read.
+    pub(crate) fn expect_body(&mut self, body: BodyReader) {
+        self.phase = Phase::Body(body);
+    }
+
+    /// Lets more of a body be handed on, as [`BodyReader::grant`].
+    pub(crate) fn grant(&mut self, bytes: u64, most: u64) {
+        if let Phase::Body(body) = &mut self.phase {
+            body.grant(bytes, most);
+        }
     }
 
     fn read_body(&mut self, bytes: &mut &[u8]) -> Step {
@@ -116,13 +129,17 @@ impl Connection {
         };
         let mut held = self.input.as_slice();
         let progress = match body.read(&mut held) {
-            Ok(Progress::More) => body.read(bytes),
+            Ok(Progress::More) if held.is_empty() => body.read(bytes),
             other => other,
         };
         let left = held.len();
         self.input.drain(..self.input.len() - left);
+        if let Some(piece) = body.piece() {
+            return Step::Piece(piece);
+        }
         match progress {
             Ok(Progress::More) => Step::Wait,
+            Ok(Progress::Overrun) => Step::Overrun,
             Ok(Progress::Complete) => {
                 let size = if body.is_too_large() {
                     Size::TooLarge
@@ -131,14 +148,16 @@ impl Connection {
                 };
                 let data = std::mem::take(&mut body.data);
                 let trailers = std::mem::take(&mut body.trailers);
+                let limit = body.limit();
                 self.phase = Phase::Answer;
                 Step::Body(Received {
                     data,
                     size,
+                    limit,
                     trailers,
                 })
             }
-            Err(head::Malformed) => self.fail(&Answer::bad_request()),
+            Err(head::Malformed) => self.fail(&HttpAnswer::bad_request()),
         }
     }
 
@@ -149,7 +168,7 @@ impl Connection {
     }
 
     /// Answers the current request; the next one may follow.
-    pub(crate) fn answer(&mut self, answer: &Answer) {
+    pub(crate) fn answer(&mut self, answer: &HttpAnswer) {
         answer.render(self.persistence, &mut self.output);
         self.phase = match self.persistence {
             Persistence::KeepAlive => Phase::Head,
@@ -158,7 +177,7 @@ impl Connection {
     }
 
     /// Answers and reads no more.
-    pub(crate) fn fail(&mut self, answer: &Answer) -> Step {
+    pub(crate) fn fail(&mut self, answer: &HttpAnswer) -> Step {
         self.persistence = Persistence::Close;
         self.answer(answer);
         Step::Broken

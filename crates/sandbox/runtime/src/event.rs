@@ -43,6 +43,29 @@ pub enum RuntimeEvent {
         /// The answer.
         payload: Vec<u8>,
     },
+    /// It began to answer the event by a stream.
+    ResponseHead {
+        /// Of the event.
+        request_id: String,
+        /// `Content-Type` of the request.
+        content_type: Option<String>,
+    },
+    /// It wrote to that stream.
+    ResponsePiece {
+        /// Of the event.
+        request_id: String,
+        /// What follows the pieces before; at most [`proto_sandbox::PIECE_BYTES`].
+        data: Vec<u8>,
+    },
+    /// That stream is over.
+    ResponseEnd {
+        /// Of the event.
+        request_id: String,
+        /// What went wrong, if anything did.
+        failure: Option<Outcome>,
+        /// The error body; empty unless the failure is `Function`.
+        body: Vec<u8>,
+    },
     /// It failed the event, or its answer was no good.
     Error {
         /// Of the event.
@@ -79,6 +102,31 @@ impl RuntimeEvent {
                     exits: BTreeMap::new(),
                 },
                 payload,
+            ),
+            Self::ResponseHead {
+                request_id,
+                content_type,
+            } => (
+                FromSandbox::ResponseHead {
+                    request_id,
+                    content_type,
+                },
+                Vec::new(),
+            ),
+            Self::ResponsePiece { request_id, data } => {
+                (FromSandbox::ResponsePiece { request_id }, data)
+            }
+            Self::ResponseEnd {
+                request_id,
+                failure,
+                body,
+            } => (
+                FromSandbox::ResponseEnd {
+                    request_id,
+                    failure,
+                    exits: BTreeMap::new(),
+                },
+                body,
             ),
             Self::Error {
                 request_id,

@@ -35,6 +35,17 @@ pub(crate) struct Head {
     pub(crate) error_type: Option<String>,
     /// `Lambda-Runtime-Invocation-Id`.
     pub(crate) invocation_id: Option<String>,
+    /// `Lambda-Runtime-Function-Response-Mode`.
+    pub(crate) delivery: Delivery,
+}
+
+/// How a response wants to go on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Delivery {
+    /// When it is whole.
+    Buffered,
+    /// As it comes: `streaming`.
+    Streamed,
 }
 
 /// The bytes are no HTTP/1 request that we serve.
@@ -63,6 +74,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
         content_type: None,
         error_type: None,
         invocation_id: None,
+        delivery: Delivery::Buffered,
     };
     let mut content_length = None;
     let mut chunked = false;
@@ -90,6 +102,11 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Malformed> {
             "content-type" => head.content_type = Some(text(value)),
             "lambda-runtime-function-error-type" => head.error_type = Some(text(value)),
             "lambda-runtime-invocation-id" => head.invocation_id = Some(text(value)),
+            "lambda-runtime-function-response-mode"
+                if value.trim_ascii().eq_ignore_ascii_case(b"streaming") =>
+            {
+                head.delivery = Delivery::Streamed;
+            }
             _ => {}
         }
     }

@@ -10,6 +10,9 @@
 //! guest bytes ◀── Runtime::output ◀── answers, held /next ◀── Runtime::deliver   ◀── node
 //! ```
 //!
+//! A response is told when it is whole, or, if it streams, in pieces as far as a window allows: bytes
+//! beyond it are not taken, so that a guest whose client stalls blocks in its own write.
+//!
 //! Everything a guest sends is bounded by [`Limits`]; what is refused is refused
 //! with the status and error type that AWS documents for the Runtime API
 //! (developer guide, "Using the Lambda runtime API for custom runtimes").
@@ -21,6 +24,7 @@ mod connection;
 mod event;
 mod head;
 mod limits;
+mod request;
 mod route;
 mod runtime;
 mod saved;

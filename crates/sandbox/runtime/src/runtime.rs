@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use proto_sandbox::{Initialization, Outcome};
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Answer;
+use crate::answer::HttpAnswer;
 use crate::connection::{Connection, ConnectionId, Received, Size, Step};
 use crate::event::{Event, RuntimeEvent};
-use crate::head::{Framing, Head};
+use crate::head::{Delivery, Framing, Head};
 use crate::limits::Limits;
+use crate::request::{self, Request};
 use crate::route::{self, NoRoute, Route};
-use crate::state::{Invocation, State, Waiting};
+use crate::state::{InvocationNames, State, Waiting};
 
 /// An event was delivered while another is being worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,41 +34,6 @@ pub struct Runtime {
     pending: Option<Event>,
     #[serde(skip)]
     pub(crate) events: VecDeque<RuntimeEvent>,
-}
-
-/// What to do when the body of a request is complete.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Request {
-    /// Answer this, whatever the body was.
-    Refused(Answer),
-    Ping,
-    Next,
-    Response {
-        invocation: Invocation,
-        content_type: Option<String>,
-    },
-    Error {
-        invocation: Invocation,
-        error_type: Option<String>,
-    },
-    InitError {
-        error_type: Option<String>,
-    },
-    RestoreNext,
-    RestoreError {
-        error_type: Option<String>,
-    },
-    TemplateNext,
-}
-
-impl Request {
-    /// Whether nothing comes of the request's body.
-    fn needs_no_body(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused(_) | Self::Ping | Self::Next | Self::RestoreNext | Self::TemplateNext
-        )
-    }
 }
 
 impl Runtime {
@@ -110,6 +74,8 @@ impl Runtime {
             match connection.step(&mut rest, &self.limits) {
                 Step::Wait => break,
                 Step::Head(head) => self.begin(id, head),
+                Step::Piece(data) => self.hand_on(id, data),
+                Step::Overrun => self.too_large(id),
                 Step::Body(body) => self.complete(id, body),
                 Step::Broken => self.abandon(id),
             }
@@ -180,10 +146,24 @@ impl Runtime {
             }
             _ => return false,
         };
-        self.answer(id, &Answer::restored(environment));
+        self.answer(id, &HttpAnswer::restored(environment));
         // Requests that were pipelined behind this one are next.
         self.input(id, &[]);
         true
+    }
+
+    /// Whoever reads the streamed response to `request_id` is `bytes` further: as many more may be under way.
+    /// What is no such response any more is left alone.
+    pub fn credit(&mut self, request_id: &str, bytes: u64) {
+        let id = match &self.state {
+            State::Responding(invocation, id) if invocation.request_id == request_id => *id,
+            _ => return,
+        };
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.grant(bytes, self.limits.window_bytes);
+        }
+        // What came along with the head of the response is next.
+        self.input(id, &[]);
     }
 
     /// What the guest did, oldest first.
@@ -197,11 +177,7 @@ impl Runtime {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let keep = if request.needs_no_body() {
-            0
-        } else {
-            self.limits.body_bytes
-        };
+        let keep = request.limit(&self.limits);
         if head.expects_continue && head.framing != Framing::Length(0) {
             let too_long = matches!(head.framing, Framing::Length(length) if length > keep);
             match request {
@@ -211,23 +187,31 @@ impl Runtime {
                     return;
                 }
                 _ if too_long => {
-                    connection.fail(&Answer::body_too_large(keep));
+                    connection.fail(&HttpAnswer::body_too_large(keep));
                     self.requests.insert(id, request);
                     return self.too_large(id);
                 }
                 _ => connection.encourage(),
             }
         }
-        connection.expect_body(head.framing, keep, &self.limits);
+        connection.expect_body(request.body(head.framing, &self.limits));
+        self.events.extend(request.announced());
         self.requests.insert(id, request);
+    }
+
+    /// Tells of a part of a streamed response.
+    fn hand_on(&mut self, id: ConnectionId, data: Vec<u8>) {
+        let request = self.requests.get(&id);
+        self.events
+            .extend(request.and_then(|request| request.piece(data)));
     }
 
     fn admit(&mut self, id: ConnectionId, head: &Head) -> Request {
         let route = match route::find(self.initialization, &head.method, &head.path) {
             Ok(route) => route,
-            Err(NoRoute::NotFound) => return Request::Refused(Answer::not_found()),
+            Err(NoRoute::NotFound) => return Request::Refused(HttpAnswer::not_found()),
             Err(NoRoute::Method(allowed)) => {
-                return Request::Refused(Answer::method_not_allowed(allowed));
+                return Request::Refused(HttpAnswer::method_not_allowed(allowed));
             }
         };
         let invocation_id = head.invocation_id.as_deref();
@@ -242,6 +226,7 @@ impl Runtime {
                 Ok(invocation) => Request::Response {
                     invocation,
                     content_type: head.content_type.clone(),
+                    delivery: head.delivery,
                 },
                 Err(answer) => Request::Refused(answer),
             },
@@ -280,14 +265,13 @@ impl Runtime {
         if body.size == Size::TooLarge
             && !self.requests.get(&id).is_some_and(Request::needs_no_body)
         {
-            let limit = self.limits.body_bytes;
             self.too_large(id);
-            return self.answer(id, &Answer::body_too_large(limit));
+            return self.answer(id, &HttpAnswer::body_too_large(body.limit));
         }
         match self.requests.remove(&id) {
             None => {}
             Some(Request::Refused(answer)) => self.answer(id, &answer),
-            Some(Request::Ping) => self.answer(id, &Answer::pong()),
+            Some(Request::Ping) => self.answer(id, &HttpAnswer::pong()),
             Some(Request::Next) => self.park(id),
             Some(Request::RestoreNext) => match self.state {
                 State::Started => {
@@ -314,16 +298,17 @@ impl Runtime {
                     error_type,
                     body: body.data,
                 });
-                self.answer(id, &Answer::accepted());
+                self.answer(id, &HttpAnswer::accepted());
             }
             Some(Request::Response {
                 invocation,
                 content_type,
+                delivery,
             }) => {
-                self.events
-                    .push_back(answered(&invocation, content_type, body));
+                let told = request::answered(&invocation, content_type, delivery, body);
+                self.events.push_back(told);
                 self.state = State::Answered(invocation);
-                self.answer(id, &Answer::accepted());
+                self.answer(id, &HttpAnswer::accepted());
             }
             Some(Request::Error {
                 invocation,
@@ -337,14 +322,14 @@ impl Runtime {
                     body: body.data,
                 });
                 self.state = State::Answered(invocation);
-                self.answer(id, &Answer::accepted());
+                self.answer(id, &HttpAnswer::accepted());
             }
             Some(Request::InitError { error_type }) => {
                 self.events.push_back(RuntimeEvent::InitError {
                     error_type,
                     body: body.data,
                 });
-                self.answer(id, &Answer::accepted());
+                self.answer(id, &HttpAnswer::accepted());
             }
         }
     }
@@ -390,13 +375,13 @@ impl Runtime {
         let Some(event) = self.pending.take() else {
             return;
         };
-        self.state = State::Running(Invocation::from(&event.head));
-        self.answer(id, &Answer::event(event));
+        self.state = State::Running(InvocationNames::from(&event.head));
+        self.answer(id, &HttpAnswer::event(event));
         // Requests that were pipelined behind this one are next.
         self.input(id, &[]);
     }
 
-    fn answer(&mut self, id: ConnectionId, answer: &Answer) {
+    fn answer(&mut self, id: ConnectionId, answer: &HttpAnswer) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.answer(answer);
         }
@@ -416,28 +401,26 @@ impl Runtime {
     }
 
     fn give_up(&mut self, id: ConnectionId, outcome: Outcome) {
-        match self.requests.remove(&id) {
-            Some(Request::Response { invocation, .. } | Request::Error { invocation, .. }) => {
-                let request_id = invocation.request_id.clone();
-                let body = Vec::new();
-                self.events.push_back(RuntimeEvent::Error {
-                    request_id,
-                    outcome,
-                    body,
-                });
-                self.state = State::Answered(invocation);
-            }
+        let (invocation, delivery) = match self.requests.remove(&id) {
+            Some(Request::Response {
+                invocation,
+                delivery,
+                ..
+            }) => (invocation, delivery),
+            Some(Request::Error { invocation, .. }) => (invocation, Delivery::Buffered),
             Some(Request::InitError { error_type }) => {
                 self.events.push_back(RuntimeEvent::InitError {
                     error_type,
                     body: Vec::new(),
                 });
+                return;
             }
             Some(Request::RestoreError { error_type }) => {
                 self.events.push_back(RuntimeEvent::RestoreError {
                     error_type,
                     body: Vec::new(),
                 });
+                return;
             }
             Some(
                 Request::Refused(_)
@@ -446,32 +429,10 @@ impl Runtime {
                 | Request::RestoreNext
                 | Request::TemplateNext,
             )
-            | None => {}
-        }
-    }
-}
-
-/// A whole response, which a streaming runtime may still have turned into an error
-/// by its trailers.
-fn answered(invocation: &Invocation, content_type: Option<String>, body: Received) -> RuntimeEvent {
-    let request_id = invocation.request_id.clone();
-    match body.trailers.error_type {
-        None => RuntimeEvent::Response {
-            request_id,
-            content_type,
-            payload: body.data,
-        },
-        Some(error_type) => {
-            let text = body.trailers.error_body.unwrap_or_default();
-            let body = BASE64.decode(text).unwrap_or_default();
-            let outcome = Outcome::Function {
-                error_type: Some(error_type),
-            };
-            RuntimeEvent::Error {
-                request_id,
-                outcome,
-                body,
-            }
-        }
+            | None => return,
+        };
+        let told = request::broken_off(&invocation, delivery, outcome);
+        self.events.push_back(told);
+        self.state = State::Answered(invocation);
     }
 }

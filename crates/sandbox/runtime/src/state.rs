@@ -15,17 +15,17 @@
 use proto_sandbox::EventHead;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Answer;
+use crate::answer::HttpAnswer;
 use crate::connection::ConnectionId;
 
 /// The two names under which an invocation is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Invocation {
+pub(crate) struct InvocationNames {
     pub(crate) request_id: String,
     invocation_id: String,
 }
 
-impl From<&EventHead> for Invocation {
+impl From<&EventHead> for InvocationNames {
     fn from(head: &EventHead) -> Self {
         Self {
             request_id: head.request_id.clone(),
@@ -51,11 +51,11 @@ pub(crate) enum State {
     /// Waiting for an event.
     Ready,
     /// An event was handed out.
-    Running(Invocation),
+    Running(InvocationNames),
     /// This connection is sending the answer.
-    Responding(Invocation, ConnectionId),
+    Responding(InvocationNames, ConnectionId),
     /// The event is answered; `/next` is awaited.
-    Answered(Invocation),
+    Answered(InvocationNames),
 }
 
 impl State {
@@ -75,8 +75,8 @@ impl State {
         }
     }
 
-    pub(crate) fn refuse(&self, wanted: &str) -> Answer {
-        Answer::invalid_transition(self.name(), wanted)
+    pub(crate) fn refuse(&self, wanted: &str) -> HttpAnswer {
+        HttpAnswer::invalid_transition(self.name(), wanted)
     }
 
     /// Checks an answer to the event `request_id` and makes `connection` its sender.
@@ -86,15 +86,15 @@ impl State {
         request_id: &str,
         invocation_id: Option<&str>,
         wanted: &str,
-    ) -> Result<Invocation, Answer> {
+    ) -> Result<InvocationNames, HttpAnswer> {
         let (Self::Running(current) | Self::Responding(current, _) | Self::Answered(current)) =
             self
         else {
-            return Err(Answer::invalid_request_id());
+            return Err(HttpAnswer::invalid_request_id());
         };
         let stale = invocation_id.is_some_and(|id| id != current.invocation_id);
         if current.request_id != request_id || stale {
-            return Err(Answer::invalid_request_id());
+            return Err(HttpAnswer::invalid_request_id());
         }
         let Self::Running(current) = self else {
             return Err(self.refuse(wanted));

@@ -277,14 +277,6 @@ fn console_lines_have_the_format_of_aws() {
 }
 
 #[test]
-fn response_streams_are_gathered() {
-    let f = node(
-        "exports.handler = awslambda.streamifyResponse(async (e, stream) => { stream.write('[1,'); stream.end('2]'); });",
-    );
-    assert_eq!(f.invoke("{}"), Answer::Response(json!([1, 2])));
-}
-
-#[test]
 fn the_example_works() {
     let code = std::fs::read_to_string(bootstrap("../examples/hello-node/index.mjs")).unwrap();
     let f = node_with(&[("index.mjs", &code)], "index.handler", &[]);

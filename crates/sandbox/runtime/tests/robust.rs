@@ -15,6 +15,7 @@ fn piece() -> impl Strategy<Value = Vec<u8>> {
         Just(b"Transfer-Encoding: chunked\r\n".to_vec()),
         Just(b"Expect: 100-continue\r\n".to_vec()),
         Just(b"Connection: close\r\n".to_vec()),
+        Just(b"Lambda-Runtime-Function-Response-Mode: streaming\r\n".to_vec()),
         (0u32..40).prop_map(|n| format!("Content-Length: {n}\r\n").into_bytes()),
         (0u32..40).prop_map(|n| format!("{n:x}\r\n").into_bytes()),
         Just(b"\r\n".to_vec()),
@@ -39,7 +40,9 @@ proptest! {
     fn any_input_on_several_connections_is_survived(
         script in prop::collection::vec((0usize..3, piece(), 0u8..12), 0..60),
     ) {
-        let limits = Limits { connections: 3, body_bytes: 64, discard_bytes: 64, ..Limits::default() };
+        let limits = Limits {
+            connections: 3, body_bytes: 64, streamed_bytes: 96, window_bytes: 16, discard_bytes: 64, ..Limits::default()
+        };
         let mut runtime = Runtime::new(limits, Initialization::OnDemand);
         let mut ids: Vec<_> = (0..3).map(|_| runtime.open().unwrap()).collect();
         for (at, bytes, action) in script {
@@ -47,6 +50,7 @@ proptest! {
             match action {
                 0 => drop(runtime.deliver(event())),
                 1 => runtime.end_of_input(ids[at]),
+                3 => runtime.credit("r", 8),
                 2 => { runtime.close(ids[at]); ids[at] = runtime.open().unwrap(); }
                 _ => {
                     let sent = runtime.output(ids[at]).len();
@@ -54,8 +58,12 @@ proptest! {
                 }
             }
             while let Some(event) = runtime.next_event() {
-                if let RuntimeEvent::Response { payload, .. } = event {
-                    prop_assert!(payload.len() <= 64);
+                match event {
+                    RuntimeEvent::Response { payload, .. } => prop_assert!(payload.len() <= 64),
+                    RuntimeEvent::ResponsePiece { data, .. } => {
+                        prop_assert!((1..=16).contains(&data.len()));
+                    }
+                    _ => {}
                 }
             }
         }

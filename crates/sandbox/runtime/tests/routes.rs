@@ -10,6 +10,8 @@ fn small() -> Limits {
         connections: 2,
         head_bytes: 1024,
         body_bytes: 100,
+        streamed_bytes: 1000,
+        window_bytes: 100,
         discard_bytes: 1000,
         pipelined_bytes: 512,
     }
@@ -148,7 +150,7 @@ fn an_error_carries_its_type_and_body() {
 #[test]
 fn chunks_make_a_response_and_trailers_an_error() {
     let start = "POST /2018-06-01/runtime/invocation/r1/response HTTP/1.1\r\n\
-        Lambda-Runtime-Function-Response-Mode: streaming\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n";
+        Transfer-Encoding: chunked\r\n\r\n2\r\nab\r\n1\r\nc\r\n0\r\n";
     let (mut runtime, id) = running();
     send(&mut runtime, id, &format!("{start}\r\n"));
     let got = events(&mut runtime);

@@ -12,7 +12,7 @@ use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::StoreError;
 use proto_node::{
     Body, Capacity as _, CodeLocation, FunctionSpec, Invoke as _, InvokeError, InvokeHead,
-    InvokeOutcome, InvokeResult, LogTail, MAX_RESPONSE_BYTES, Revision, Taken,
+    InvokeOutcome, InvokeResult, LogTail, MAX_RESPONSE_BYTES, Reply, Revision, Taken,
 };
 use serde_json::Value;
 
@@ -92,6 +92,18 @@ impl Node {
         function: &Arc<FunctionSpec>,
         event: Value,
     ) -> Result<InvokeOutcome, InvokeError> {
+        self.begin(function, event)
+            .await?
+            .whole(MAX_RESPONSE_BYTES)
+            .await
+    }
+
+    /// The same, up to the head of the reply.
+    pub(crate) async fn begin(
+        &self,
+        function: &Arc<FunctionSpec>,
+        event: Value,
+    ) -> Result<Reply, InvokeError> {
         let head = InvokeHead {
             request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".into(),
             invoked_arn: function.arn.clone(),
@@ -102,8 +114,8 @@ impl Node {
         };
         let body = Body::whole(Bytes::from(event.to_string()));
         let function = Arc::clone(function);
-        let reply = self.agent.invoke(function, head, body, Taken::nobody());
-        reply.await?.whole(MAX_RESPONSE_BYTES).await
+        let taken = Taken::nobody();
+        self.agent.invoke(function, head, body, taken).await
     }
 
     pub(crate) async fn end(self) {

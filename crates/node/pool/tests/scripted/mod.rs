@@ -17,11 +17,11 @@ use node_pool::{
 use parking_lot::Mutex;
 use proto_node::{
     BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeHead, InvokeOutcome, InvokeResult,
-    LogTail, Revision, StartKind, Taken,
+    LogTail, MAX_RESPONSE_BYTES, Revision, StartKind, Taken,
 };
 use proto_sandbox::{
     EventHead, ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Message, Outcome,
-    RefusalKind, RestoreStage, RestoreTime, StageName, ToSandbox,
+    PIECE_BYTES, RefusalKind, RestoreStage, RestoreTime, STREAM_WINDOW, StageName, ToSandbox,
 };
 use tokio::sync::{Notify, mpsc};
 
@@ -80,6 +80,8 @@ pub(crate) struct Scripted {
     /// What became of captures, in order.
     pub(crate) captures: Arc<Mutex<Vec<String>>>,
     pub(crate) launched: AtomicUsize,
+    /// Bytes of streamed responses that were sent.
+    pub(crate) streamed: Arc<AtomicUsize>,
     pub(crate) alive: Arc<AtomicUsize>,
 }
 
@@ -89,6 +91,7 @@ impl Scripted {
             script,
             captures: Arc::default(),
             launched: AtomicUsize::new(0),
+            streamed: Arc::default(),
             alive: Arc::default(),
         })
     }
@@ -121,6 +124,7 @@ struct ScriptedLink {
     answers: mpsc::WeakUnboundedSender<Message<FromSandbox>>,
     resume: Arc<Notify>,
     events: mpsc::UnboundedSender<(EventHead, Bytes)>,
+    credits: mpsc::UnboundedSender<u64>,
     messages: mpsc::UnboundedReceiver<Message<FromSandbox>>,
     /// Said in time to be heard at its end.
     last: Option<FromSandbox>,
@@ -155,6 +159,7 @@ impl Link for ScriptedLink {
     fn send(&mut self, head: ToSandbox, payload: Bytes) -> BoxFuture<'_, io::Result<()>> {
         match head {
             ToSandbox::Event(head) => drop(self.events.send((head, payload))),
+            ToSandbox::Credit { bytes, .. } => drop(self.credits.send(bytes)),
             ToSandbox::Resume { .. } => self.resume.notify_one(),
             _ => {}
         }
@@ -233,13 +238,19 @@ impl Launcher for Scripted {
             return Box::pin(async { Err(error) });
         }
         let (events, received) = mpsc::unbounded_channel();
+        let (credits, credited) = mpsc::unbounded_channel();
+        let heard = Heard {
+            events: received,
+            credits: credited,
+            streamed: Arc::clone(&self.streamed),
+        };
         let (sender, messages) = mpsc::unbounded_channel();
         let resume = Arc::new(Notify::new());
         let answers = sender.downgrade();
         let out = Out(sender, Arc::clone(&resume));
         let restored = start(self.script, nth) == StartKind::Restored;
         let first = restored.then(take_first).flatten();
-        tokio::spawn(play(self.script, (nth, first), received, out));
+        tokio::spawn(play(self.script, (nth, first), heard, out));
         self.alive.fetch_add(1, Ordering::SeqCst);
         let alive = Arc::clone(&self.alive);
         let link: Box<dyn Link> = Box::new(ScriptedLink {
@@ -248,6 +259,7 @@ impl Launcher for Scripted {
             answers,
             resume,
             events,
+            credits,
             messages,
             last: (self.script == Script::BegunUnheard).then_some(BEGUN),
             alive,
@@ -300,6 +312,63 @@ impl Launcher for Scripted {
     }
 }
 
+/// What a sandbox hears.
+struct Heard {
+    events: mpsc::UnboundedReceiver<(EventHead, Bytes)>,
+    credits: mpsc::UnboundedReceiver<u64>,
+    streamed: Arc<AtomicUsize>,
+}
+
+impl Heard {
+    /// Sends a response in pieces as far as it is let; `ends` says how it is over.
+    async fn stream(&mut self, out: &Out, request_id: &str, pieces: usize, ends: Ends) {
+        let request_id = request_id.to_owned();
+        let head = FromSandbox::ResponseHead {
+            request_id: request_id.clone(),
+            content_type: Some("text/x".into()),
+        };
+        out.say(head, b"");
+        let mut window = STREAM_WINDOW;
+        for number in 0..pieces {
+            let piece = vec![u8::try_from(number % 256).unwrap(); PIECE_BYTES];
+            while window < PIECE_BYTES as u64 && ends != Ends::Overrun {
+                let Some(bytes) = self.credits.recv().await else {
+                    return;
+                };
+                window += bytes;
+            }
+            window = window.saturating_sub(PIECE_BYTES as u64);
+            self.streamed.fetch_add(PIECE_BYTES, Ordering::SeqCst);
+            let request_id = request_id.clone();
+            out.say(FromSandbox::ResponsePiece { request_id }, &piece);
+        }
+        let (failure, body) = match ends {
+            Ends::Never => std::future::pending().await,
+            Ends::Well | Ends::Overrun => (None, &b""[..]),
+            Ends::Badly => (
+                Some(Outcome::Function { error_type: None }),
+                &b"{\"e\":1}"[..],
+            ),
+        };
+        let end = FromSandbox::ResponseEnd {
+            request_id,
+            failure,
+            exits: [("call".to_owned(), 12)].into(),
+        };
+        out.say(end, body);
+    }
+}
+
+/// How a streamed response is over.
+#[derive(Clone, Copy, PartialEq)]
+enum Ends {
+    Well,
+    Badly,
+    Never,
+    /// It does not wait for credit.
+    Overrun,
+}
+
 struct Out(mpsc::UnboundedSender<Message<FromSandbox>>, Arc<Notify>);
 
 impl Out {
@@ -322,12 +391,7 @@ impl Out {
     }
 }
 
-async fn play(
-    script: Script,
-    (nth, first): (usize, Option<First>),
-    mut events: mpsc::UnboundedReceiver<(EventHead, Bytes)>,
-    out: Out,
-) {
+async fn play(script: Script, (nth, first): (usize, Option<First>), mut heard: Heard, out: Out) {
     for name in [
         StageName::Sandbox,
         StageName::RootFs,
@@ -408,7 +472,7 @@ async fn play(
     loop {
         let next = match early.take() {
             Some(event) => Some(event),
-            None => events.recv().await,
+            None => heard.events.recv().await,
         };
         let Some((head, payload)) = next else { return };
         let request_id = head.request_id.clone();
@@ -435,6 +499,15 @@ async fn play(
                     out.say(log.clone(), &b"all work and no play\n".repeat(50_000));
                 }
             }
+            b"stream" => heard.stream(&out, &request_id, 64, Ends::Well).await,
+            b"stream badly" => heard.stream(&out, &request_id, 1, Ends::Badly).await,
+            b"stream for ever" => heard.stream(&out, &request_id, 1, Ends::Never).await,
+            b"stream too much" => heard.stream(&out, &request_id, 5, Ends::Overrun).await,
+            b"stream and exit" => {
+                let streaming = heard.stream(&out, &request_id, 1, Ends::Never);
+                let _ = tokio::time::timeout(Duration::from_millis(1), streaming).await;
+                return out.exit(ExitStatus::Code(7), ExitReason::Itself);
+            }
             b"linger" => {
                 out.say(
                     FromSandbox::Response {
@@ -448,7 +521,7 @@ async fn play(
             }
             _ => out.say(log, b"working"),
         }
-        if !matches!(&payload[..], b"raise" | b"large") {
+        if !matches!(&payload[..], b"raise" | b"large") && !payload.starts_with(b"stream") {
             out.say(
                 FromSandbox::Response {
                     request_id,
@@ -521,7 +594,10 @@ pub(crate) async fn invoke_one(
     function: Arc<FunctionSpec>,
     payload: &'static str,
 ) -> Result<InvokeOutcome, InvokeError> {
-    pool.invoke(function, request(payload, LogTail::Tail)).await
+    let reply = pool
+        .invoke(function, request(payload, LogTail::Tail))
+        .await?;
+    reply.whole(MAX_RESPONSE_BYTES).await
 }
 
 pub(crate) fn request(payload: &'static str, log_tail: LogTail) -> Arrival {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 
 use proto_sandbox::Initialization;
@@ -22,6 +22,7 @@ struct Shared {
 #[derive(Clone)]
 pub(crate) struct ApiServer {
     shared: Arc<Mutex<Shared>>,
+    credited: Arc<Condvar>,
     pub(crate) address: SocketAddr,
 }
 
@@ -39,6 +40,7 @@ impl ApiServer {
         };
         let server = Self {
             shared: Arc::new(Mutex::new(shared)),
+            credited: Arc::default(),
             address,
         };
         let accepting = server.clone();
@@ -56,6 +58,14 @@ impl ApiServer {
         let mut shared = self.shared.lock().unwrap();
         shared.runtime.deliver(event).expect("no event is running");
         shared.flush();
+    }
+
+    /// Lets more of a streamed response come.
+    pub(crate) fn credit(&self, request_id: &str, bytes: u64) {
+        let mut shared = self.shared.lock().unwrap();
+        shared.runtime.credit(request_id, bytes);
+        shared.flush();
+        self.credited.notify_all();
     }
 
     /// Answers `restore/next`.
@@ -89,8 +99,15 @@ impl ApiServer {
                 shared.flush();
                 return;
             }
-            assert_eq!(shared.runtime.input(id, &bytes[..count]), count);
-            shared.flush();
+            let mut rest = &bytes[..count];
+            loop {
+                rest = &rest[shared.runtime.input(id, rest)..];
+                shared.flush();
+                if rest.is_empty() {
+                    break;
+                }
+                shared = self.credited.wait(shared).unwrap();
+            }
         }
     }
 }

@@ -95,7 +95,7 @@ impl Function {
         self._code.path()
     }
 
-    fn event(&self) -> RuntimeEvent {
+    pub(crate) fn event(&self) -> RuntimeEvent {
         self.events
             .recv_timeout(Duration::from_secs(30))
             .expect("the bootstrap says something")
@@ -123,9 +123,18 @@ impl Function {
 
     pub(crate) fn invoke_with(&self, head: EventHead, payload: &str) -> Answer {
         self.deliver(head, payload);
+        let mut streamed = Vec::new();
         loop {
             match self.event() {
                 RuntimeEvent::Connected | RuntimeEvent::Ready | RuntimeEvent::Idle => {}
+                RuntimeEvent::ResponseHead { .. } => {}
+                RuntimeEvent::ResponsePiece { data, .. } => {
+                    self.credit(data.len());
+                    streamed.extend(data);
+                }
+                RuntimeEvent::ResponseEnd { failure: None, .. } => {
+                    return Answer::Response(serde_json::from_slice(&streamed).unwrap());
+                }
                 RuntimeEvent::Response { payload, .. } => {
                     return Answer::Response(serde_json::from_slice(&payload).unwrap());
                 }
@@ -145,6 +154,11 @@ impl Function {
                 other => panic!("unexpected {other:?}"),
             }
         }
+    }
+
+    /// Lets it send this many bytes more of a streamed response.
+    pub(crate) fn credit(&self, bytes: usize) {
+        self.server.credit(REQUEST_ID, bytes as u64);
     }
 
     /// Waits until it is where a snapshot can be taken; its task root is for notes of its own.

@@ -1,18 +1,20 @@
 //! One event on one instance: START, the answer or the failure, END, REPORT.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use proto_node::{
     FunctionFault, FunctionSpec, InvokeError, InvokeHead, InvokeOutcome, InvokeResult, Isolation,
-    LogTail, Stage, StartKind, Taken, Timings,
+    LogTail, ReplyHead, ResponseMode, Stage, StartKind, Taken, Timings,
 };
 use proto_sandbox::{EventHead, FromSandbox, Message, Outcome, ToSandbox};
-use tokio::sync::oneshot;
+use tokio::time::error::Elapsed;
 use tokio::time::timeout_at;
 
+use crate::answer::Answer;
 use crate::clock;
 use crate::decide::Input;
 use crate::failure::Failure;
@@ -36,13 +38,13 @@ pub struct Arrival {
 }
 
 /// An event on its way to its answer.
-pub(crate) struct Turn {
+pub(crate) struct Invocation {
     pub(crate) function: Arc<FunctionSpec>,
     pub(crate) request: InvokeHead,
     pub(crate) payload: Bytes,
     /// Whom to tell that an instance gets it; none if that is told.
     pub(crate) taken: Option<Taken>,
-    pub(crate) answer: oneshot::Sender<Result<InvokeOutcome, InvokeError>>,
+    pub(crate) answer: Answer,
     pub(crate) arrived: Instant,
     /// Latest moment at which an instance must have taken it.
     pub(crate) deadline: Instant,
@@ -50,7 +52,7 @@ pub(crate) struct Turn {
     pub(crate) lost: u8,
 }
 
-impl Turn {
+impl Invocation {
     /// To be called before any of it is sent to a sandbox.
     pub(crate) fn tell_taken(&mut self) {
         if let Some(taken) = self.taken.take() {
@@ -71,6 +73,8 @@ pub(crate) enum After {
 /// How an event ended, before it is told.
 struct End {
     result: Result<InvokeResult, InvokeError>,
+    /// Of an answer that was not streamed.
+    content_type: Option<String>,
     status: Option<Status>,
     after: After,
     /// Lines the platform adds about it, before END.
@@ -78,13 +82,24 @@ struct End {
 }
 
 impl End {
-    fn answered(result: InvokeResult) -> Self {
+    fn answered(result: InvokeResult, content_type: Option<String>) -> Self {
         Self {
             result: Ok(result),
+            content_type,
             status: None,
             after: After::Keep,
             lines: Vec::new(),
         }
+    }
+
+    /// The runtime reported an error, or its answer was no good.
+    fn failed(outcome: Outcome, body: Bytes, request_id: &str) -> Self {
+        let fault = match outcome {
+            Outcome::Function { .. } => FunctionFault::reported(body),
+            Outcome::ResponseTooLarge => FunctionFault::response_too_large(),
+            Outcome::Truncated => truncated(request_id),
+        };
+        Self::answered(InvokeResult::Fault(fault), None)
     }
 
     fn of(failure: Failure, request_id: &str) -> Self {
@@ -92,6 +107,7 @@ impl End {
         let result = failure.result(request_id);
         Self {
             result,
+            content_type: None,
             status: Some(status),
             after: After::End,
             lines,
@@ -105,6 +121,7 @@ impl End {
             result: Ok(InvokeResult::Fault(FunctionFault::timed_out(
                 request_id, limit,
             ))),
+            content_type: None,
             status: Some(Status::Timeout),
             after: After::End,
             lines: vec![line, String::new()],
@@ -115,6 +132,7 @@ impl End {
         let status = Some(Status::Error("Sandbox.Failure".into()));
         Self {
             result: Err(error),
+            content_type: None,
             status,
             after: After::End,
             lines: Vec::new(),
@@ -124,36 +142,40 @@ impl End {
 
 impl Instance {
     /// Runs an event to its end and answers it.
-    pub(crate) async fn run_turn(&mut self, link: &mut dyn Link, mut turn: Turn) -> After {
-        turn.tell_taken();
+    pub(crate) async fn run_event(
+        &mut self,
+        link: &mut dyn Link,
+        mut invocation: Invocation,
+    ) -> After {
+        invocation.tell_taken();
         let begun = clock::now();
-        self.begin(&turn);
-        let head = event_head(&self.function, &turn.request);
+        self.begin(&invocation);
+        let head = event_head(&self.function, &invocation.request);
         let limit = begun + self.function.timeout;
-        let sending = link.send(ToSandbox::Event(head), turn.payload.clone());
+        let sending = link.send(ToSandbox::Event(head), invocation.payload.clone());
         let end = match timeout_at(limit.into(), sending).await {
             // If sending failed, the sandbox's last messages tell what became of it.
-            Ok(_) => self.await_answer(link, &turn, limit).await,
-            Err(_) => End::timed_out(&turn.request.request_id, self.function.timeout),
+            Ok(_) => self.await_answer(link, &mut invocation, limit).await,
+            Err(_) => End::timed_out(&invocation.request.request_id, self.function.timeout),
         };
-        self.conclude(link, turn, begun, end).await
+        self.conclude(link, invocation, begun, end).await
     }
 
     /// The same for an event that the sandbox has begun with.
     pub(crate) async fn run_begun(
         &mut self,
         link: &mut dyn Link,
-        turn: Turn,
+        mut invocation: Invocation,
         begun: Instant,
     ) -> After {
-        self.begin(&turn);
+        self.begin(&invocation);
         let limit = begun + self.function.timeout;
-        let end = self.await_answer(link, &turn, limit).await;
-        self.conclude(link, turn, begun, end).await
+        let end = self.await_answer(link, &mut invocation, limit).await;
+        self.conclude(link, invocation, begun, end).await
     }
 
-    fn begin(&mut self, turn: &Turn) {
-        let id = &turn.request.request_id;
+    fn begin(&mut self, invocation: &Invocation) {
+        let id = &invocation.request.request_id;
         self.log.begin_event(id);
         self.log
             .platform(&report::start(id, &self.function.version));
@@ -164,7 +186,7 @@ impl Instance {
     async fn conclude(
         &mut self,
         link: &mut dyn Link,
-        turn: Turn,
+        invocation: Invocation,
         begun: Instant,
         end: End,
     ) -> After {
@@ -172,37 +194,38 @@ impl Instance {
         let limit = begun + timeout;
         let span = Span {
             start: self.start.take(),
-            waited: begun.saturating_duration_since(turn.arrived),
+            waited: begun.saturating_duration_since(invocation.arrived),
             duration: (clock::now() - begun).min(timeout),
         };
         let outcome = end.result.map(|result| self.outcome(result, &span));
-        let mut unanswered = Some((turn.answer, outcome));
+        let mut unanswered = Some((invocation.answer, outcome, end.content_type));
         let mut after = end.after;
         let mut closed = false;
         if after == After::Keep {
             // Before the answer: who asks again at once shall be served here.
             self.shared.step(Input::Answered(self.id));
-            if turn.request.log_tail == LogTail::None
-                && let Some((answer, outcome)) = unanswered.take()
+            if invocation.request.log_tail == LogTail::None
+                && let Some((answer, outcome, content_type)) = unanswered.take()
             {
-                let _ = answer.send(outcome);
+                answer.finish(outcome, content_type);
             }
             let grace = limit.min(clock::now() + CLOSING_GRACE);
             closed = self.await_closing(link, grace, &mut after).await;
         }
-        let id = turn.request.request_id.as_str();
+        let id = invocation.request.request_id.as_str();
         self.write_report(id, &span, end.status.as_ref(), &end.lines);
-        let log_tail = self.log_tail(&turn.request);
+        let log_tail = self.log_tail(&invocation.request);
         self.log.end_event();
         self.shared.step(match closed {
             true => Input::Finished(self.id),
             false => Input::Late(self.id),
         });
-        if let Some((answer, outcome)) = unanswered {
-            let _ = answer.send(outcome.map(|outcome| InvokeOutcome {
+        if let Some((answer, outcome, content_type)) = unanswered {
+            let outcome = outcome.map(|outcome| InvokeOutcome {
                 log_tail,
                 ..outcome
-            }));
+            });
+            answer.finish(outcome, content_type);
         }
         if closed {
             return After::Keep;
@@ -217,88 +240,157 @@ impl Instance {
     }
 
     /// Tells an event that its instance could not initialise.
-    pub(crate) fn fail_turn(&mut self, turn: Turn, failure: Failure) {
+    pub(crate) fn fail_event(&mut self, invocation: Invocation, failure: Failure) {
         let begun = clock::now();
-        self.begin(&turn);
-        let id = turn.request.request_id.as_str();
+        self.begin(&invocation);
+        let id = invocation.request.request_id.as_str();
         // Why is said by INIT_REPORT.
         let end = End::of(failure, id);
         let span = Span {
             start: self.start.take(),
-            waited: begun.saturating_duration_since(turn.arrived),
+            waited: begun.saturating_duration_since(invocation.arrived),
             duration: Duration::ZERO,
         };
         self.write_report(id, &span, end.status.as_ref(), &[]);
         let mut outcome = end.result.map(|result| self.outcome(result, &span));
         if let Ok(outcome) = &mut outcome {
-            outcome.log_tail = self.log_tail(&turn.request);
+            outcome.log_tail = self.log_tail(&invocation.request);
         }
-        let _ = turn.answer.send(outcome);
+        invocation.answer.finish(outcome, None);
     }
 
-    /// Listens until the event has an answer or can have none any more.
-    async fn await_answer(&mut self, link: &mut dyn Link, turn: &Turn, limit: Instant) -> End {
-        let id = turn.request.request_id.as_str();
+    /// Listens until the event has an answer or can have none any more, and passes on what is streamed meanwhile.
+    async fn await_answer(
+        &mut self,
+        link: &mut dyn Link,
+        invocation: &mut Invocation,
+        limit: Instant,
+    ) -> End {
+        let id = invocation.request.request_id.clone();
+        let id = id.as_str();
         loop {
-            let message = tokio::select! {
+            let told = tokio::select! {
                 biased;
-                message = timeout_at(limit.into(), link.receive()) => message,
+                message = timeout_at(limit.into(), link.receive()) => Told::Message(message),
+                () = invocation.answer.credit_due() => Told::Taken,
                 order = self.orders.recv() => match order {
                     // Nobody hands a second event to a busy instance.
-                    Some(Order::Turn(other)) => {
+                    Some(Order::Invoke(other)) => {
                         self.shared.give_back(*other);
                         continue;
                     }
                     Some(Order::Stop) | None => return End::platform(InvokeError::ShuttingDown),
                 },
             };
-            let message = match message {
-                Err(_) => return End::timed_out(id, self.function.timeout),
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return End::of(Failure::Vanished, id),
-                Ok(Err(error)) => return End::of(Failure::Platform(error.to_string()), id),
+            let end = match told {
+                Told::Message(Err(_)) => Some(End::timed_out(id, self.function.timeout)),
+                Told::Message(Ok(Ok(Some(message)))) => {
+                    if let Err(end) = self.let_go_on(link, &message, id).await {
+                        return end;
+                    }
+                    self.judge(invocation, id, message)
+                }
+                Told::Message(Ok(Ok(None))) => Some(End::of(Failure::Vanished, id)),
+                Told::Message(Ok(Err(error))) => {
+                    Some(End::of(Failure::Platform(error.to_string()), id))
+                }
+                Told::Taken => None,
             };
-            // The instance comes up within this event.
-            if matches!(
-                message.head,
-                FromSandbox::RestorePoint | FromSandbox::CaptureAsked
-            ) && let Err(error) = link.send(self.resume(), Bytes::new()).await
-            {
-                return End::of(Failure::Platform(error.to_string()), id);
-            }
-            if let Some(end) = self.judge(id, message) {
+            if let Some(end) = end {
                 return end;
+            }
+            if let Some(bytes) = invocation.answer.credit() {
+                let request_id = id.to_owned();
+                let credit = ToSandbox::Credit { request_id, bytes };
+                // If this fails, the sandbox's last messages tell what became of it.
+                let _ = link.send(credit, Bytes::new()).await;
             }
         }
     }
 
+    /// Lets a runtime go on that waits for a snapshot although its instance comes up within an event.
+    async fn let_go_on(
+        &self,
+        link: &mut dyn Link,
+        message: &Message<FromSandbox>,
+        id: &str,
+    ) -> Result<(), End> {
+        let waits = matches!(
+            message.head,
+            FromSandbox::RestorePoint | FromSandbox::CaptureAsked
+        );
+        if waits && let Err(error) = link.send(self.resume(), Bytes::new()).await {
+            return Err(End::of(Failure::Platform(error.to_string()), id));
+        }
+        Ok(())
+    }
+
     /// What a message means for the running event; nothing for most.
-    fn judge(&mut self, id: &str, message: Message<FromSandbox>) -> Option<End> {
+    fn judge(
+        &mut self,
+        invocation: &mut Invocation,
+        id: &str,
+        message: Message<FromSandbox>,
+    ) -> Option<End> {
         let payload = Bytes::from(message.payload);
         match message.head {
             FromSandbox::Response {
-                request_id, exits, ..
+                request_id,
+                content_type,
+                exits,
             } if request_id == id => {
-                if let Some(start) = &mut self.start {
-                    start.exits = exits;
-                }
-                Some(End::answered(InvokeResult::Success(payload)))
+                self.keep_exits(exits);
+                let result = InvokeResult::Success(payload);
+                Some(End::answered(result, content_type))
             }
             FromSandbox::Error {
                 request_id,
                 outcome,
+            } if request_id == id => Some(End::failed(outcome, payload, id)),
+            FromSandbox::ResponseHead {
+                request_id,
+                content_type,
             } if request_id == id => {
-                let fault = match outcome {
-                    Outcome::Function { .. } => FunctionFault::reported(payload),
-                    Outcome::ResponseTooLarge => FunctionFault::response_too_large(),
-                    Outcome::Truncated => truncated(id),
-                };
-                Some(End::answered(InvokeResult::Fault(fault)))
+                invocation.answer.begin(ReplyHead {
+                    executed_version: self.function.version.clone(),
+                    start: self.kind(),
+                    mode: ResponseMode::Streaming,
+                    content_type,
+                });
+                None
+            }
+            FromSandbox::ResponsePiece { request_id } if request_id == id => {
+                match invocation.answer.push(payload) {
+                    Ok(()) => None,
+                    Err(error) => Some(End::of(Failure::Platform(error.to_string()), id)),
+                }
+            }
+            FromSandbox::ResponseEnd {
+                request_id,
+                failure,
+                exits,
+            } if request_id == id => {
+                self.keep_exits(exits);
+                Some(match failure {
+                    None => End::answered(InvokeResult::Success(Bytes::new()), None),
+                    Some(outcome) => End::failed(outcome, payload, id),
+                })
             }
             head => {
                 let failure = self.note(head, &payload)?;
                 Some(End::of(failure, id))
             }
+        }
+    }
+
+    /// How the instance came to be, as the running event sees it.
+    fn kind(&self) -> StartKind {
+        start_kind(self.start.as_ref())
+    }
+
+    fn keep_exits(&mut self, exits: BTreeMap<String, u64>) {
+        if let Some(start) = &mut self.start {
+            start.exits = exits;
         }
     }
 
@@ -360,26 +452,19 @@ impl Instance {
     /// What the client learns, without the log.
     fn outcome(&self, result: InvokeResult, span: &Span) -> InvokeOutcome {
         let mut timings = Timings::default();
-        let kind = match &span.start {
+        match &span.start {
             Some(start) => {
                 timings.push(Stage::Queue, span.waited.saturating_sub(start.took));
                 timings.0.extend_from_slice(&start.stages.0);
-                match start.restored {
-                    Some(_) => StartKind::Restored,
-                    None => StartKind::Cold,
-                }
             }
-            None => {
-                timings.push(Stage::Queue, span.waited);
-                StartKind::Warm
-            }
-        };
+            None => timings.push(Stage::Queue, span.waited),
+        }
         timings.push(Stage::Invoke, span.duration);
         InvokeOutcome {
             result,
             executed_version: self.function.version.clone(),
             log_tail: Bytes::new(),
-            start: kind,
+            start: start_kind(span.start.as_ref()),
             restore: span.restored(),
             exits: span
                 .start
@@ -388,6 +473,23 @@ impl Instance {
             timings,
         }
     }
+}
+
+/// How an instance came to be, by the start that is told with its first event.
+fn start_kind(start: Option<&Start>) -> StartKind {
+    match start {
+        Some(start) if start.restored.is_some() => StartKind::Restored,
+        Some(_) => StartKind::Cold,
+        None => StartKind::Warm,
+    }
+}
+
+/// What an instance hears of while it waits for an answer.
+enum Told {
+    /// The sandbox said something, is gone, or took too long.
+    Message(Result<io::Result<Option<Message<FromSandbox>>>, Elapsed>),
+    /// A stream's reader took some of it.
+    Taken,
 }
 
 /// How long the parts of an event took.
