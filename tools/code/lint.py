@@ -12,6 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
+import callers
 import direction
 import figures
 import record
@@ -55,6 +56,7 @@ class Lint:
             *self.names(found, known),
             *self.tests(found, known),
             *self.bounds(),
+            *callers.findings(self.top),
             *stale(found, known),
         ]
 

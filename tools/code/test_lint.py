@@ -146,6 +146,14 @@ class ChangedCopies(unittest.TestCase):
         self.put("crates/proto/node/tests/skip.rs", "#[ignore]\nfn t() {}\n")
         self.refused("skipped: crates/proto/node/tests/skip.rs:1: say why", "tests are,")
 
+    def test_a_row_of_the_host_filter_without_a_caller_is_refused(self):
+        self.put("crates/sandbox/confine/src/calls.rs", 'const NEW: Caller = by("host/sys/src/call_stops.rs", "resume_to_call", "PTRACE_SYSCALL");\n')
+        self.put("crates/sandbox/confine/src/machine.rs", 'const NEW: Caller = by("platform/kvm/src/vcpu.rs", "run", "get_nothing(");\n')
+        self.refused(
+            "nothing in a sandbox calls `resume_to_call`: name who makes the call, or remove the row",
+            "crates/platform/kvm/src/vcpu.rs: no production function `run` with `get_nothing(` in it",
+        )
+
     def test_the_copy_itself_passes(self):
         ran = subprocess.run([sys.executable, "-B", HERE / "lint.py", "--top", self.top], capture_output=True, text=True)
         self.assertEqual((ran.stdout, ran.returncode), ("", 0))

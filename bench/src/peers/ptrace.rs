@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::Command;
 
 use host_sys::process::{Change, Patience, Pid, wait};
-use host_sys::{ptrace, vm};
+use host_sys::{call_stops, ptrace, vm};
 use rustix::thread::{CpuSet, sched_getcpu, sched_setaffinity};
 
 /// Runs the guest of the kit, with this process's standard input and output.
@@ -47,7 +47,7 @@ fn trace(pid: Pid, file: &File) -> io::Result<()> {
         if stop == Stop::Call {
             answer(pid, file, &mut buffer)?;
         }
-        ptrace::resume_emulating(pid)?;
+        call_stops::resume_emulating(pid)?;
     }
     Ok(())
 }
@@ -61,7 +61,7 @@ enum Stop {
 /// `None` when the tracee has ended.
 fn next_stop(pid: Pid) -> io::Result<Option<Stop>> {
     Ok(match wait(pid, Patience::Block)? {
-        Some(Change::Stopped { signal, .. }) if signal == ptrace::CALL_STOP => Some(Stop::Call),
+        Some(Change::Stopped { signal, .. }) if signal == call_stops::CALL_STOP => Some(Stop::Call),
         Some(Change::Stopped { .. }) => Some(Stop::Other),
         _ => None,
     })
@@ -90,7 +90,7 @@ fn run_natively(pid: Pid, mut registers: ptrace::RawRegisters) -> io::Result<()>
     ptrace::set_registers(pid, &registers)?;
     let mut stops = 0;
     while stops < 2 {
-        ptrace::resume_to_call(pid)?;
+        call_stops::resume_to_call(pid)?;
         match next_stop(pid)? {
             Some(Stop::Call) => stops += 1,
             Some(Stop::Other) => {}

@@ -182,8 +182,8 @@ impl Errno {
 
     /// The positive number.
     #[must_use]
-    pub fn raw(self) -> i32 {
-        i32::from(self.0)
+    pub const fn raw(self) -> i32 {
+        self.0 as i32
     }
 
     /// What a system call leaves in `rax`: the negated number.

@@ -13,4 +13,4 @@ pub mod structs;
 
 pub use errno::Errno;
 /// Numbers straight from the kernel's headers.
-pub use linux_raw_sys::{auxvec, general, ioctl, net, prctl};
+pub use linux_raw_sys::{auxvec, general, ioctl, net, prctl, ptrace};

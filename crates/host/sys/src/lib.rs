@@ -4,6 +4,7 @@
 //! crates above (except `platform/`) forbid `unsafe` altogether.
 
 pub mod call;
+pub mod call_stops;
 pub mod cgroup;
 pub mod clock;
 pub mod descriptor;

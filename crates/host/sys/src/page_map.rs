@@ -11,7 +11,7 @@ use crate::call::{check, syscall6};
 const PAGE: u64 = 4096;
 
 /// `PAGEMAP_SCAN` (`linux/fs.h`), since Linux 6.7.
-const SCAN: u64 = 0xc060_6610;
+pub const SCAN: u64 = 0xc060_6610;
 /// `PAGE_IS_FILE`, `PAGE_IS_PRESENT`, `PAGE_IS_SWAPPED`, `PAGE_IS_PFNZERO`.
 const IS_FILE: u64 = 1 << 2;
 const IS_PRESENT: u64 = 1 << 3;

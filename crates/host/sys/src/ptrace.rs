@@ -20,13 +20,11 @@ bitflags::bitflags! {
         const TRACE_FORK = libc::PTRACE_O_TRACEFORK;
         /// Trace what it clones.
         const TRACE_CLONE = libc::PTRACE_O_TRACECLONE;
-        /// Show stops at system calls as [`CALL_STOP`].
+        /// Show stops at system calls as [`crate::call_stops::CALL_STOP`].
         const MARK_CALLS = libc::PTRACE_O_TRACESYSGOOD;
     }
 }
 
-/// The signal shown in a stop at a system call, with [`Options::MARK_CALLS`].
-pub const CALL_STOP: i32 = libc::SIGTRAP | 0x80;
 /// `PTRACE_EVENT_STOP`: answer to [`interrupt`], first stop of a new tracee, group stop.
 pub const EVENT_STOP: i32 = libc::PTRACE_EVENT_STOP;
 /// `PTRACE_EVENT_FORK`.
@@ -74,28 +72,6 @@ pub fn resume(tid: Pid) -> io::Result<()> {
     let none: Ptr = std::ptr::null_mut();
     // SAFETY: needed because ptrace is variadic; this request touches no memory of ours.
     check_libc(unsafe { libc::ptrace(libc::PTRACE_CONT, tid, none, none) })?;
-    Ok(())
-}
-
-/// Resumes a stopped tracee until its next system call, which is not made: the tracer sets its result (`PTRACE_SYSEMU`).
-///
-/// # Errors
-/// `ESRCH` when it is gone or not stopped.
-pub fn resume_emulating(tid: Pid) -> io::Result<()> {
-    let none: Ptr = std::ptr::null_mut();
-    // SAFETY: needed because ptrace is variadic; this request touches no memory of ours.
-    check_libc(unsafe { libc::ptrace(libc::PTRACE_SYSEMU, tid, none, none) })?;
-    Ok(())
-}
-
-/// Resumes a stopped tracee until it enters or leaves a system call (`PTRACE_SYSCALL`).
-///
-/// # Errors
-/// `ESRCH` when it is gone or not stopped.
-pub fn resume_to_call(tid: Pid) -> io::Result<()> {
-    let none: Ptr = std::ptr::null_mut();
-    // SAFETY: needed because ptrace is variadic; this request touches no memory of ours.
-    check_libc(unsafe { libc::ptrace(libc::PTRACE_SYSCALL, tid, none, none) })?;
     Ok(())
 }
 
@@ -210,12 +186,11 @@ pub fn set_extended_state(tid: Pid, area: &[u8]) -> io::Result<()> {
 /// # Errors
 /// `ESRCH` when it is gone or not stopped.
 pub fn block_signals(tid: Pid) -> io::Result<()> {
-    const SETSIGMASK: libc::c_uint = 0x420b;
     let all = u64::MAX;
     let size = std::mem::size_of_val(&all) as Ptr;
     let data: Ptr = std::ptr::from_ref(&all).cast_mut().cast();
     // SAFETY: needed because ptrace is variadic; the request reads eight bytes through `data`, which points to as many.
-    check_libc(unsafe { libc::ptrace(SETSIGMASK, tid, size, data) })?;
+    check_libc(unsafe { libc::ptrace(libc::PTRACE_SETSIGMASK, tid, size, data) })?;
     Ok(())
 }
 

@@ -1,56 +1,193 @@
-//! Every host call that the kernel process may make once it runs guest code, with its reason.
+//! Every host call that the kernel process may make once it runs guest code, with its reason and its caller.
 //!
 //! Whatever is not here kills the process. What is missing on purpose: anything that
 //! creates a socket, opens by path from the root, executes a program, or maps memory as code.
+//!
+//! A row that nobody needs is a hole for nothing. Each row, and each allowed value of an argument, therefore names one place
+//! that makes the call in a running sandbox, as `by(file below crates/, function, what stands in it)`. `tools/code/callers.py` reads
+//! these rows and finds the places in the sources; a wrapper in `host/sys` counts only as far as somebody in
+//! the sandbox calls it.
 
-use base_abi::general as nr;
+use base_abi::{Errno, general as linux, prctl, ptrace};
+use host_sys::{page_map, seccomp};
 
-use crate::rule::{Check, Rule};
+use crate::rule::{Caller, Check, Rule, Value, by, rule, value};
 
-const fn rule(nr: u32, name: &'static str, check: Check, reason: &'static str) -> Rule {
-    Rule {
-        nr,
-        name,
-        check,
-        reason,
-    }
-}
+/// What makes a thread and not a process.
+const THREAD: u32 = linux::CLONE_VM | linux::CLONE_SIGHAND | linux::CLONE_THREAD;
 
-/// `PROT_EXEC`.
-const EXEC: u32 = 4;
-
-/// `CLONE_VM | CLONE_SIGHAND | CLONE_THREAD`: what makes it a thread and not a process.
-const THREAD: u32 = 0x0000_0100 | 0x0000_0800 | 0x0001_0000;
-
-/// `SECCOMP_IOCTL_NOTIF_{RECV, SEND, ID_VALID, ADDFD, SET_FLAGS}` (`linux/seccomp.h`),
-/// `PAGEMAP_SCAN` (`linux/fs.h`), `FIONREAD`, `FIONBIO`.
-const IOCTLS: &[u32] = &[
-    0xc050_2100,
-    0xc018_2101,
-    0x4008_2102,
-    0x4018_2103,
-    0x4008_2104,
-    0xc060_6610,
-    0x541b,
-    0x5421,
+/// Requests of ioctl(2).
+const IOCTLS: &[Value] = &[
+    value(
+        seccomp::IOCTL_RECEIVE as u32,
+        "SECCOMP_IOCTL_NOTIF_RECV",
+        by("host/sys/src/seccomp.rs", "receive", "IOCTL_RECEIVE"),
+    ),
+    value(
+        seccomp::IOCTL_SEND as u32,
+        "SECCOMP_IOCTL_NOTIF_SEND",
+        by("host/sys/src/seccomp.rs", "respond", "IOCTL_SEND"),
+    ),
+    value(
+        seccomp::IOCTL_ADD_DESCRIPTOR as u32,
+        "SECCOMP_IOCTL_NOTIF_ADDFD",
+        by(
+            "host/sys/src/seccomp.rs",
+            "add_descriptor",
+            "IOCTL_ADD_DESCRIPTOR",
+        ),
+    ),
+    value(
+        seccomp::IOCTL_SET_FLAGS as u32,
+        "SECCOMP_IOCTL_NOTIF_SET_FLAGS",
+        by(
+            "host/sys/src/seccomp.rs",
+            "wake_synchronously",
+            "IOCTL_SET_FLAGS",
+        ),
+    ),
+    value(
+        page_map::SCAN as u32,
+        "PAGEMAP_SCAN",
+        by("host/sys/src/page_map.rs", "scan", "SCAN"),
+    ),
 ];
 
-/// Of ptrace(2): `PEEKDATA POKEDATA CONT KILL GETREGS SETREGS DETACH SYSCALL SETOPTIONS
-/// GETEVENTMSG GETSIGINFO SETSIGINFO GETREGSET SETREGSET SEIZE INTERRUPT LISTEN
-/// PEEKSIGINFO GETSIGMASK SETSIGMASK`; not `TRACEME` or `ATTACH`.
-const PTRACE: &[u32] = &[
-    2, 5, 7, 8, 9, 12, 13, 17, 24, 0x4200, 0x4201, 0x4202, 0x4203, 0x4204, 0x4205, 0x4206, 0x4207,
-    0x4208, 0x4209, 0x420a, 0x420b,
+/// Requests of ptrace(2).
+const PTRACE: &[Value] = &[
+    value(
+        ptrace::PTRACE_CONT,
+        "PTRACE_CONT",
+        by("host/sys/src/ptrace.rs", "resume", "libc::PTRACE_CONT"),
+    ),
+    value(
+        ptrace::PTRACE_GETREGS,
+        "PTRACE_GETREGS",
+        by(
+            "host/sys/src/ptrace.rs",
+            "registers",
+            "libc::PTRACE_GETREGS",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_SETREGS,
+        "PTRACE_SETREGS",
+        by(
+            "host/sys/src/ptrace.rs",
+            "set_registers",
+            "libc::PTRACE_SETREGS",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_DETACH,
+        "PTRACE_DETACH",
+        by("host/sys/src/ptrace.rs", "detach", "libc::PTRACE_DETACH"),
+    ),
+    value(
+        ptrace::PTRACE_GETEVENTMSG,
+        "PTRACE_GETEVENTMSG",
+        by(
+            "host/sys/src/ptrace.rs",
+            "event_message",
+            "libc::PTRACE_GETEVENTMSG",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_GETSIGINFO,
+        "PTRACE_GETSIGINFO",
+        by(
+            "host/sys/src/ptrace.rs",
+            "signal_info",
+            "libc::PTRACE_GETSIGINFO",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_GETREGSET,
+        "PTRACE_GETREGSET",
+        by(
+            "host/sys/src/ptrace.rs",
+            "extended_state",
+            "libc::PTRACE_GETREGSET",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_SETREGSET,
+        "PTRACE_SETREGSET",
+        by(
+            "host/sys/src/ptrace.rs",
+            "set_extended_state",
+            "libc::PTRACE_SETREGSET",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_SEIZE,
+        "PTRACE_SEIZE",
+        by("host/sys/src/ptrace.rs", "seize", "libc::PTRACE_SEIZE"),
+    ),
+    value(
+        ptrace::PTRACE_INTERRUPT,
+        "PTRACE_INTERRUPT",
+        by(
+            "host/sys/src/ptrace.rs",
+            "interrupt",
+            "libc::PTRACE_INTERRUPT",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_PEEKSIGINFO,
+        "PTRACE_PEEKSIGINFO",
+        by(
+            "host/sys/src/ptrace.rs",
+            "queued_signals",
+            "libc::PTRACE_PEEKSIGINFO",
+        ),
+    ),
+    value(
+        ptrace::PTRACE_SETSIGMASK,
+        "PTRACE_SETSIGMASK",
+        by(
+            "host/sys/src/ptrace.rs",
+            "block_signals",
+            "libc::PTRACE_SETSIGMASK",
+        ),
+    ),
 ];
 
-/// `PR_SET_NAME`, `PR_GET_NAME`, `PR_SET_VMA` (names of threads and memory), `PR_SET_TIMERSLACK`.
-const PRCTLS: &[u32] = &[15, 16, 0x5356_4d41, 29];
+/// Options of prctl(2).
+const PRCTLS: &[Value] = &[value(
+    prctl::PR_SET_NAME,
+    "PR_SET_NAME",
+    by("sandbox/instance/src/memory.rs", "start", ".name("),
+)];
 
-/// `F_DUPFD F_GETFD F_SETFD F_GETFL F_SETFL F_DUPFD_CLOEXEC F_ADD_SEALS F_GET_SEALS`.
-const FCNTLS: &[u32] = &[0, 1, 2, 3, 4, 1030, 1033, 1034];
+/// Commands of fcntl(2).
+pub(crate) const FCNTLS: &[Value] = &[
+    // The standard library asks before each close where debug assertions are on, as in tests.
+    value(
+        linux::F_GETFD,
+        "F_GETFD",
+        by("host/sys/src/dir.rs", "list", "let readable = openat2("),
+    ),
+    value(
+        linux::F_ADD_SEALS,
+        "F_ADD_SEALS",
+        by("host/sys/src/seal.rs", "add_seals", "F_ADD_SEALS"),
+    ),
+    value(
+        linux::F_GET_SEALS,
+        "F_GET_SEALS",
+        by("host/sys/src/seal.rs", "seals", "F_GET_SEALS"),
+    ),
+];
 
-/// `ENOSYS`: glibc starts threads with `clone` then, whose flags a filter can see.
-const ENOSYS: u16 = 38;
+/// Where a thread is made, which has the C library make many a call.
+const THREAD_START: Caller = by(
+    "sandbox/instance/src/memory.rs",
+    "start",
+    "std::thread::Builder::new()",
+);
+/// Where the heap grows.
+const HEAP: Caller = by("host/sys/src/dir.rs", "list", "entries.push(");
 
 const MEMORY: &str =
     "memory of the kernel's own heap and thread stacks, and windows on guest memory files";
@@ -61,214 +198,389 @@ const STREAM: &str = "the guest's standard streams and the socket to the node";
 const WAIT: &str = "waiting for guests, for the node and for timers";
 const THREADS: &str = "one host thread for each guest thread";
 const STUB: &str = "the stubs' processes and threads";
-const TIME: &str = "the guest's clocks";
 const RUST: &str = "what the language runtime asks when threads come, go or panic";
 
 /// The allow-list. The most frequent calls come first.
 pub const ALLOWED: &[Rule] = &[
     rule(
-        nr::__NR_ioctl,
+        linux::__NR_ioctl,
         "ioctl",
         Check::OneOf(1, IOCTLS),
-        "receiving and answering guest system calls; nothing else",
+        "receiving and answering guest system calls, and finding written pages; nothing else",
+        by("host/sys/src/seccomp.rs", "receive", "SYS_ioctl"),
     ),
     rule(
-        nr::__NR_process_vm_readv,
+        linux::__NR_process_vm_readv,
         "process_vm_readv",
         Check::Any,
         GUEST,
+        by("host/sys/src/vm.rs", "read", "SYS_process_vm_readv"),
     ),
     rule(
-        nr::__NR_process_vm_writev,
+        linux::__NR_process_vm_writev,
         "process_vm_writev",
         Check::Any,
         GUEST,
+        by("host/sys/src/vm.rs", "write", "SYS_process_vm_writev"),
     ),
-    rule(nr::__NR_futex, "futex", Check::Any, WAIT),
     rule(
-        nr::__NR_ptrace,
+        linux::__NR_futex,
+        "futex",
+        Check::Any,
+        WAIT,
+        by("kernel/core/src/freeze.rs", "wait_thawed", "thawed.wait("),
+    ),
+    rule(
+        linux::__NR_ptrace,
         "ptrace",
         Check::OneOf(0, PTRACE),
         "registers, faults, threads and forks of stubs",
+        by("host/sys/src/ptrace.rs", "resume", "libc::ptrace("),
     ),
-    rule(nr::__NR_wait4, "wait4", Check::Any, STUB),
-    rule(nr::__NR_waitid, "waitid", Check::Any, STUB),
-    rule(nr::__NR_clock_gettime, "clock_gettime", Check::Any, TIME),
-    rule(nr::__NR_clock_getres, "clock_getres", Check::Any, TIME),
-    rule(nr::__NR_gettimeofday, "gettimeofday", Check::Any, TIME),
-    rule(nr::__NR_nanosleep, "nanosleep", Check::Any, WAIT),
     rule(
-        nr::__NR_clock_nanosleep,
+        linux::__NR_wait4,
+        "wait4",
+        Check::Any,
+        STUB,
+        by("host/sys/src/process.rs", "wait", "libc::waitpid("),
+    ),
+    rule(
+        linux::__NR_waitid,
+        "waitid",
+        Check::Any,
+        STUB,
+        by("host/sys/src/process.rs", "has_changed", "libc::waitid("),
+    ),
+    rule(
+        linux::__NR_clock_gettime,
+        "clock_gettime",
+        Check::Any,
+        "the guest's clocks, where the host's vDSO does not answer",
+        by("host/sys/src/clock.rs", "now", "libc::clock_gettime("),
+    ),
+    rule(
+        linux::__NR_clock_nanosleep,
         "clock_nanosleep",
         Check::Any,
         WAIT,
+        by(
+            "sandbox/instance/src/memory.rs",
+            "start",
+            "std::thread::sleep(",
+        ),
     ),
     rule(
-        nr::__NR_restart_syscall,
+        linux::__NR_restart_syscall,
         "restart_syscall",
         Check::Any,
-        WAIT,
+        "a wait with a limit goes on after a stop from outside: the host's kernel makes it",
+        by("kernel/core/src/kernel.rs", "wait_ended", "wait_until("),
     ),
-    rule(nr::__NR_read, "read", Check::Any, STREAM),
-    rule(nr::__NR_write, "write", Check::Any, STREAM),
-    rule(nr::__NR_readv, "readv", Check::Any, STREAM),
-    rule(nr::__NR_writev, "writev", Check::Any, STREAM),
-    rule(nr::__NR_recvfrom, "recvfrom", Check::Any, STREAM),
-    rule(nr::__NR_sendto, "sendto", Check::Any, STREAM),
-    rule(nr::__NR_recvmsg, "recvmsg", Check::Any, STREAM),
-    rule(nr::__NR_sendmsg, "sendmsg", Check::Any, STREAM),
-    rule(nr::__NR_shutdown, "shutdown", Check::Any, STREAM),
-    rule(nr::__NR_poll, "poll", Check::Any, WAIT),
-    rule(nr::__NR_ppoll, "ppoll", Check::Any, WAIT),
-    rule(nr::__NR_epoll_create1, "epoll_create1", Check::Any, WAIT),
-    rule(nr::__NR_epoll_ctl, "epoll_ctl", Check::Any, WAIT),
-    rule(nr::__NR_epoll_wait, "epoll_wait", Check::Any, WAIT),
-    rule(nr::__NR_epoll_pwait, "epoll_pwait", Check::Any, WAIT),
-    rule(nr::__NR_eventfd2, "eventfd2", Check::Any, WAIT),
-    rule(nr::__NR_pread64, "pread64", Check::Any, FILE),
-    rule(nr::__NR_pwrite64, "pwrite64", Check::Any, FILE),
-    rule(nr::__NR_preadv, "preadv", Check::Any, FILE),
-    rule(nr::__NR_pwritev, "pwritev", Check::Any, FILE),
-    rule(nr::__NR_lseek, "lseek", Check::Any, FILE),
-    rule(nr::__NR_fstat, "fstat", Check::Any, FILE),
-    rule(nr::__NR_newfstatat, "newfstatat", Check::Any, LAYER),
-    rule(nr::__NR_statx, "statx", Check::Any, LAYER),
     rule(
-        nr::__NR_openat,
+        linux::__NR_read,
+        "read",
+        Check::Any,
+        STREAM,
+        by("host/sys/src/proc.rs", "private_bytes", "file.read("),
+    ),
+    rule(
+        linux::__NR_write,
+        "write",
+        Check::Any,
+        STREAM,
+        by("sandbox/instance/src/stdio.rs", "move_out", "write_all("),
+    ),
+    rule(
+        linux::__NR_sendto,
+        "sendto",
+        Check::Any,
+        STREAM,
+        by("sandbox/instance/src/outbox.rs", "send", "write_message("),
+    ),
+    rule(
+        linux::__NR_recvmsg,
+        "recvmsg",
+        Check::Any,
+        STREAM,
+        by("proto/sandbox/src/rights.rs", "read", "recvmsg("),
+    ),
+    rule(
+        linux::__NR_shutdown,
+        "shutdown",
+        Check::Any,
+        STREAM,
+        by("sandbox/instance/src/child.rs", "serve", ".shutdown("),
+    ),
+    rule(
+        linux::__NR_poll,
+        "poll",
+        Check::Any,
+        "whether a stub has ended, where older hosts do not wake a receiver",
+        by("platform/process/src/mapper.rs", "poll", "libc::poll("),
+    ),
+    rule(
+        linux::__NR_pread64,
+        "pread64",
+        Check::Any,
+        FILE,
+        by("kernel/fs/src/tmpfs/content.rs", "read", "file.read_at("),
+    ),
+    rule(
+        linux::__NR_pwrite64,
+        "pwrite64",
+        Check::Any,
+        FILE,
+        by("kernel/mm/src/save.rs", "flush", "write_all_at("),
+    ),
+    rule(
+        linux::__NR_lseek,
+        "lseek",
+        Check::Any,
+        FILE,
+        by("host/sys/src/sparse.rs", "next_data", "seek("),
+    ),
+    rule(
+        linux::__NR_statx,
+        "statx",
+        Check::Any,
+        LAYER,
+        by("host/sys/src/dir.rs", "stat_entry", "statx("),
+    ),
+    rule(
+        linux::__NR_openat,
         "openat",
-        Check::Without(2, 0o1103),
-        "memory figures of stubs, read below the jail's own /proc",
+        Check::Refuse(Errno::ENOENT),
+        "how many processors there are, which the C library asks when threads share heaps; it looks elsewhere then",
+        THREAD_START,
     ),
-    rule(nr::__NR_openat2, "openat2", Check::Any, LAYER),
-    rule(nr::__NR_readlinkat, "readlinkat", Check::Any, LAYER),
-    rule(nr::__NR_getdents64, "getdents64", Check::Any, LAYER),
-    rule(nr::__NR_fstatfs, "fstatfs", Check::Any, LAYER),
     rule(
-        nr::__NR_memfd_create,
+        linux::__NR_openat2,
+        "openat2",
+        Check::Any,
+        LAYER,
+        by("host/sys/src/dir.rs", "open_file", "openat2("),
+    ),
+    rule(
+        linux::__NR_readlinkat,
+        "readlinkat",
+        Check::Any,
+        LAYER,
+        by("host/sys/src/dir.rs", "read_link", "readlinkat("),
+    ),
+    rule(
+        linux::__NR_getdents64,
+        "getdents64",
+        Check::Any,
+        LAYER,
+        by("host/sys/src/dir.rs", "list", "RawDir::new("),
+    ),
+    rule(
+        linux::__NR_memfd_create,
         "memfd_create",
         Check::Any,
         "guest memory that is shared, and files in memory",
+        by(
+            "host/sys/src/memory_file.rs",
+            "create",
+            "libc::memfd_create(",
+        ),
     ),
-    rule(nr::__NR_ftruncate, "ftruncate", Check::Any, FILE),
     rule(
-        nr::__NR_fallocate,
+        linux::__NR_ftruncate,
+        "ftruncate",
+        Check::Any,
+        FILE,
+        by("host/sys/src/memory_file.rs", "create", "set_len("),
+    ),
+    rule(
+        linux::__NR_fallocate,
         "fallocate",
         Check::Any,
         "giving back ranges of memory files",
+        by(
+            "host/sys/src/memory_file.rs",
+            "punch_hole",
+            "libc::fallocate(",
+        ),
     ),
     rule(
-        nr::__NR_copy_file_range,
-        "copy_file_range",
-        Check::Any,
-        FILE,
-    ),
-    rule(
-        nr::__NR_fcntl,
+        linux::__NR_fcntl,
         "fcntl",
         Check::OneOf(1, FCNTLS),
-        "descriptor flags, copies of descriptors, seals of memory files",
+        "seals of memory files",
+        by("host/sys/src/seal.rs", "add_seals", "libc::fcntl("),
     ),
-    rule(nr::__NR_close, "close", Check::Any, FILE),
-    rule(nr::__NR_mmap, "mmap", Check::Without(2, EXEC), MEMORY),
     rule(
-        nr::__NR_mprotect,
-        "mprotect",
-        Check::Without(2, EXEC),
-        MEMORY,
-    ),
-    rule(nr::__NR_munmap, "munmap", Check::Any, MEMORY),
-    rule(nr::__NR_mremap, "mremap", Check::Any, MEMORY),
-    rule(nr::__NR_madvise, "madvise", Check::Any, MEMORY),
-    rule(nr::__NR_brk, "brk", Check::Any, MEMORY),
-    rule(
-        nr::__NR_process_madvise,
-        "process_madvise",
+        linux::__NR_close,
+        "close",
         Check::Any,
-        "advice on guest memory in the stub",
+        FILE,
+        by("host/sys/src/dir.rs", "list", "let readable = openat2("),
     ),
-    rule(nr::__NR_clone, "clone", Check::With(0, THREAD), THREADS),
     rule(
-        nr::__NR_clone3,
+        linux::__NR_mmap,
+        "mmap",
+        Check::Without(2, linux::PROT_EXEC),
+        MEMORY,
+        THREAD_START,
+    ),
+    rule(
+        linux::__NR_mprotect,
+        "mprotect",
+        Check::Without(2, linux::PROT_EXEC),
+        MEMORY,
+        THREAD_START,
+    ),
+    rule(
+        linux::__NR_munmap,
+        "munmap",
+        Check::Any,
+        MEMORY,
+        THREAD_START,
+    ),
+    rule(linux::__NR_mremap, "mremap", Check::Any, MEMORY, HEAP),
+    rule(
+        linux::__NR_madvise,
+        "madvise",
+        Check::Any,
+        MEMORY,
+        THREAD_START,
+    ),
+    rule(linux::__NR_brk, "brk", Check::Any, MEMORY, HEAP),
+    rule(
+        linux::__NR_clone,
+        "clone",
+        Check::With(0, THREAD),
+        THREADS,
+        THREAD_START,
+    ),
+    rule(
+        linux::__NR_clone3,
         "clone3",
-        Check::Refuse(ENOSYS),
-        "its flags lie in memory where no filter sees them",
+        Check::Refuse(Errno::ENOSYS),
+        "its flags lie in memory where no filter sees them; the C library takes clone then",
+        THREAD_START,
     ),
     rule(
-        nr::__NR_set_robust_list,
+        linux::__NR_set_robust_list,
         "set_robust_list",
         Check::Any,
         THREADS,
+        THREAD_START,
     ),
-    rule(nr::__NR_rseq, "rseq", Check::Any, THREADS),
-    rule(nr::__NR_gettid, "gettid", Check::Any, THREADS),
-    rule(nr::__NR_getpid, "getpid", Check::Any, THREADS),
-    rule(nr::__NR_sched_yield, "sched_yield", Check::Any, THREADS),
+    rule(linux::__NR_rseq, "rseq", Check::Any, THREADS, THREAD_START),
     rule(
-        nr::__NR_sched_getaffinity,
+        linux::__NR_gettid,
+        "gettid",
+        Check::Any,
+        THREADS,
+        by("host/sys/src/process.rs", "thread_id", "libc::gettid("),
+    ),
+    rule(
+        linux::__NR_getpid,
+        "getpid",
+        Check::Any,
+        THREADS,
+        by(
+            "host/sys/src/signal.rs",
+            "send_to_thread",
+            "std::process::id(",
+        ),
+    ),
+    rule(
+        linux::__NR_sched_yield,
+        "sched_yield",
+        Check::Any,
+        "a lock that is held for a moment",
+        by("kernel/core/src/freeze.rs", "wait_thawed", "lock.lock("),
+    ),
+    rule(
+        linux::__NR_sched_getaffinity,
         "sched_getaffinity",
         Check::Any,
         THREADS,
+        THREAD_START,
     ),
     rule(
-        nr::__NR_sched_setaffinity,
-        "sched_setaffinity",
-        Check::Any,
-        "keeping a guest thread and its server on one processor",
-    ),
-    rule(nr::__NR_membarrier, "membarrier", Check::Any, THREADS),
-    rule(
-        nr::__NR_prctl,
+        linux::__NR_prctl,
         "prctl",
         Check::OneOf(0, PRCTLS),
-        "names of threads and memory ranges",
+        "names of threads",
+        THREAD_START,
     ),
     rule(
-        nr::__NR_tgkill,
+        linux::__NR_tgkill,
         "tgkill",
         Check::OwnPid(0),
         "interrupting an own thread that waits for its guest; abort",
+        by("host/sys/src/signal.rs", "send_to_thread", "SYS_tgkill"),
     ),
     rule(
-        nr::__NR_kill,
-        "kill",
+        linux::__NR_pidfd_open,
+        "pidfd_open",
         Check::Any,
-        "ending a stub; other processes are out of reach in the process namespace",
+        STUB,
+        by("host/sys/src/process.rs", "open", "SYS_pidfd_open"),
     ),
-    rule(nr::__NR_pidfd_open, "pidfd_open", Check::Any, STUB),
     rule(
-        nr::__NR_pidfd_getfd,
+        linux::__NR_pidfd_getfd,
         "pidfd_getfd",
         Check::Any,
         "taking over the listener of a stub thread",
+        by(
+            "host/sys/src/process.rs",
+            "take_descriptor",
+            "SYS_pidfd_getfd",
+        ),
     ),
     rule(
-        nr::__NR_pidfd_send_signal,
+        linux::__NR_pidfd_send_signal,
         "pidfd_send_signal",
         Check::Any,
         STUB,
+        by("host/sys/src/process.rs", "kill", "SYS_pidfd_send_signal"),
     ),
-    rule(nr::__NR_rt_sigaction, "rt_sigaction", Check::Any, RUST),
-    rule(nr::__NR_rt_sigprocmask, "rt_sigprocmask", Check::Any, RUST),
-    rule(nr::__NR_rt_sigreturn, "rt_sigreturn", Check::Any, RUST),
     rule(
-        nr::__NR_rt_sigtimedwait,
-        "rt_sigtimedwait",
+        linux::__NR_rt_sigaction,
+        "rt_sigaction",
         Check::Any,
         RUST,
+        THREAD_START,
     ),
-    rule(nr::__NR_sigaltstack, "sigaltstack", Check::Any, RUST),
     rule(
-        nr::__NR_getrandom,
+        linux::__NR_rt_sigprocmask,
+        "rt_sigprocmask",
+        Check::Any,
+        RUST,
+        THREAD_START,
+    ),
+    rule(
+        linux::__NR_rt_sigreturn,
+        "rt_sigreturn",
+        Check::Any,
+        "the end of a handler that an interruption ran",
+        by("host/sys/src/signal.rs", "send_to_thread", "SYS_tgkill"),
+    ),
+    rule(
+        linux::__NR_sigaltstack,
+        "sigaltstack",
+        Check::Any,
+        RUST,
+        THREAD_START,
+    ),
+    rule(
+        linux::__NR_getrandom,
         "getrandom",
         Check::Any,
-        "random numbers for the guest and for hash tables",
+        "keys of hash tables",
+        by("kernel/vfs/src/mount.rs", "new", "HashMap::new()"),
     ),
+    rule(linux::__NR_exit, "exit", Check::Any, THREADS, THREAD_START),
     rule(
-        nr::__NR_getrusage,
-        "getrusage",
+        linux::__NR_exit_group,
+        "exit_group",
         Check::Any,
-        "processor time of guests",
+        "the end",
+        by("sandbox/instance/src/child.rs", "run_in", "Ok(())"),
     ),
-    rule(nr::__NR_exit, "exit", Check::Any, THREADS),
-    rule(nr::__NR_exit_group, "exit_group", Check::Any, "the end"),
 ];

@@ -85,14 +85,14 @@ pub(crate) const fn compile<const N: usize>(rules: &[Rule]) -> [Instruction; N] 
         at += 1;
         match *check {
             Check::Any => out[at] = ret(ALLOW),
-            Check::Refuse(errno) => out[at] = ret(REFUSE | errno as u32),
+            Check::Refuse(errno) => out[at] = ret(REFUSE | errno.raw() as u32),
             Check::OneOf(index, values) => {
                 out[at] = load_argument(index);
                 let mut v = 0;
                 while v < values.len() {
                     // Over the remaining comparisons and the kill, to the allow.
                     let skip = (values.len() - v) as u8;
-                    out[at + 1 + v] = instruction(JUMP_EQUAL, skip, 0, values[v]);
+                    out[at + 1 + v] = instruction(JUMP_EQUAL, skip, 0, values[v].value);
                     v += 1;
                 }
                 out[at + 1 + v] = ret(KILL);

@@ -19,7 +19,7 @@ pub use calls::ALLOWED;
 pub use jail::Guests;
 pub use layers::Layers;
 pub use machine::ALLOWED_WITH_MACHINE;
-pub use rule::{Check, Rule};
+pub use rule::{Caller, Check, Rule, Value};
 
 use host_sys::filter::Instruction;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use sandbox_confine::{Check, Guests, Rule, allowed};
+use sandbox_confine::{Check, Guests, Rule, Value, allowed};
 
 /// `linux/kvm.h`: the type of all requests of KVM, the second byte of a request.
 const OF_KVM: u32 = 0xae;
@@ -16,7 +16,7 @@ fn calls(guests: Guests, wanted: fn(&&Rule) -> bool) -> usize {
     made.map(|rule| rule.nr).collect::<BTreeSet<_>>().len()
 }
 
-fn requests(guests: Guests) -> &'static [u32] {
+fn requests(guests: Guests) -> &'static [Value] {
     let rule = allowed(guests).iter().find(|rule| rule.name == "ioctl");
     match rule.map(|rule| rule.check) {
         Some(Check::OneOf(1, requests)) => requests,
@@ -34,7 +34,7 @@ fn the_page_tells_the_size_of_each_surface() {
     };
     let of_kvm = requests(Guests::Machine)
         .iter()
-        .filter(|request| **request >> 8 & 0xff == OF_KVM)
+        .filter(|request| request.value >> 8 & 0xff == OF_KVM)
         .count();
     let rows = [
         row("host system calls that the kernel process may make", |_| {
