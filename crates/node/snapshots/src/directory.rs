@@ -9,10 +9,6 @@ use crate::error::{StoreError, failed};
 use crate::key::SnapshotKey;
 use crate::manifest::MAX_BYTES;
 
-/// Name of the manifest in a snapshot's directory.
-pub(crate) const MANIFEST: &str = "manifest.json";
-/// Name of the reason in a quarantined snapshot's directory.
-pub(crate) const REASON: &str = "reason.json";
 /// Its time of change says when a snapshot was last used.
 pub(crate) const USED: &str = ".used";
 /// What clones use at once. Beside the snapshot, not of it: it is learnt later, and may be wrong.

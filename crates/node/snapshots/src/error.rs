@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::authentic::KeyError;
 use crate::evict::NoRoom;
 use crate::key::SnapshotKey;
-use crate::ready::MAX_LAYERS;
+use crate::manifest::MAX_LAYERS;
 
 /// Why the store could not do something.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,12 @@ use serde::{Deserialize, Serialize};
 use crate::authentic::ServiceKey;
 use crate::key::{KeyParts, SnapshotKey};
 
+/// Name of the manifest in a snapshot's directory.
+pub(crate) const MANIFEST: &str = "manifest.json";
+/// Name of the reason in a quarantined snapshot's directory.
+pub(crate) const REASON: &str = "reason.json";
+/// Most snapshots whose files one restore needs.
+pub const MAX_LAYERS: usize = 4;
 /// Version of the manifest; another one is not read.
 pub const MANIFEST_VERSION: u32 = 2;
 /// Longest manifest in bytes.
@@ -144,6 +150,6 @@ pub(crate) fn is_file_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(word)
         && !name.starts_with('.')
-        && name != crate::directory::MANIFEST
-        && name != crate::directory::REASON
+        && name != MANIFEST
+        && name != REASON
 }

@@ -10,9 +10,9 @@ use crate::directory::{self, write_synced};
 use crate::error::{StoreError, failed};
 use crate::key::{KeyParts, SnapshotKey};
 use crate::manifest::{
-    About, Base, FileRecord, MANIFEST_VERSION, MAX_FILES, Manifest, is_file_name,
+    self, About, Base, FileRecord, MANIFEST_VERSION, MAX_FILES, MAX_LAYERS, Manifest, is_file_name,
 };
-use crate::ready::{MAX_LAYERS, Opened};
+use crate::ready::Opened;
 use crate::scan::{Finding, Scanner};
 use crate::store::Store;
 
@@ -27,13 +27,19 @@ pub struct Pending {
     base: Option<Base>,
 }
 
+impl Store {
+    /// Starts a snapshot; only one of a name at a time, and none in the place of one that is good: clones of the
+    /// first are at work.
+    pub fn begin(self: &Arc<Self>, parts: KeyParts) -> Result<Pending, StoreError> {
+        let key = parts.key();
+        self.reserve(&key)?;
+        Pending::start(Arc::clone(self), key, parts)
+    }
+}
+
 impl Pending {
     /// The caller has reserved `key`.
-    pub(crate) fn start(
-        store: Arc<Store>,
-        key: SnapshotKey,
-        parts: KeyParts,
-    ) -> Result<Self, StoreError> {
+    fn start(store: Arc<Store>, key: SnapshotKey, parts: KeyParts) -> Result<Self, StoreError> {
         let directory = store.layout.staging_one();
         // From here on dropping it gives the key back.
         let pending = Self {
@@ -127,7 +133,7 @@ impl Pending {
             files: records,
             base: self.base.take(),
         };
-        let path = self.directory.join(directory::MANIFEST);
+        let path = self.directory.join(manifest::MANIFEST);
         let text = manifest.to_bytes(&self.store.service_key)?;
         write_synced(&path, &text).map_err(failed("write", &path))?;
         directory::sync_directory(&self.directory)?;

@@ -32,8 +32,6 @@ pub struct Opened {
     pub hot: Arc<[u8]>,
 }
 
-/// Most snapshots whose files one restore needs.
-pub const MAX_LAYERS: usize = 4;
 /// Most that is remembered of what clones use at once.
 pub(crate) const MAX_HOT_BYTES: usize = 64 << 10;
 

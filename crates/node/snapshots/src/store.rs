@@ -19,9 +19,8 @@ use crate::directory::{self, Layout, entries, key_of};
 use crate::error::{StoreError, failed};
 use crate::evict::{Entry, Incoming, decide_evictions};
 use crate::key::{KeyParts, SnapshotKey};
-use crate::manifest::Manifest;
-use crate::pending::Pending;
-use crate::ready::{Damage, MAX_HOT_BYTES, MAX_LAYERS, Opened, Ready, Unusable};
+use crate::manifest::{self, MAX_LAYERS, Manifest};
+use crate::ready::{Damage, MAX_HOT_BYTES, Opened, Ready, Unusable};
 
 /// What the store knows of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,21 +133,6 @@ impl Store {
         } else {
             State::Absent
         }
-    }
-
-    /// Starts a snapshot; only one of a name at a time, and none in the place of one that is good: clones of the
-    /// first are at work.
-    pub fn begin(self: &Arc<Self>, parts: KeyParts) -> Result<Pending, StoreError> {
-        let key = parts.key();
-        let mut index = self.index.lock();
-        if index.ready.contains_key(&key) {
-            return Err(StoreError::Ready);
-        }
-        if !index.pending.insert(key.clone()) {
-            return Err(StoreError::Pending);
-        }
-        drop(index);
-        Pending::start(Arc::clone(self), key, parts)
     }
 
     /// A snapshot to restore from. Checked completely the first time and whenever its files were
@@ -320,6 +304,18 @@ impl Store {
         self.index.lock().ready.keys().cloned().collect()
     }
 
+    /// Keeps a name for a snapshot that is being made, until [`release`](Store::release).
+    pub(crate) fn reserve(&self, key: &SnapshotKey) -> Result<(), StoreError> {
+        let mut index = self.index.lock();
+        if index.ready.contains_key(key) {
+            return Err(StoreError::Ready);
+        }
+        if !index.pending.insert(key.clone()) {
+            return Err(StoreError::Pending);
+        }
+        Ok(())
+    }
+
     /// Gives back the name of a snapshot that is no longer being made.
     pub(crate) fn release(&self, key: &SnapshotKey) {
         self.index.lock().pending.remove(key);
@@ -423,7 +419,7 @@ impl Store {
             };
             // Being put into quarantine when the process died.
             let reason = read_reason(&path).map(|reason| reason.reason);
-            let manifest = directory::read_small(&path.join(directory::MANIFEST))
+            let manifest = directory::read_small(&path.join(manifest::MANIFEST))
                 .map_err(|error| format!("the manifest cannot be read: {error}"))
                 .and_then(|bytes| {
                     let manifest = Manifest::from_bytes(&bytes, &self.service_key, &key)
@@ -483,7 +479,7 @@ impl Store {
         };
         let written = serde_json::to_vec(&note)
             .map_err(io::Error::other)
-            .and_then(|text| directory::write_synced(&path.join(directory::REASON), &text));
+            .and_then(|text| directory::write_synced(&path.join(manifest::REASON), &text));
         match written {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
                 tracing::warn!(%key, %error, "a snapshot's fault could not be noted");
@@ -531,7 +527,7 @@ fn remove(path: &Path) {
 }
 
 pub(crate) fn read_reason(path: &Path) -> Option<Reason> {
-    let text = directory::read_small(&path.join(directory::REASON)).ok()?;
+    let text = directory::read_small(&path.join(manifest::REASON)).ok()?;
     serde_json::from_slice(&text).ok()
 }
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::authentic::{KeyError, ServiceKey};
 use crate::directory::{self, Layout, entries, key_of};
 use crate::key::SnapshotKey;
-use crate::manifest::{Base, Manifest};
+use crate::manifest::{self, Base, Manifest};
 use crate::ready::check_all;
 use crate::store::{read_reason, size_of, used_ms};
 
@@ -146,7 +146,7 @@ impl View {
     }
 
     fn manifest(&self, path: &Path, key: &SnapshotKey) -> Result<Manifest, String> {
-        let bytes = directory::read_small(&path.join(directory::MANIFEST))
+        let bytes = directory::read_small(&path.join(manifest::MANIFEST))
             .map_err(|error| format!("the manifest cannot be read: {error}"))?;
         Manifest::from_bytes(&bytes, &self.service_key, key).map_err(|error| error.to_string())
     }

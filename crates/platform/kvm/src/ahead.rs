@@ -15,7 +15,8 @@ use crate::frames;
 use crate::guest_memory::Access;
 use crate::layout::{CHUNK, PAGE};
 use crate::machine::Machine;
-use crate::state::{Gone, Refusal, State, Want, allows, read_pages, suffices};
+use crate::page_access::{Refusal, Want, allows, suffices};
+use crate::state::{Gone, State, read_pages};
 use crate::tables::change;
 
 /// Pages around a touched one that are made present with it.
@@ -248,8 +249,8 @@ impl State {
         let mut frames = machine.take_frames((run.end - run.start) / PAGE);
         let mut contents = [0; PAGE as usize];
         for (at, frame) in run.clone().step_by(PAGE as usize).zip(&frames) {
-            machine.memory.read(self.entry(at).page(), &mut contents);
-            machine.memory.write(*frame, &contents);
+            machine.vm.memory.read(self.entry(at).page(), &mut contents);
+            machine.vm.memory.write(*frame, &contents);
         }
         let done = self.replace(machine, run.start, &frames, |_, frame| {
             Entry::new(frame, prot, Holding::Owned, Writing::Now)
@@ -280,7 +281,7 @@ impl State {
             return Vec::new();
         }
         for (frame, page) in frames.iter().zip(contents.chunks(PAGE as usize)) {
-            machine.memory.write(*frame, page);
+            machine.vm.memory.write(*frame, page);
         }
         let done = self.replace(machine, run.start, &frames, to);
         frames.truncate(done as usize);
@@ -389,6 +390,6 @@ impl State {
 fn populate(machine: &Machine, pages: &mut Vec<u64>, access: Access) {
     for run in frames::runs(pages) {
         let len = run.end - run.start;
-        machine.memory.populate(run.start, len, access);
+        machine.vm.memory.populate(run.start, len, access);
     }
 }

@@ -12,7 +12,6 @@
 //! asks, or until the vCPU is given to another context ([`VcpuSlot::give_up`]).
 
 mod exits;
-mod vcpu_slot;
 
 use std::sync::Arc;
 
@@ -20,6 +19,7 @@ use host_sys::process::{Pid, thread_id};
 use platform_api::{Context, CpuState, Event, Exit as Reason, Interrupt, PlatformError, processor};
 
 use crate::faults;
+use crate::holder::{Holder, VcpuSlot};
 use crate::interrupt::{ThreadHandle, unblock};
 use crate::layout::LOWER_END;
 use crate::pool::Priority;
@@ -27,8 +27,6 @@ use crate::registers::sanitise;
 use crate::space::Space;
 use crate::vcpu::{Exit, Vcpu};
 use exits::Next;
-pub(crate) use vcpu_slot::Holder;
-use vcpu_slot::VcpuSlot;
 
 /// Interruptions in vain after which the guest is given a grace period, and requests for its vCPU after which it
 /// gives it up although the guest got nowhere with it.
@@ -72,14 +70,14 @@ enum Used {
 
 impl GuestThread {
     pub(crate) fn new(space: Arc<Space>, mut state: CpuState) -> GuestThread {
-        let xstate_size = space.machine.model.xstate_size;
+        let xstate_size = space.machine.vm.model.xstate_size;
         if state.xstate.len() != xstate_size {
             state.xstate = processor::initial_state(xstate_size);
         }
         let handle = ThreadHandle::new();
         space.enter(&handle);
         GuestThread {
-            holder: Holder::new(&space.machine.model, handle),
+            holder: Holder::new(&space.machine.vm.model, handle),
             space,
             mode: Mode::Stopped,
             state,
@@ -118,7 +116,7 @@ impl GuestThread {
         let fresh = slot.vcpu.is_none();
         if fresh {
             let vcpu = self.space.machine.pool.take(
-                &self.space.machine,
+                &self.space.machine.vm,
                 &self.holder,
                 self.thread,
                 priority,
@@ -171,7 +169,7 @@ impl GuestThread {
                 }
                 Used::Broken => {
                     if let Some(vcpu) = slot.vcpu.take() {
-                        machine.pool.give_broken(machine, vcpu);
+                        machine.pool.give_broken(&machine.vm, vcpu);
                     }
                     return Err(PlatformError::Gone);
                 }

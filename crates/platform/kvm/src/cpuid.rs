@@ -9,7 +9,7 @@ use kvm_bindings::{
 use kvm_ioctls::Kvm;
 use platform_api::{PlatformError, ProcessorFeatures, processor};
 
-use crate::machine::refused;
+use crate::error::refused;
 
 /// Leaf 1: SSE3 PCLMULQDQ SSSE3 FMA CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES XSAVE OSXSAVE AVX F16C RDRAND.
 const LEAF1_ECX: u32 = 1

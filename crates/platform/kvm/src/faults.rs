@@ -2,7 +2,7 @@
 
 use platform_api::{Fault, FaultKind};
 
-use crate::state::{Refusal, Want};
+use crate::page_access::{Refusal, Want};
 use crate::stub::Frame;
 
 /// `si_code` of signals that the kernel sends without saying more.

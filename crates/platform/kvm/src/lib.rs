@@ -30,19 +30,23 @@
 //!
 //! Needs KVM with `KVM_CAP_SYNC_REGS` and four-level page tables; nothing of it depends on the maker of the processor.
 
+mod address_space;
 mod ahead;
 mod areas;
 mod context;
 mod cost;
 mod cpuid;
 mod entry;
+mod error;
 mod faults;
 mod files;
 mod frames;
 mod guest_memory;
+mod holder;
 mod interrupt;
 mod layout;
 mod machine;
+mod page_access;
 mod platform;
 mod pool;
 mod registers;
@@ -54,6 +58,7 @@ mod stub;
 mod tables;
 mod vcpu;
 mod visit;
+mod vm;
 
 pub use cost::exit_cost;
 pub use platform::{KvmPlatform, open};

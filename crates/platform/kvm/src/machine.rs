@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use kvm_bindings::CpuId;
-use kvm_ioctls::{Kvm, VmFd};
+use kvm_ioctls::Kvm;
 use parking_lot::{Mutex, RwLock};
 use platform_api::{ExitCounts, PlatformError};
 
-use crate::cpuid::{self, CpuModel};
+use crate::cpuid;
+use crate::error::refused;
 use crate::files::Windows;
 use crate::frames::{self, Frames};
 use crate::guest_memory::GuestMemory;
@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::slots::Slots;
 use crate::stub;
 use crate::tables::Store;
+use crate::vm::Vm;
 
 /// Dead page tables that are kept before vCPUs are stopped for them.
 const MAX_DEAD_TABLES: usize = 4096;
@@ -33,22 +34,11 @@ pub(crate) struct Machine {
     pub(crate) windows: Arc<Windows>,
     pub(crate) tables: Arc<Store>,
     pub(crate) slots: Arc<Slots>,
-    pub(crate) vm: Arc<VmFd>,
-    pub(crate) memory: Arc<GuestMemory>,
-    pub(crate) cpuid: CpuId,
-    pub(crate) model: CpuModel,
+    pub(crate) vm: Vm,
     /// Held for reading around every run of a vCPU.
     pub(crate) gate: RwLock<()>,
     handles: Mutex<Vec<Arc<ThreadHandle>>>,
     pub(crate) exits: ExitCounts,
-}
-
-/// Turns what the host said into an error of the platform.
-pub(crate) fn refused(what: &'static str) -> impl FnOnce(kvm_ioctls::Error) -> PlatformError {
-    move |error| PlatformError::Host {
-        what,
-        source: std::io::Error::from_raw_os_error(error.errno()),
-    }
 }
 
 impl Machine {
@@ -78,10 +68,12 @@ impl Machine {
             windows: Arc::new(Windows::new(memory.clone(), slots.clone())),
             tables: Arc::new(Store::new(memory.clone())),
             slots,
-            vm,
-            memory,
-            cpuid,
-            model,
+            vm: Vm {
+                fd: vm,
+                memory,
+                cpuid,
+                model,
+            },
             gate: RwLock::new(()),
             handles: Mutex::default(),
             exits: ExitCounts::default(),
@@ -114,16 +106,16 @@ impl Machine {
             kept.extend(owned.iter().filter(|page| !freed.contains(page)));
         }
         for run in frames::runs(&mut kept) {
-            self.memory.zap(run.start, run.end - run.start);
+            self.vm.memory.zap(run.start, run.end - run.start);
         }
         let mut clean = Vec::with_capacity(gone.len());
         for run in frames::runs(&mut gone) {
-            match self.memory.free_frames(run.start, run.end - run.start) {
+            match self.vm.memory.free_frames(run.start, run.end - run.start) {
                 Ok(()) => clean.extend(run.step_by(PAGE as usize)),
                 // They are nobody's from now on.
                 Err(error) => {
                     tracing::warn!(%error, "frames could not be given back");
-                    self.memory.zap(run.start, run.end - run.start);
+                    self.vm.memory.zap(run.start, run.end - run.start);
                 }
             }
         }

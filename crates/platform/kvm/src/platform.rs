@@ -8,11 +8,12 @@ use platform_api::{
     AddressSpace, Exit, Expected, Features, Platform, PlatformError, ProcessorFeatures,
 };
 
+use crate::address_space::GuestSpace;
 use crate::cpuid;
+use crate::error::refused;
 use crate::interrupt;
 use crate::layout::{GUEST_END, GUEST_START};
-use crate::machine::{Machine, refused};
-use crate::space::GuestSpace;
+use crate::machine::Machine;
 
 /// Opens `/dev/kvm`, for [`KvmPlatform::with_descriptor`].
 ///
@@ -75,7 +76,7 @@ impl KvmPlatform {
         let machine = Arc::new(Machine::new(kvm, vcpus)?);
         let processor = machine
             .pool
-            .make_first(&machine, |vcpu| Ok(cpuid::found(&vcpu.leaves()?)))?;
+            .make_first(&machine.vm, |vcpu| Ok(cpuid::found(&vcpu.leaves()?)))?;
         Ok(KvmPlatform { machine, processor })
     }
 }
@@ -89,8 +90,8 @@ impl Platform for KvmPlatform {
         Features {
             min_address: GUEST_START,
             max_address: GUEST_END,
-            xstate_size: self.machine.model.xstate_size,
-            xcr0: self.machine.model.xcr0,
+            xstate_size: self.machine.vm.model.xstate_size,
+            xcr0: self.machine.vm.model.xcr0,
             processor: self.processor,
         }
     }
@@ -104,7 +105,7 @@ impl Platform for KvmPlatform {
             .iter()
             .fold(0usize, |sum, space| sum.saturating_add(space.running));
         let running = running.min(AHEAD);
-        if let Err(error) = self.machine.pool.make_ahead(&self.machine, running) {
+        if let Err(error) = self.machine.pool.make_ahead(&self.machine.vm, running) {
             tracing::debug!(%error, "vCPUs were not made ahead");
         }
     }

@@ -10,10 +10,10 @@ use host_sys::process::Pid;
 use parking_lot::{Condvar, Mutex};
 use platform_api::PlatformError;
 
-use crate::context::Holder;
+use crate::holder::Holder;
 use crate::layout::MAX_VCPUS;
-use crate::machine::Machine;
 use crate::vcpu::Vcpu;
+use crate::vm::Vm;
 
 #[derive(Default)]
 struct Stock {
@@ -82,18 +82,18 @@ impl Pool {
     /// Makes the first one, of which no context has need yet.
     pub(crate) fn make_first<T>(
         &self,
-        machine: &Machine,
+        vm: &Vm,
         look: impl FnOnce(&Vcpu) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
         let number = self.stock.lock().next_number(self.limit);
-        let vcpu = self.make(machine, number.ok_or(PlatformError::Gone)?)?;
+        let vcpu = self.make(vm, number.ok_or(PlatformError::Gone)?)?;
         let seen = look(&vcpu);
         self.give(vcpu);
         seen
     }
 
     /// Has so many for contexts, as far as the limit allows, before contexts want them.
-    pub(crate) fn make_ahead(&self, machine: &Machine, wanted: usize) -> Result<(), PlatformError> {
+    pub(crate) fn make_ahead(&self, vm: &Vm, wanted: usize) -> Result<(), PlatformError> {
         loop {
             let mut stock = self.stock.lock();
             if stock.for_contexts() >= wanted {
@@ -102,7 +102,7 @@ impl Pool {
             let number = stock.next_number(self.limit);
             drop(stock);
             match number {
-                Some(number) => self.give(self.make(machine, number)?),
+                Some(number) => self.give(self.make(vm, number)?),
                 None => return Ok(()),
             }
         }
@@ -111,27 +111,27 @@ impl Pool {
     /// Does something with a vCPU that no context ever has: one that moves to another thread costs older hosts a grace period.
     pub(crate) fn with_own<T>(
         &self,
-        machine: &Machine,
+        vm: &Vm,
         work: impl FnOnce(&mut Vcpu) -> Result<T, PlatformError>,
     ) -> Result<T, PlatformError> {
         let mut own = self.own.lock();
         if own.is_none() {
             let number = self.stock.lock().next_number(self.limit);
-            *own = Some(self.make(machine, number.ok_or(PlatformError::Gone)?)?);
+            *own = Some(self.make(vm, number.ok_or(PlatformError::Gone)?)?);
             self.stock.lock().withdrawn += 1;
         }
         work(own.as_mut().ok_or(PlatformError::Gone)?)
     }
 
     /// Makes one, while others may make theirs: it takes long.
-    fn make(&self, machine: &Machine, number: usize) -> Result<Vcpu, PlatformError> {
-        Vcpu::new(machine, number).inspect_err(|_| self.stock.lock().unused.push(number))
+    fn make(&self, vm: &Vm, number: usize) -> Result<Vcpu, PlatformError> {
+        Vcpu::new(vm, number).inspect_err(|_| self.stock.lock().unused.push(number))
     }
 
     /// A vCPU for a context, which keeps it until it is dropped or until somebody else needs it.
     pub(crate) fn take(
         &self,
-        machine: &Machine,
+        vm: &Vm,
         holder: &Arc<Holder>,
         thread: Pid,
         priority: Priority,
@@ -155,7 +155,7 @@ impl Pool {
             if let Some(number) = stock.next_number(self.limit) {
                 remember(&mut stock, holder);
                 drop(stock);
-                let mut vcpu = self.make(machine, number)?;
+                let mut vcpu = self.make(vm, number)?;
                 vcpu.thread = thread;
                 return Ok(vcpu);
             }
@@ -178,8 +178,8 @@ impl Pool {
     }
 
     /// Takes a vCPU back that broke: nobody gets it as it is.
-    pub(crate) fn give_broken(&self, machine: &Machine, mut vcpu: Vcpu) {
-        match vcpu.renew(machine) {
+    pub(crate) fn give_broken(&self, vm: &Vm, mut vcpu: Vcpu) {
+        match vcpu.renew(vm) {
             Ok(()) => self.give(vcpu),
             Err(error) => {
                 tracing::error!(%error, "a vCPU is lost");
@@ -246,8 +246,9 @@ fn steal(stock: &mut Stock, own: &Arc<Holder>) -> Result<Option<Vcpu>, PlatformE
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::address_space::GuestSpace;
+    use crate::machine::Machine;
     use crate::platform::open;
-    use crate::space::GuestSpace;
     use platform_api::{AddressSpace, CpuState, Event};
     use std::os::fd::{FromRawFd, IntoRawFd};
 
@@ -261,7 +262,7 @@ mod tests {
 
     /// A vCPU that a context had when it broke.
     fn broken(machine: &Machine) -> Vcpu {
-        machine.pool.make_first(machine, |_| Ok(())).unwrap();
+        machine.pool.make_first(&machine.vm, |_| Ok(())).unwrap();
         let mut vcpu = machine.pool.stock.lock().idle.pop().unwrap();
         vcpu.break_down();
         vcpu
@@ -272,7 +273,7 @@ mod tests {
         let machine = machine(1);
         let mut vcpu = broken(&machine);
         assert!(vcpu.place(crate::layout::TABLES, 0, 0).is_err());
-        machine.pool.give_broken(&machine, vcpu);
+        machine.pool.give_broken(&machine.vm, vcpu);
         let mut again = machine.pool.stock.lock().idle.pop().unwrap();
         again.place(crate::layout::TABLES, 0, 0).unwrap();
     }
@@ -283,11 +284,11 @@ mod tests {
             let mut machine = machine(1 + usize::from(own));
             let vcpu = broken(&machine);
             if own {
-                machine.pool.with_own(&machine, |_| Ok(())).unwrap();
+                machine.pool.with_own(&machine.vm, |_| Ok(())).unwrap();
             }
             // No processor has that: the x87 state cannot be left out.
-            machine.model.xcr0 = 0;
-            machine.pool.give_broken(&machine, vcpu);
+            machine.vm.model.xcr0 = 0;
+            machine.pool.give_broken(&machine.vm, vcpu);
             let space = GuestSpace::new(Arc::new(machine)).unwrap();
             let mut context = space.new_context(CpuState::default()).unwrap();
             assert!(matches!(context.run(), Event::Gone));

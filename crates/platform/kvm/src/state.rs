@@ -18,29 +18,9 @@ use crate::files::Mapped;
 use crate::frames::ZERO_FRAME;
 use crate::layout::PAGE;
 use crate::machine::Machine;
+use crate::page_access::{Refusal, Want, allows, suffices};
 use crate::streams::Streams;
 use crate::tables::{Tree, change};
-
-/// What somebody wants to do with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Want {
-    Read,
-    Write,
-    Execute,
-}
-
-/// Why a page cannot be had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Nothing is mapped there.
-    Unmapped,
-    /// The protection says no.
-    Forbidden,
-    /// The file ends before it.
-    BeyondFile,
-    /// The host or the machine has no room.
-    NoMemory,
-}
 
 /// What is mapped, and the tables that say so to the processor.
 pub(crate) struct State {
@@ -75,23 +55,6 @@ impl Gone {
     /// Drops every translation to the pages, and those that nobody else has.
     pub(crate) fn forget(self, machine: &Machine) {
         machine.forget(&self.owned, &self.borrowed);
-    }
-}
-
-/// Whether an access is within a protection, as x86 has it: what can be written or executed can be read.
-pub(crate) fn allows(prot: Protection, want: Want) -> bool {
-    match want {
-        Want::Read => !prot.is_empty(),
-        Want::Write => prot.contains(Protection::WRITE),
-        Want::Execute => prot.contains(Protection::EXEC),
-    }
-}
-
-pub(crate) fn suffices(entry: Entry, want: Want) -> bool {
-    match want {
-        Want::Read => entry.is_present(),
-        Want::Write => entry.is_writable(),
-        Want::Execute => entry.is_executable(),
     }
 }
 
@@ -175,7 +138,7 @@ impl State {
                 return Ok(old.protected(area.prot, Writing::Never));
             }
             let mut contents = [0u8; PAGE as usize];
-            machine.memory.read(old.page(), &mut contents);
+            machine.vm.memory.read(old.page(), &mut contents);
             return self.own(machine, area.prot, Some(&contents));
         }
         let writable = area.prot.contains(Protection::WRITE);
@@ -209,7 +172,7 @@ impl State {
     ) -> Result<Entry, Refusal> {
         let frame = machine.take_frame().ok_or(Refusal::NoMemory)?;
         if let Some(contents) = contents {
-            machine.memory.write(frame, contents);
+            machine.vm.memory.write(frame, contents);
         }
         Ok(Entry::new(frame, prot, Holding::Owned, Writing::Now))
     }

@@ -11,12 +11,13 @@ use kvm_bindings::{
 use kvm_ioctls::{SyncReg, VcpuExit, VcpuFd};
 use platform_api::{PlatformError, Registers};
 
+use crate::error::refused;
 use crate::faults;
 use crate::guest_memory::GuestMemory;
 use crate::interrupt::Armed;
 use crate::layout::{IDT, PAGE};
-use crate::machine::{Machine, refused};
 use crate::stub::{self, KERNEL_CODE, KERNEL_DATA, TASK, USER_CODE};
+use crate::vm::Vm;
 
 const MSR_STAR: u32 = 0xc000_0081;
 const MSR_LSTAR: u32 = 0xc000_0082;
@@ -85,23 +86,23 @@ fn segment(selector: u16, kind: u8, long: u8) -> kvm_segment {
 
 impl Vcpu {
     /// Makes a vCPU; `number` is not used by another one.
-    pub(crate) fn new(machine: &Machine, number: usize) -> Result<Vcpu, PlatformError> {
-        let fd = machine
-            .vm
+    pub(crate) fn new(vm: &Vm, number: usize) -> Result<Vcpu, PlatformError> {
+        let fd = vm
+            .fd
             .create_vcpu(number as u64)
             .map_err(refused("make a vCPU"))?;
         let page = stub::vcpu_page(number);
-        stub::install_vcpu(&machine.memory, page);
-        fd.set_cpuid2(&machine.cpuid)
+        stub::install_vcpu(&vm.memory, page);
+        fd.set_cpuid2(&vm.cpuid)
             .map_err(refused("set processor features"))?;
         let mut vcpu = Vcpu {
             fd,
-            memory: machine.memory.clone(),
+            memory: vm.memory.clone(),
             page,
             in_guest: false,
             thread: 0,
         };
-        vcpu.set_system_registers(machine)?;
+        vcpu.set_system_registers(vm)?;
         vcpu.count_as_the_host();
         vcpu.fd.set_sync_valid_reg(SyncReg::Register);
         vcpu.fd.set_sync_valid_reg(SyncReg::VcpuEvents);
@@ -109,14 +110,14 @@ impl Vcpu {
     }
 
     /// Makes it one that can be used again after [`Exit::Broken`]. What the guest had in it is gone.
-    pub(crate) fn renew(&mut self, machine: &Machine) -> Result<(), PlatformError> {
+    pub(crate) fn renew(&mut self, vm: &Vm) -> Result<(), PlatformError> {
         stub::install_vcpu(&self.memory, self.page);
         self.in_guest = false;
-        self.set_system_registers(machine)
+        self.set_system_registers(vm)
     }
 
-    fn set_system_registers(&mut self, machine: &Machine) -> Result<(), PlatformError> {
-        let model = &machine.model;
+    fn set_system_registers(&mut self, vm: &Vm) -> Result<(), PlatformError> {
+        let model = &vm.model;
         let mut sregs = self.fd.get_sregs().map_err(refused("read registers"))?;
         sregs.cs = segment(KERNEL_CODE, 0xb, 1);
         let data = segment(KERNEL_DATA, 3, 0);

@@ -58,7 +58,7 @@ pub(crate) fn visit(machine: &Machine, state: &mut State, root: u64, ranges: &[R
         true
     });
     if shown {
-        machine.memory.write(frame, &CODE);
+        machine.vm.memory.write(frame, &CODE);
         for batch in runs.chunks(BATCH) {
             if let Err(error) = one_batch(machine, root, frame, batch) {
                 tracing::debug!(%error, "pages were not visited ahead");
@@ -100,14 +100,14 @@ fn one_batch(
 ) -> Result<(), PlatformError> {
     let pairs = batch.iter().flat_map(|run| [run.start, run.end]);
     let words: Vec<u8> = pairs.chain([0, 0]).flat_map(u64::to_le_bytes).collect();
-    machine.memory.write(frame + RUNS, &words);
+    machine.vm.memory.write(frame + RUNS, &words);
     let regs = Registers {
         rip: AT,
         rsi: AT + RUNS,
         rflags: 0x202,
         ..Registers::default()
     };
-    machine.pool.with_own(machine, |vcpu| {
+    machine.pool.with_own(&machine.vm, |vcpu| {
         vcpu.place(root, 0, 0)?;
         vcpu.load(&regs);
         let exit = {

@@ -22,8 +22,8 @@ use crate::blob;
 use crate::fault;
 use crate::interrupt::ThreadHandle;
 use crate::registers::{from_raw, into_raw};
-use crate::spawn::Parked;
 use crate::stub::Stub;
+use crate::stub_threads::Parked;
 use crate::wakeup;
 use crate::xstate::Extended;
 

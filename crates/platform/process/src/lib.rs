@@ -28,6 +28,7 @@ mod layout;
 mod mapper;
 mod platform;
 mod registers;
+mod shared;
 mod space;
 mod spawn;
 mod stub;
@@ -37,4 +38,5 @@ mod tracer;
 mod wakeup;
 mod xstate;
 
-pub use platform::{Network, ProcessPlatform};
+pub use platform::ProcessPlatform;
+pub use template::Network;

@@ -1,73 +1,23 @@
-//! The platform: a template stub and what all address spaces share.
+//! The platform: a template stub, from which address spaces are forked.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use host_sys::proc::ProcDir;
 use parking_lot::Mutex;
-use platform_api::{AddressSpace, Exit, ExitCounts, Expected, Features, Platform, PlatformError};
+use platform_api::{AddressSpace, Exit, Expected, Features, Platform, PlatformError};
 
 use crate::arena::Arena;
 use crate::layout::{GUEST_END, GUEST_START};
 use crate::mapper;
+use crate::shared::Shared;
 use crate::space::StubSpace;
-use crate::spawn::Template;
-use crate::stub::{Forking, Stub, refused};
-use crate::stub_threads::StubThreads;
-use crate::tracer::{self, Zombie};
-
-/// What every address space of a platform refers to.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) arena: Arc<Arena>,
-    pub(crate) template: Template,
-    pub(crate) proc: ProcDir,
-    /// A stub that is forked ahead of time.
-    spare: Mutex<Option<Forking>>,
-    /// Stubs with their threads, in the order in which they will be wanted.
-    ready: Mutex<VecDeque<Arc<Stub>>>,
-    pub(crate) exits: Arc<ExitCounts>,
-}
+use crate::stub::{Stub, refused};
+use crate::template::Network;
+use crate::tracer;
 
 /// Address spaces, and threads of one, that are made ahead at most.
 const PREPARED_SPACES: usize = 32;
 const PREPARED_THREADS: usize = 128;
-
-impl Shared {
-    fn begin_stub(&self) -> Result<Forking, PlatformError> {
-        let template = StubThreads {
-            spawner: self.template.pid,
-            mapper: None,
-        };
-        Forking::begin(&self.arena, template)
-    }
-}
-
-impl Drop for Shared {
-    fn drop(&mut self) {
-        // A stub that was forked is killed by being dropped.
-        if let Some(spare) = self.spare.lock().take() {
-            drop(spare.finish(None));
-        }
-        let _ = self.template.pidfd.kill();
-        tracer::reap(Zombie::new(
-            StubThreads {
-                spawner: self.template.pid,
-                mapper: None,
-            },
-            None,
-        ));
-    }
-}
-
-/// Which network namespace stubs live in. None of them can make a socket, whichever it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Network {
-    /// One of their own, which takes the host half a millisecond.
-    Own,
-    /// The caller's, which the caller made empty for itself.
-    Callers,
-}
 
 /// Runs guest instructions in stub processes; see the crate's description.
 #[derive(Debug)]

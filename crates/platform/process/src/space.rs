@@ -15,7 +15,7 @@ use crate::arena::{COMMANDS_PER_BATCH, Command};
 use crate::context::GuestThread;
 use crate::layout::{GUEST_END, GUEST_START};
 use crate::mapper::{Dead, Mapper};
-use crate::platform::Shared;
+use crate::shared::Shared;
 use crate::stub::Stub;
 use crate::xstate::Extended;
 

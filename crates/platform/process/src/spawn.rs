@@ -5,47 +5,14 @@ use std::io;
 use host_sys::process::{Change, Patience, Pid, PidFd, wait};
 use host_sys::ptrace::{self, RawRegisters};
 use host_sys::seccomp::Listener;
-use platform_api::{ProcessorFeatures, processor};
+use platform_api::processor;
 
 use crate::arena::Arena;
 use crate::blob;
 use crate::layout::{ARENA_FD, COMMANDS, COMMANDS_LEN, FIRST_FILE_FD};
-use crate::platform::Network;
-use crate::stub_threads::{Life, StubThreads, watch_mapper};
-use crate::template;
-use crate::tracer::{self, Zombie};
+use crate::stub_threads::{Forked, Life, Parked, StubThreads, watch_mapper};
+use crate::template::{self, Network, Template};
 use crate::wakeup::{self, TracerNeeded};
-
-/// A guest thread that waits for its first registers; not traced yet.
-#[derive(Debug)]
-pub(crate) struct Parked {
-    pub(crate) tid: Pid,
-    pub(crate) listener: Listener,
-}
-
-/// A stub fresh from its fork.
-#[derive(Debug)]
-pub(crate) struct Forked {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: PidFd,
-    pub(crate) mapper: Pid,
-    pub(crate) mapper_listener: Listener,
-    pub(crate) parked: Parked,
-}
-
-/// The first stub, and what it told about the processor.
-#[derive(Debug)]
-pub(crate) struct Template {
-    pub(crate) pid: Pid,
-    pub(crate) pidfd: PidFd,
-    /// Bytes of an XSAVE area as the host gives and takes it.
-    pub(crate) host_xstate_size: usize,
-    /// The components that are guests'.
-    pub(crate) xcr0: u64,
-    /// Bytes of an XSAVE area with those alone.
-    pub(crate) xstate_size: usize,
-    pub(crate) processor: ProcessorFeatures,
-}
 
 const THREAD_FLAGS: i32 = libc::CLONE_VM
     | libc::CLONE_FS
@@ -56,6 +23,19 @@ const THREAD_FLAGS: i32 = libc::CLONE_VM
 const FORK_FLAGS: i32 = libc::CLONE_PARENT | libc::SIGCHLD;
 const SECCOMP_SET_MODE_FILTER: u64 = 1;
 const SECCOMP_FILTER_FLAG_NEW_LISTENER: u64 = 8;
+
+/// A stub could not be made.
+pub(crate) struct ForkFailed {
+    pub(crate) error: io::Error,
+    /// What there is of one: killed, and to be reaped.
+    pub(crate) left: Option<StubThreads>,
+}
+
+impl From<io::Error> for ForkFailed {
+    fn from(error: io::Error) -> ForkFailed {
+        ForkFailed { error, left: None }
+    }
+}
 
 /// What the tracer needs to drive spawners; only its thread may.
 #[derive(Default)]
@@ -251,22 +231,23 @@ impl Spawner {
         Ok(Parked { tid, listener })
     }
 
-    pub(crate) fn fork(&self, from: StubThreads, slot: u32) -> io::Result<Forked> {
+    pub(crate) fn fork(&self, from: StubThreads, slot: u32) -> Result<Forked, ForkFailed> {
         let pid = self.clone(from, FORK_FLAGS)?;
         let forked = self.raise(pid, slot);
         // Whatever became of the child, the parent must be stopped in its loop for the next job.
         self.await_trap(from.spawner, from)?;
-        forked.inspect_err(|_| {
+        forked.map_err(|error| {
             if let Ok(pidfd) = PidFd::open(pid) {
                 let _ = pidfd.kill();
             }
-            tracer::reap(Zombie::new(
-                StubThreads {
-                    spawner: pid,
-                    mapper: None,
-                },
-                None,
-            ));
+            let left = StubThreads {
+                spawner: pid,
+                mapper: None,
+            };
+            ForkFailed {
+                error,
+                left: Some(left),
+            }
         })
     }
 

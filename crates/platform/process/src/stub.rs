@@ -10,8 +10,7 @@ use platform_api::PlatformError;
 
 use crate::arena::Arena;
 use crate::mapper::Mapper;
-use crate::spawn::{Forked, Parked};
-use crate::stub_threads::StubThreads;
+use crate::stub_threads::{Forked, Parked, StubThreads};
 use crate::tracer::{self, Answer, Zombie};
 
 /// A stub process. Killed by [`kill`](Stub::kill), reaped when the last reference goes.

@@ -1,7 +1,8 @@
 //! The threads of a stub that the tracer traces, and what became of them.
 
-use host_sys::process::{Change, Patience, Pid, wait};
+use host_sys::process::{Change, Patience, Pid, PidFd, wait};
 use host_sys::ptrace;
+use host_sys::seccomp::Listener;
 
 use crate::blob;
 
@@ -10,6 +11,23 @@ use crate::blob;
 pub(crate) struct StubThreads {
     pub(crate) spawner: Pid,
     pub(crate) mapper: Option<Pid>,
+}
+
+/// A guest thread that waits for its first registers; not traced yet.
+#[derive(Debug)]
+pub(crate) struct Parked {
+    pub(crate) tid: Pid,
+    pub(crate) listener: Listener,
+}
+
+/// A stub fresh from its fork.
+#[derive(Debug)]
+pub(crate) struct Forked {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: PidFd,
+    pub(crate) mapper: Pid,
+    pub(crate) mapper_listener: Listener,
+    pub(crate) parked: Parked,
 }
 
 /// Reaps what has died of a killed stub; whether nothing is left.

@@ -8,12 +8,35 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use host_sys::call::{check, syscall6};
-use host_sys::process::{self, Patience, Pid};
+use host_sys::process::{self, Patience, Pid, PidFd};
 use host_sys::ptrace;
+use platform_api::ProcessorFeatures;
 
 use crate::blob;
 use crate::layout::{CODE, CODE_LEN, TASK_END};
-use crate::platform::Network;
+
+/// Which network namespace stubs live in. None of them can make a socket, whichever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    /// One of their own, which takes the host half a millisecond.
+    Own,
+    /// The caller's, which the caller made empty for itself.
+    Callers,
+}
+
+/// The first stub, and what it told about the processor.
+#[derive(Debug)]
+pub(crate) struct Template {
+    pub(crate) pid: Pid,
+    pub(crate) pidfd: PidFd,
+    /// Bytes of an XSAVE area as the host gives and takes it.
+    pub(crate) host_xstate_size: usize,
+    /// The components that are guests'.
+    pub(crate) xcr0: u64,
+    /// Bytes of an XSAVE area with those alone.
+    pub(crate) xstate_size: usize,
+    pub(crate) processor: ProcessorFeatures,
+}
 
 /// What the copy needs to know; it lives in the memory that is copied.
 struct Plan {

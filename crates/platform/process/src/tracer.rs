@@ -14,9 +14,9 @@ use parking_lot::Mutex;
 
 use crate::arena::Arena;
 use crate::interrupt;
-use crate::platform::Network;
-use crate::spawn::{Forked, Parked, Spawner, Template};
-use crate::stub_threads::{StubThreads, are_reaped, watch_mapper};
+use crate::spawn::Spawner;
+use crate::stub_threads::{Forked, Parked, StubThreads, are_reaped, watch_mapper};
+use crate::template::{Network, Template};
 use crate::wakeup::{self, TracerNeeded};
 
 /// What others ask of the tracer.
@@ -185,7 +185,11 @@ impl Tracer {
                     drop(reply.send(Ok(forked)));
                     self.spawner.tidy(threads);
                 }
-                Err(error) => drop(reply.send(Err(error))),
+                Err(failed) => {
+                    let left = failed.left.map(|threads| Zombie::new(threads, None));
+                    self.zombies.extend(left);
+                    drop(reply.send(Err(failed.error)));
+                }
             },
             Job::Thread { of, reply } => match self.spawner.thread(of) {
                 Ok(parked) => {

@@ -6,7 +6,7 @@ use host_sys::process::Pid;
 use host_sys::ptrace;
 use platform_api::processor;
 
-use crate::spawn::Template;
+use crate::template::Template;
 
 /// What the areas look like.
 #[derive(Clone, Copy, Debug)]

@@ -330,7 +330,7 @@ pub const ALLOWED: &[Rule] = &[
         "pwrite64",
         Check::Any,
         FILE,
-        by("kernel/mm/src/save.rs", "flush", "write_all_at("),
+        by("kernel/mm/src/writer.rs", "flush", "write_all_at("),
     ),
     rule(
         linux::__NR_lseek,

@@ -6,8 +6,8 @@ use platform_api::{Event, Fault, PlatformError, Syscall};
 use super::{GuestThread, Mode};
 use crate::faults;
 use crate::layout::{GUEST_END, PAGE};
+use crate::page_access::Refusal;
 use crate::registers::take_general;
-use crate::state::Refusal;
 use crate::stub::{self, Place};
 use crate::vcpu::Vcpu;
 

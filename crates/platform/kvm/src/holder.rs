@@ -10,14 +10,14 @@ use crate::interrupt::ThreadHandle;
 use crate::vcpu::Vcpu;
 
 /// What a vCPU keeps of a context.
-pub(super) struct Rest {
+pub(crate) struct Rest {
     fs_base: u64,
     gs_base: u64,
     xstate: Vec<u8>,
 }
 
 impl Rest {
-    pub(super) fn put_into(self, state: &mut CpuState) {
+    pub(crate) fn put_into(self, state: &mut CpuState) {
         state.regs.fs_base = self.fs_base;
         state.regs.gs_base = self.gs_base;
         state.xstate = self.xstate;
@@ -33,7 +33,7 @@ pub(crate) struct Holder {
 
 impl Holder {
     /// One without a vCPU.
-    pub(super) fn new(model: &CpuModel, handle: Arc<ThreadHandle>) -> Arc<Holder> {
+    pub(crate) fn new(model: &CpuModel, handle: Arc<ThreadHandle>) -> Arc<Holder> {
         Arc::new(Holder {
             slot: Mutex::new(VcpuSlot {
                 vcpu: None,
@@ -48,15 +48,15 @@ impl Holder {
 
 /// A context's vCPU, or what was in it.
 pub(crate) struct VcpuSlot {
-    pub(super) vcpu: Option<Vcpu>,
+    pub(crate) vcpu: Option<Vcpu>,
     /// Of the vCPU that was given up.
-    pub(super) rest: Option<Rest>,
-    pub(super) xstate_size: usize,
+    pub(crate) rest: Option<Rest>,
+    pub(crate) xstate_size: usize,
     xcr0: u64,
 }
 
 impl VcpuSlot {
-    pub(super) fn read_rest(&self) -> Result<Option<Rest>, PlatformError> {
+    pub(crate) fn read_rest(&self) -> Result<Option<Rest>, PlatformError> {
         let Some(vcpu) = &self.vcpu else {
             return Ok(None);
         };
