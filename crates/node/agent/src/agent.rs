@@ -1,7 +1,6 @@
 //! The node's side of the seam to the gateway.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,28 +13,11 @@ use proto_node::{
 };
 
 use crate::config::AgentConfig;
+use crate::error::AgentError;
 use crate::launcher::ProcessLauncher;
-use crate::snapshots::SnapshotsError;
 
 /// Longest event in bytes: as the API has it, 6 MiB.
 const EVENT_BYTES: usize = 6 * 1024 * 1024;
-
-/// Why an agent cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum AgentError {
-    /// The bootstraps of the runtimes could not be written.
-    #[error("the runtimes' bootstraps could not be written")]
-    Runtimes(#[source] io::Error),
-    /// The store of snapshots could not be opened.
-    #[error("the store of snapshots could not be opened")]
-    Snapshots(#[source] SnapshotsError),
-    /// The log store could not be opened.
-    #[error("the log store could not be opened")]
-    Logs(#[source] io::Error),
-    /// The thread that starts sandbox processes could not be made.
-    #[error("the thread that starts sandboxes could not be made")]
-    Spawner(#[source] io::Error),
-}
 
 /// Runs functions on this machine. Dropping it ends every sandbox.
 pub struct Agent {

@@ -12,8 +12,8 @@ use node_snapshots::Opened;
 use proto_node::{BoxFuture, FunctionSpec, Revision};
 use proto_sandbox::{Layer, PlatformChoice, StartSpec, ToSandbox};
 
-use crate::agent::AgentError;
 use crate::config::{AgentConfig, TemplateUse};
+use crate::error::AgentError;
 use crate::launched::Launched;
 use crate::restore::{self, Refusal};
 use crate::shells::Shells;

@@ -8,6 +8,7 @@
 
 mod agent;
 mod config;
+mod error;
 mod launched;
 mod launcher;
 mod restore;
@@ -16,6 +17,7 @@ mod snapshots;
 mod start;
 mod templates;
 
-pub use agent::{Agent, AgentError};
+pub use agent::Agent;
 pub use config::{AgentConfig, TemplateUse};
+pub use error::AgentError;
 pub use snapshots::SnapshotsError;

@@ -304,6 +304,7 @@ impl Shared {
                 action => self.act(&mut state, action),
             }
         }
+        self.look_at_time(&state);
         taken
     }
 
@@ -350,6 +351,11 @@ impl Shared {
         if ended {
             self.ended.notify_waiters();
         }
+        self.look_at_time(state);
+    }
+
+    /// Has the timer go by the next deadline.
+    fn look_at_time(&self, state: &State) {
         let next = state.decider.next_deadline();
         if next.is_some() && state.timer_at.is_none_or(|at| next < Some(at)) {
             self.timer.notify_one();

@@ -1,5 +1,6 @@
 //! Instances from launch to end, with sandboxes that follow a script.
 
+mod capacity;
 mod scripted;
 
 use std::sync::Arc;

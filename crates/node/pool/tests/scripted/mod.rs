@@ -1,5 +1,6 @@
 //! A launcher whose sandboxes do what the test says, without a process.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -83,6 +84,9 @@ pub(crate) struct Scripted {
     /// Bytes of streamed responses that were sent.
     pub(crate) streamed: Arc<AtomicUsize>,
     pub(crate) alive: Arc<AtomicUsize>,
+    /// Shells that wait, and how many launches found one.
+    pub(crate) shells: Mutex<BTreeSet<InstanceId>>,
+    pub(crate) in_shells: AtomicUsize,
 }
 
 impl Scripted {
@@ -93,6 +97,8 @@ impl Scripted {
             launched: AtomicUsize::new(0),
             streamed: Arc::default(),
             alive: Arc::default(),
+            shells: Mutex::default(),
+            in_shells: AtomicUsize::new(0),
         })
     }
 }
@@ -225,10 +231,14 @@ impl Launcher for Scripted {
         &'a self,
         function: &'a FunctionSpec,
         _stream: &'a str,
-        _shell: Option<InstanceId>,
+        shell: Option<InstanceId>,
         take_first: TakeFirst<'a>,
     ) -> BoxFuture<'a, Result<Box<dyn Link>, LaunchError>> {
         let nth = self.launched.fetch_add(1, Ordering::SeqCst);
+        if let Some(shell) = shell {
+            assert!(self.shells.lock().remove(&shell), "it was made");
+            self.in_shells.fetch_add(1, Ordering::SeqCst);
+        }
         if self.script == Script::Unavailable {
             let runtime = function.runtime.clone();
             let error = LaunchError::RuntimeUnavailable {
@@ -269,13 +279,21 @@ impl Launcher for Scripted {
 
     fn make_shell<'a>(
         &'a self,
-        _id: InstanceId,
+        id: InstanceId,
         _function: &'a FunctionSpec,
     ) -> BoxFuture<'a, Result<(), NoShell>> {
-        Box::pin(async { Err(NoShell::NoSnapshot) })
+        let made = match self.script {
+            Script::Restored => {
+                self.shells.lock().insert(id);
+                Ok(())
+            }
+            _ => Err(NoShell::NoSnapshot),
+        };
+        Box::pin(async { made })
     }
 
-    fn drop_shell(&self, _id: InstanceId) -> BoxFuture<'_, ()> {
+    fn drop_shell(&self, id: InstanceId) -> BoxFuture<'_, ()> {
+        assert!(self.shells.lock().remove(&id), "it was made");
         Box::pin(async {})
     }
 
