@@ -10,7 +10,7 @@ use crate::drive::Pool;
 impl Pool {
     /// What is there, and why something is not.
     pub fn capacity(&self) -> CapacityView {
-        told(self.view())
+        told(self.shared().view())
     }
 
     /// From now on so many of a kind are to be there for `function`, whether events come or not.
@@ -20,7 +20,7 @@ impl Pool {
         kind: CapacityKind,
         count: u32,
     ) -> Result<(), TargetError> {
-        let limits = self.limits();
+        let limits = self.shared().limits;
         let (asked, most) = match kind {
             CapacityKind::Instance => {
                 let fit = limits.memory_mb / u64::from(function.memory_mb.max(1));
@@ -35,7 +35,7 @@ impl Pool {
         };
         match usize::try_from(count) {
             Ok(count) if count <= most => {
-                self.aim(function, asked, count);
+                self.shared().aim(function, asked, count);
                 Ok(())
             }
             _ => Err(TargetError::TooMany(number(most))),

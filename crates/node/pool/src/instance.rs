@@ -1,8 +1,8 @@
 //! The life of one instance, as a task: launch, initialise, one event after another, end.
 //!
 //! ```text
-//! launch ─▶ initialise ─▶ idle ◀──▶ event (invocation.rs) ─▶ … ─▶ kill ─▶ Gone
-//!              └─ failed or too long ─▶ with an event: launch again inside it
+//! launch ─▶ initialise (start.rs) ─▶ idle ◀──▶ event (serve.rs) ─▶ … ─▶ kill ─▶ Gone
+//!                         └─ failed or too long ─▶ with an event: launch again inside it
 //! ```
 
 use std::collections::BTreeMap;
@@ -12,30 +12,21 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use node_logs::InstanceLog;
 use node_runtimes::late_environment;
-use proto_node::{FunctionSpec, Stage, StartKind, Timings};
-use proto_sandbox::{FirstEvent, FromSandbox, RestoreStage, StageName, ToSandbox};
+use proto_node::{FunctionSpec, StartKind, Timings};
+use proto_sandbox::ToSandbox;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
 
-use crate::capture::Guest;
 use crate::clock;
 use crate::decide::{Input, InstanceId};
-use crate::drive::Shared;
 use crate::failure::Failure;
-use crate::invocation::{After, Invocation, event_head};
-use crate::launch::{First, Link, Moment};
+use crate::invocation::{After, Invocation, Order};
+use crate::launch::Link;
 use crate::report::{self, Phase, Status};
+use crate::shared::{Begin, Shared};
 
 /// Starts that may break before an event is refused: two from a snapshot, which is out of use then, and one without.
 const STARTS: u8 = 3;
-
-/// What the pool tells an instance.
-pub(crate) enum Order {
-    Invoke(Box<Invocation>),
-    /// End now, whatever is running.
-    Stop,
-}
 
 /// How the instance came up; told with its first event.
 #[derive(Debug, Default)]
@@ -59,14 +50,14 @@ pub(crate) struct Instance {
     pub(crate) log: InstanceLog,
     pub(crate) stream: String,
     /// In which it comes up the first time.
-    shell: Option<InstanceId>,
+    pub(crate) shell: Option<InstanceId>,
     pub(crate) start: Option<Start>,
     pub(crate) max_memory_bytes: u64,
     /// When the launcher was asked, and how long it took.
-    launched: Instant,
-    launching: Duration,
+    pub(crate) launched: Instant,
+    pub(crate) launching: Duration,
     /// The event that came along when it was restored, and is not begun.
-    taken: Option<Invocation>,
+    pub(crate) taken: Option<Invocation>,
     /// A snapshot of it that is being put in place.
     pub(crate) keeping: Option<JoinHandle<Result<(), String>>>,
     /// Why it was not captured when it should have been.
@@ -92,13 +83,14 @@ pub(crate) enum Init {
 }
 
 impl Instance {
-    pub(crate) fn new(
-        id: InstanceId,
-        shared: Arc<Shared>,
-        function: Arc<FunctionSpec>,
-        shell: Option<InstanceId>,
-        orders: UnboundedReceiver<Order>,
-    ) -> Self {
+    pub(crate) fn new(begin: Begin) -> Self {
+        let Begin {
+            id,
+            shared,
+            function,
+            shell,
+            orders,
+        } = begin;
         let stream = clock::stream(&function.version);
         let log = InstanceLog::new(
             Arc::clone(&shared.hub),
@@ -228,145 +220,6 @@ impl Instance {
         self.start = Some(Start::default());
     }
 
-    /// Starts a sandbox; one that is restored takes the event along that waits for this instance.
-    pub(crate) async fn launch(&mut self, limit: Instant) -> Result<Box<dyn Link>, Failure> {
-        let began = clock::now();
-        self.launched = began;
-        let (id, shared, function) = (self.id, &self.shared, &self.function);
-        let (taken, shell) = (&mut self.taken, self.shell.take());
-        let mut take = || {
-            *taken = shared.take(id);
-            if let Some(invocation) = taken {
-                invocation.tell_taken();
-            }
-            taken.as_ref().map(|invocation| first(function, invocation))
-        };
-        let launching = shared
-            .launcher
-            .launch(function, &self.stream, shell, &mut take);
-        let launched = timeout_at(limit.into(), launching).await;
-        self.launching = clock::now() - began;
-        match launched {
-            Ok(launched) => {
-                let restored = matches!(&launched, Ok(link) if link.start() == StartKind::Restored);
-                if !restored {
-                    self.put_back();
-                    self.shared.step(Input::WithoutSnapshot(id));
-                }
-                Ok(launched?)
-            }
-            // An event that came along may have begun: it is not given to another.
-            Err(_) => Err(Failure::Platform(
-                "the sandbox process took too long to start".into(),
-            )),
-        }
-    }
-
-    /// Gives up the event that came along: whoever can shall take it.
-    fn put_back(&mut self) {
-        if let Some(invocation) = self.taken.take() {
-            self.shared.give_back_from(self.id, invocation);
-        }
-    }
-
-    pub(crate) async fn initialise(&mut self, link: &mut dyn Link, limit: Instant) -> Init {
-        let mut init = self.come_to_first_event(link, limit).await;
-        if let Some((invocation, at)) = self.not_begun(link).await {
-            init = Init::Begun(invocation, at);
-        }
-        if matches!(init, Init::Failed(_) | Init::TimedOut) && link.origin().is_some() {
-            self.shared.launcher.distrust(&self.function);
-        }
-        init
-    }
-
-    /// Ends a sandbox that did not come up with the event that it took along, which another shall take, unless it was
-    /// begun with in the meantime.
-    async fn not_begun(&mut self, link: &mut dyn Link) -> Option<(Box<Invocation>, Instant)> {
-        self.taken.as_ref()?;
-        link.end_now().await;
-        while let Ok(Some(message)) = link.receive().await {
-            let begun = self.begun(&message.head);
-            self.note(message.head, &Bytes::from(message.payload));
-            if begun.is_some() {
-                return begun;
-            }
-        }
-        self.put_back();
-        None
-    }
-
-    /// The event that a message says was begun with, and when.
-    fn begun(&mut self, head: &FromSandbox) -> Option<(Box<Invocation>, Instant)> {
-        let FromSandbox::Begun { at, .. } = head else {
-            return None;
-        };
-        let invocation = self.taken.take()?;
-        Some((Box::new(invocation), clock::told(*at, self.launched)))
-    }
-
-    async fn come_to_first_event(&mut self, link: &mut dyn Link, mut limit: Instant) -> Init {
-        // Once it went on, what no snapshot may hold can be in its memory. What was restored needs none.
-        let mut offered = link.start() == StartKind::Restored;
-        loop {
-            let message = tokio::select! {
-                message = timeout_at(limit.into(), link.receive()) => message,
-                order = self.orders.recv() => match order {
-                    Some(Order::Invoke(invocation)) => {
-                        self.shared.give_back(*invocation);
-                        continue;
-                    }
-                    Some(Order::Stop) | None => return Init::Stopped,
-                },
-            };
-            let message = match message {
-                Err(_) => return Init::TimedOut,
-                Ok(Ok(Some(message))) => message,
-                Ok(Ok(None)) => return Init::Failed(Failure::Vanished),
-                Ok(Err(error)) => return Init::Failed(Failure::Platform(error.to_string())),
-            };
-            match &message.head {
-                FromSandbox::Begun { .. } => {
-                    let begun = self.begun(&message.head);
-                    self.note(message.head, &Bytes::new());
-                    return match begun {
-                        Some((invocation, at)) => Init::Begun(invocation, at),
-                        None => {
-                            Init::Failed(Failure::Platform("it began with no event".to_owned()))
-                        }
-                    };
-                }
-                FromSandbox::Ready if offered => return Init::Ready,
-                FromSandbox::Ready => {
-                    return match self.at_first_event(link).await {
-                        Ok(_) => Init::Ready,
-                        Err(failure) => Init::Failed(failure),
-                    };
-                }
-                head @ (FromSandbox::RestorePoint | FromSandbox::CaptureAsked) => {
-                    let moment = match head {
-                        FromSandbox::CaptureAsked => Moment::Asked,
-                        _ => Moment::Offered,
-                    };
-                    let stands = clock::now();
-                    let stood = self.at_restore_point(link, moment).await;
-                    offered |= moment == Moment::Offered || self.keeping.is_some();
-                    match stood {
-                        Ok(Guest::Waits) => {}
-                        Ok(Guest::Ready) => return Init::Ready,
-                        Err(failure) => return Init::Failed(failure),
-                    }
-                    // It could do nothing meanwhile.
-                    limit += clock::now() - stands;
-                }
-                _ => {}
-            }
-            if let Some(failure) = self.note(message.head, &Bytes::from(message.payload)) {
-                return Init::Failed(failure);
-            }
-        }
-    }
-
     /// Lets a runtime that waits for a snapshot go on.
     pub(crate) fn resume(&self) -> ToSandbox {
         ToSandbox::Resume {
@@ -491,82 +344,11 @@ impl Instance {
         }
     }
 
-    /// Keeps what a message tells besides answers; the failure it tells, if any.
-    pub(crate) fn note(&mut self, head: FromSandbox, payload: &Bytes) -> Option<Failure> {
-        match &head {
-            FromSandbox::Stage { name, nanoseconds } => {
-                if let Some(start) = &mut self.start {
-                    start
-                        .stages
-                        .push(stage(*name), Duration::from_nanos(*nanoseconds));
-                }
-            }
-            FromSandbox::Begun { nanoseconds, .. } => {
-                if let Some(start) = &mut self.start {
-                    let hooks = Duration::from_nanos(*nanoseconds);
-                    start.stages.push(Stage::AfterRestore, hooks);
-                }
-            }
-            FromSandbox::Restored { times } => {
-                let inside = times.iter().map(|t| Duration::from_nanos(t.nanoseconds));
-                let shell = self.launching.saturating_sub(inside.sum());
-                if let Some(start) = &mut self.start {
-                    start.stages.push(Stage::Shell, shell);
-                    for part in times {
-                        let time = Duration::from_nanos(part.nanoseconds);
-                        start.stages.push(restore_stage(part.stage), time);
-                    }
-                }
-            }
-            FromSandbox::Touched => {
-                let launcher = &self.shared.launcher;
-                launcher.touched(&self.function, payload.clone());
-            }
-            FromSandbox::Log { stream, dropped } => self.log.guest(*stream, payload, *dropped),
-            FromSandbox::Usage { max_memory_bytes }
-            | FromSandbox::Exited {
-                max_memory_bytes, ..
-            } => {
-                self.max_memory_bytes = self.max_memory_bytes.max(*max_memory_bytes);
-            }
-            _ => {}
-        }
-        Failure::told_by(&head, payload)
-    }
-
     pub(crate) async fn bury(&mut self, link: Option<Box<dyn Link>>) {
         let Some(link) = link else { return };
         let said = link.kill().await;
         if !said.is_empty() {
             tracing::warn!(function = self.function.name, said, "a sandbox complained");
         }
-    }
-}
-
-/// An event as it goes along with a restore.
-fn first(function: &FunctionSpec, invocation: &Invocation) -> First {
-    First {
-        event: FirstEvent {
-            head: event_head(function, &invocation.request),
-            timeout_ms: u64::try_from(function.timeout.as_millis()).unwrap_or(u64::MAX),
-        },
-        body: invocation.payload.clone(),
-    }
-}
-
-fn restore_stage(name: RestoreStage) -> Stage {
-    match name {
-        RestoreStage::Identity => Stage::Identity,
-    }
-}
-
-fn stage(name: StageName) -> Stage {
-    match name {
-        StageName::Sandbox => Stage::Sandbox,
-        StageName::RootFs => Stage::RootFs,
-        StageName::Exec => Stage::Exec,
-        StageName::RuntimeInit => Stage::RuntimeInit,
-        StageName::FunctionInit => Stage::FunctionInit,
-        StageName::AfterRestore => Stage::AfterRestore,
     }
 }

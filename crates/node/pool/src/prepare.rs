@@ -4,24 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto_node::{FunctionSpec, NoSnapshot, StartKind};
-use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::decide::{Input, InstanceId, Rejection, TicketId};
-use crate::drive::Shared;
 use crate::failure::Failure;
-use crate::instance::{Init, Instance, Order};
+use crate::instance::{Init, Instance};
 use crate::report::Status;
+use crate::shared::{Begin, Seat, Shared};
 
 /// Longest initialisation of a function that is prepared (as AWS has it for SnapStart).
 const LIMIT: Duration = Duration::from_secs(130);
-
-/// The turn of a preparation has come.
-pub(crate) struct Seat {
-    pub(crate) id: InstanceId,
-    pub(crate) orders: UnboundedReceiver<Order>,
-}
 
 /// Starts `function` when its turn has come, lets it be captured, and ends it.
 pub(crate) async fn prepare(
@@ -39,7 +32,13 @@ pub(crate) async fn prepare(
     if let Some(reason) = shared.launcher.given_up(&function) {
         return Err(NoSnapshot::GivenUp(reason));
     }
-    let instance = Instance::new(seat.id, shared, function, None, seat.orders);
+    let instance = Instance::new(Begin {
+        id: seat.id,
+        shared,
+        function,
+        shell: None,
+        orders: seat.orders,
+    });
     instance.prepare().await
 }
 
