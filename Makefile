@@ -95,6 +95,14 @@ SECONDS ?= 60
 fuzz:
 	FUZZ_SEED=$(SEED) FUZZ_SECONDS=$(SECONDS) cargo test -p rekindle --test system_calls -- --nocapture
 
+# One of the readers of bytes from outside (fuzz/targets/src) with coverage, on a nightly toolchain with cargo-fuzz; `make test` gives each of them
+# mutations of fuzz/seeds from a seed for two seconds: make fuzz-targets NAME=elf SECONDS=600
+NAME ?= elf
+.PHONY: fuzz-targets
+fuzz-targets:
+	mkdir -p fuzz/corpus/$(NAME)
+	cargo +nightly fuzz run $(NAME) fuzz/corpus/$(NAME) fuzz/seeds/$(NAME) -- -max_total_time=$(SECONDS)
+
 # CPython's own tests, natively against a sandbox, case by case: make test-cpython PLATFORM=kvm MODULES="test_os test_io"
 test-cpython:
 	cargo build --release -p rekindle

@@ -22,6 +22,8 @@ MAY_USE = {
     "bin": {"base", "proto", "host", "platform", "kernel", "sandbox", "node", "control", "edge", "bin"},
     # Benchmarks look at everything, and nothing is built with them.
     "bench": {"base", "proto", "host", "platform", "kernel", "sandbox", "node", "control", "edge", "bench"},
+    # Functions of bytes that only tests and fuzzers call.
+    "fuzz": {"base", "proto", "host", "platform", "kernel", "sandbox", "node", "control", "edge", "fuzz"},
     "tests": {"base", "proto", "host", "platform", "kernel", "sandbox", "node", "control", "edge", "tests"},
 }
 RUNNING = {"platform", "kernel", "sandbox"}

@@ -32,3 +32,4 @@ mod versions;
 
 pub use config::{AccessKey, Config};
 pub use server::{BindError, Gateway};
+pub use signature::verify as verify_signature;

@@ -146,11 +146,7 @@ mod tests {
         let tid = machine.thread(script);
         let task = machine.system.kernel.tree.lock().task(tid).cloned();
         let task = task.unwrap();
-        let deadline = std::time::Instant::now() + LIMIT;
-        while task.blocked_call.lock().is_none() {
-            assert!(std::time::Instant::now() < deadline, "it does not sleep");
-            std::thread::yield_now();
-        }
+        base_eventually::eventually("it sleeps", || task.blocked_call.lock().is_some());
         assert!(asleep.load(Ordering::SeqCst));
         let outcome = private(&mut machine, &mut Restart::default());
         assert_eq!(outcome.unwrap(), 0);
