@@ -9,9 +9,9 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use proto_lambda::{
-    EnvironmentResponse, EphemeralStorage, FunctionArn, FunctionConfiguration, LastUpdateStatus,
-    LoggingConfig, Qualifier, RuntimeVersionConfig, SnapStartResponse, State, TracingConfig,
-    last_modified,
+    EnvironmentResponse, EphemeralStorage, FunctionArn, FunctionConfiguration, FunctionState,
+    LastUpdateStatus, LoggingConfig, Qualifier, RuntimeVersionConfig, SnapStartResponse,
+    TracingConfig, last_modified,
 };
 use proto_node::{
     CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, Revision, SECRETS_VARIABLE,
@@ -243,9 +243,9 @@ impl Function {
             },
             revision_id: record.revision_id.clone(),
             state: (!listed).then_some(if pending {
-                State::Pending
+                FunctionState::Pending
             } else {
-                State::Active
+                FunctionState::Active
             }),
             state_reason_code: why(failed, "FunctionError").or_else(|| why(pending, "Creating")),
             state_reason: unprepared

@@ -5,7 +5,7 @@ mod zips;
 use bytes::Bytes;
 use control_registry::{Config, OpenError, Phase, Registry, StoreError};
 use proto_lambda::{
-    ApiError, CreateFunctionRequest, FunctionCode, FunctionRef, LastUpdateStatus, State,
+    ApiError, CreateFunctionRequest, FunctionCode, FunctionRef, FunctionState, LastUpdateStatus,
     TagResourceRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest, Zip, limits,
 };
 use serde_json::json;
@@ -51,7 +51,7 @@ async fn open() -> (tempfile::TempDir, Registry) {
 async fn a_function_is_pending_once_and_active_ever_after() {
     let (_directory, registry) = open().await;
     let created = registry.create(request("f", "1")).await.unwrap();
-    assert_eq!(created.state, Some(State::Pending));
+    assert_eq!(created.state, Some(FunctionState::Pending));
     assert_eq!(created.state_reason_code, Some("Creating"));
     assert_eq!(
         created.function_arn,
@@ -59,7 +59,7 @@ async fn a_function_is_pending_once_and_active_ever_after() {
     );
     let function = registry.find(&named("f")).unwrap();
     let settled = function.configuration(None, Phase::Settled);
-    assert_eq!(settled.state, Some(State::Active));
+    assert_eq!(settled.state, Some(FunctionState::Active));
     assert_eq!(
         settled.last_update_status,
         Some(LastUpdateStatus::Successful)

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use node_snapshots::{CpuFeatures, KeyError, Listed, Status, View};
+use node_snapshots::{CpuFeatures, KeyError, Listed, ListedStatus, StoreView};
 use serde::Serialize;
 
 use crate::failure::{ExitCode, Failure};
@@ -69,7 +69,7 @@ pub enum Action {
 /// When there is no such snapshot, or one is not what was written.
 pub fn snapshot(args: &SnapshotArgs) -> Result<(), Failure> {
     let directory = args.data.join("node/snapshots");
-    let view = match View::open(&directory) {
+    let view = match StoreView::open(&directory) {
         Ok(view) => view,
         Err(KeyError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
             return nothing_there(args, &directory);
@@ -119,7 +119,7 @@ fn nothing_there(args: &SnapshotArgs, directory: &Path) -> Result<(), Failure> {
 }
 
 /// The one snapshot whose key begins so.
-fn one(view: &View, prefix: &str) -> Result<Listed, Failure> {
+fn one(view: &StoreView, prefix: &str) -> Result<Listed, Failure> {
     let mut found = view.find(prefix);
     match (found.pop(), found.len()) {
         (Some(listed), 0) if !prefix.is_empty() => Ok(listed),
@@ -139,10 +139,10 @@ fn one(view: &View, prefix: &str) -> Result<Listed, Failure> {
     }
 }
 
-fn verify(args: &SnapshotArgs, view: &View, keys: &[String]) -> Result<(), Failure> {
+fn verify(args: &SnapshotArgs, view: &StoreView, keys: &[String]) -> Result<(), Failure> {
     let wanted = if keys.is_empty() {
         let mut all = view.list();
-        all.retain(|listed| listed.status == Status::Ready);
+        all.retain(|listed| listed.status == ListedStatus::Ready);
         all
     } else {
         keys.iter()
@@ -230,8 +230,8 @@ impl fmt::Display for List {
                 base(listed).map_or("", short_key).to_owned(),
                 ago(listed.used_ms),
                 match &listed.status {
-                    Status::Ready => "ready".to_owned(),
-                    Status::Quarantined { reason } => format!("quarantined: {reason}"),
+                    ListedStatus::Ready => "ready".to_owned(),
+                    ListedStatus::Quarantined { reason } => format!("quarantined: {reason}"),
                 },
             ]);
         }
@@ -268,8 +268,8 @@ impl fmt::Display for Details {
         let mut table = Table::new(&["what", "is"]);
         table.row(["key", listed.key.as_str()]);
         match &listed.status {
-            Status::Ready => table.row(["state", "ready"]),
-            Status::Quarantined { reason } => table.row(["quarantined", reason]),
+            ListedStatus::Ready => table.row(["state", "ready"]),
+            ListedStatus::Quarantined { reason } => table.row(["quarantined", reason]),
         }
         let mut row = |what: &str, is: String| table.row([what.to_owned(), is]);
         row("used", ago(listed.used_ms));

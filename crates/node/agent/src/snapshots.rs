@@ -14,8 +14,8 @@ use bytes::Bytes;
 use node_pool::Capture;
 use node_runtimes::{Runtime, Secrets};
 use node_snapshots::{
-    About, Config, CpuFeatures, KeyParts, Opened, Pending, Scanner, SnapshotKey, State, Store,
-    StoreError, Unusable,
+    About, Config, CpuFeatures, KeyParts, Opened, Pending, Scanner, SnapshotKey, SnapshotState,
+    Store, StoreError, Unusable,
 };
 use parking_lot::Mutex;
 use proto_node::{BoxFuture, FunctionSpec, Revision, SnapStart};
@@ -132,7 +132,7 @@ impl Snapshots {
         spec: &StartSpec,
     ) -> bool {
         Self::wanted(function, runtime)
-            && self.store.state(&self.parts(function, spec).key()) == State::Ready
+            && self.store.state(&self.parts(function, spec).key()) == SnapshotState::Ready
     }
 
     /// Why none is made of `function` any more.
@@ -254,7 +254,8 @@ impl Snapshots {
         }
         let parts = self.parts(function, spec);
         let key = parts.key();
-        if self.given_up.lock().contains_key(&key) || self.store.state(&key) == State::Ready {
+        if self.given_up.lock().contains_key(&key) || self.store.state(&key) == SnapshotState::Ready
+        {
             return None;
         }
         let secrets = function.secrets();

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use node_runtimes::{Runtime, Template, function_environment};
 use node_sandboxes::{SandboxProcess, Sandboxes};
-use node_snapshots::{About, KeyParts, Opened, State, StoreError};
+use node_snapshots::{About, KeyParts, Opened, SnapshotState, StoreError};
 use parking_lot::Mutex;
 use proto_node::{FunctionSpec, Revision, SnapStart};
 use proto_sandbox::{
@@ -149,7 +149,7 @@ impl Templates {
     ) -> Option<Launched> {
         let plan = self.plan(function, runtime, start)?;
         let key = plan.parts.key();
-        if self.snapshots.store.state(&key) != State::Ready
+        if self.snapshots.store.state(&key) != SnapshotState::Ready
             || has_libraries(&function.code.directory)
         {
             return None;
@@ -199,7 +199,7 @@ impl Templates {
             return;
         };
         let key = parts.key();
-        if self.snapshots.store.state(&key) == State::Ready {
+        if self.snapshots.store.state(&key) == SnapshotState::Ready {
             return;
         }
         {

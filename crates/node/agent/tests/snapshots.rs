@@ -10,7 +10,7 @@ use std::time::Duration;
 use base_eventually::eventually_in_task;
 use bytes::Bytes;
 use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
-use node_snapshots::{Status, StoreError, View};
+use node_snapshots::{ListedStatus, StoreError, StoreView};
 use proto_node::{
     Body, Capacity as _, CodeLocation, FunctionSpec, Invoke as _, InvokeHead, InvokeOutcome,
     InvokeResult, LogTail, MAX_RESPONSE_BYTES, NoSnapshot, Revision, Revisions as _, SnapStart,
@@ -67,8 +67,8 @@ impl Place {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn view(&self) -> View {
-        View::open(&self.path("node/snapshots")).unwrap()
+    fn view(&self) -> StoreView {
+        StoreView::open(&self.path("node/snapshots")).unwrap()
     }
 
     fn function(&self, revision: &str) -> Arc<FunctionSpec> {
@@ -219,7 +219,7 @@ async fn a_snapshot_that_is_no_good_is_followed_by_a_normal_start() {
         };
         assert_eq!(did, expected);
         let all = place.view().list();
-        let bad = |listed: &&node_snapshots::Listed| listed.status != Status::Ready;
+        let bad = |listed: &&node_snapshots::Listed| listed.status != ListedStatus::Ready;
         assert_eq!(
             all.iter().filter(bad).count(),
             usize::from(quarantined),

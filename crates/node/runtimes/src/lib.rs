@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod environment;
+mod error;
 mod installed;
 mod nodejs;
 mod provided;
@@ -13,7 +14,8 @@ mod python;
 mod roots;
 
 pub use environment::{function_environment, late_environment};
-pub use installed::{Runnable, RuntimeError, Runtimes, texts};
+pub use error::RuntimeError;
+pub use installed::{Runnable, Runtimes, texts};
 pub use roots::Roots;
 
 use std::fmt;
@@ -41,7 +43,7 @@ pub trait Runtime: fmt::Debug + Sync {
     fn variables(&self, function: &FunctionSpec) -> Variables;
 
     /// How it goes together with snapshots.
-    fn snapshots(&self) -> Snapshots;
+    fn snapshots(&self) -> SnapshotSupport;
 }
 
 /// Files of `/var/runtime`.
@@ -73,7 +75,7 @@ pub struct Variables {
 
 /// How a runtime goes together with snapshots.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Snapshots {
+pub struct SnapshotSupport {
     /// When its functions can be captured.
     pub capture: CapturePoints,
     /// When its functions are told their secrets.

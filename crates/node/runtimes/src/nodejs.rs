@@ -3,8 +3,8 @@
 use proto_node::{FunctionSpec, SnapStart};
 
 use crate::{
-    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, Snapshots, Template,
-    Variables,
+    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, SnapshotSupport,
+    Template, Variables,
 };
 
 #[derive(Debug)]
@@ -70,8 +70,8 @@ impl Runtime for NodeJs {
         }
     }
 
-    fn snapshots(&self) -> Snapshots {
-        Snapshots {
+    fn snapshots(&self) -> SnapshotSupport {
+        SnapshotSupport {
             capture: CapturePoints::Offered,
             secrets: Secrets::AfterRestore,
             // V8 sizes its heap at its start by the memory that there is.

@@ -4,8 +4,8 @@ use proto_node::FunctionSpec;
 
 use crate::roots::is_executable;
 use crate::{
-    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, Snapshots, Template,
-    Variables,
+    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, SnapshotSupport,
+    Template, Variables,
 };
 
 #[derive(Debug)]
@@ -41,8 +41,8 @@ impl Runtime for Provided {
         Variables::default()
     }
 
-    fn snapshots(&self) -> Snapshots {
-        Snapshots {
+    fn snapshots(&self) -> SnapshotSupport {
+        SnapshotSupport {
             capture: CapturePoints::OfferedOrFirstEvent,
             secrets: Secrets::FromTheStart,
             template: Template::None,

@@ -3,8 +3,8 @@
 use proto_node::FunctionSpec;
 
 use crate::{
-    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, Snapshots, Template,
-    Variables,
+    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, SnapshotSupport,
+    Template, Variables,
 };
 
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Runtime for Python {
         }
     }
 
-    fn snapshots(&self) -> Snapshots {
-        Snapshots {
+    fn snapshots(&self) -> SnapshotSupport {
+        SnapshotSupport {
             capture: CapturePoints::Offered,
             secrets: Secrets::AfterRestore,
             template: Template::AnyMemory,

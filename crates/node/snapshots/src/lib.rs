@@ -51,5 +51,5 @@ pub use manifest::{About, Base, FileRecord, MANIFEST_VERSION, MAX_LAYERS, Manife
 pub use pending::Pending;
 pub use ready::{Opened, Unusable};
 pub use scan::{Finding, MIN_SECRET_BYTES, ScanError, Scanner};
-pub use store::{State, Store};
-pub use view::{Listed, Status, View};
+pub use store::{SnapshotState, Store};
+pub use view::{Listed, ListedStatus, StoreView};

@@ -24,7 +24,7 @@ use crate::ready::{Damage, MAX_HOT_BYTES, Opened, Ready, Unusable};
 
 /// What the store knows of a snapshot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum SnapshotState {
     /// Nothing.
     Absent,
     /// It is being made.
@@ -122,16 +122,16 @@ impl Store {
     }
 
     /// What is known of a snapshot.
-    pub fn state(&self, key: &SnapshotKey) -> State {
+    pub fn state(&self, key: &SnapshotKey) -> SnapshotState {
         let index = self.index.lock();
         if index.ready.contains_key(key) {
-            State::Ready
+            SnapshotState::Ready
         } else if index.pending.contains(key) {
-            State::Pending
+            SnapshotState::Pending
         } else if let Some(reason) = index.quarantined.get(key) {
-            State::Quarantined(reason.clone())
+            SnapshotState::Quarantined(reason.clone())
         } else {
-            State::Absent
+            SnapshotState::Absent
         }
     }
 

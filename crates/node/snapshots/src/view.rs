@@ -16,7 +16,7 @@ use crate::store::{read_reason, size_of, used_ms};
 /// What is known of a snapshot on disk.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase", tag = "state")]
-pub enum Status {
+pub enum ListedStatus {
     /// Can be restored from, as far as its manifest tells.
     Ready,
     /// Was no good.
@@ -33,7 +33,7 @@ pub struct Listed {
     pub key: SnapshotKey,
     /// Whether it can be used.
     #[serde(flatten)]
-    pub status: Status,
+    pub status: ListedStatus,
     /// Bytes on disk.
     pub bytes: u64,
     /// When it was last used, in milliseconds since 1970; none if it is not known.
@@ -46,12 +46,12 @@ pub struct Listed {
 
 /// A store as somebody else than its owner sees it.
 #[derive(Debug)]
-pub struct View {
+pub struct StoreView {
     layout: Layout,
     service_key: ServiceKey,
 }
 
-impl View {
+impl StoreView {
     /// Looks at the store in `directory`; nothing is made or changed.
     pub fn open(directory: &Path) -> Result<Self, KeyError> {
         let layout = Layout::new(directory);
@@ -113,7 +113,9 @@ impl View {
         if listed.directory == self.layout.ready_one(&listed.key) {
             for over in self.list() {
                 let base = over.manifest.as_ref().and_then(|m| m.base.as_ref());
-                if over.status == Status::Ready && base.is_some_and(|base| base.key == listed.key) {
+                if over.status == ListedStatus::Ready
+                    && base.is_some_and(|base| base.key == listed.key)
+                {
                     self.remove(&over)?;
                 }
             }
@@ -127,11 +129,11 @@ impl View {
         fs::symlink_metadata(&path).ok()?;
         let manifest = self.manifest(&path, &key);
         let status = match (read_reason(&path), &manifest) {
-            (Some(noted), _) => Status::Quarantined {
+            (Some(noted), _) => ListedStatus::Quarantined {
                 reason: noted.reason,
             },
-            (None, Ok(_)) => Status::Ready,
-            (None, Err(reason)) => Status::Quarantined {
+            (None, Ok(_)) => ListedStatus::Ready,
+            (None, Err(reason)) => ListedStatus::Quarantined {
                 reason: reason.clone(),
             },
         };

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use node_snapshots::{
-    About, Config, KeyError, KeyParts, Opened, Scanner, SnapshotKey, State, Status, Store,
-    StoreError, Unusable, View,
+    About, Config, KeyError, KeyParts, ListedStatus, Opened, Scanner, SnapshotKey, SnapshotState,
+    Store, StoreError, StoreView, Unusable,
 };
 
 fn parts(subject: &str) -> KeyParts {
@@ -80,7 +80,7 @@ fn what_was_committed_is_there_after_a_restart_and_nothing_else_is() {
     let store = open(directory.path());
     let key = make(&store, "a", b"memory of a");
     let given_up = store.begin(parts("b")).unwrap();
-    assert_eq!(store.state(given_up.key()), State::Pending);
+    assert_eq!(store.state(given_up.key()), SnapshotState::Pending);
     let mut left_behind = store.begin(parts("c")).unwrap();
     left_behind
         .create("memory")
@@ -89,7 +89,7 @@ fn what_was_committed_is_there_after_a_restart_and_nothing_else_is() {
         .unwrap();
     assert!(matches!(store.begin(parts("c")), Err(StoreError::Pending)));
     drop(given_up);
-    assert_eq!(store.state(&parts("b").key()), State::Absent);
+    assert_eq!(store.state(&parts("b").key()), SnapshotState::Absent);
     // As a killed process would leave it.
     std::mem::forget(left_behind);
     assert!(matches!(
@@ -145,7 +145,7 @@ fn a_snapshot_that_is_there_is_not_made_again_and_may_go_under_those_who_restore
     let old = store.open_snapshot(&key).unwrap();
     // One who looked before the first was there comes too late.
     assert!(matches!(store.begin(parts("a")), Err(StoreError::Ready)));
-    assert_eq!(store.state(&key), State::Ready);
+    assert_eq!(store.state(&key), SnapshotState::Ready);
     store.remove(&key);
     assert_eq!(make(&store, "a", b"second"), key);
     assert_eq!(memory(&old), b"first");
@@ -222,7 +222,7 @@ fn what_was_edited_swapped_or_cut_short_goes_to_quarantine() {
         match store.open_snapshot(&key) {
             Err(Unusable::Quarantined(told)) => assert_eq!(told, reason),
             Err(Unusable::Absent) => {
-                assert_eq!(store.state(&key), State::Quarantined(reason.into()))
+                assert_eq!(store.state(&key), SnapshotState::Quarantined(reason.into()))
             }
             Err(Unusable::Io(error)) => panic!("{error}"),
             Ok(_) => panic!("{reason}: it was handed out"),
@@ -246,13 +246,13 @@ fn a_manifest_that_was_forged_or_moved_is_not_believed() {
     fs::rename(ready.join(b.as_str()), ready.join(c.as_str())).unwrap();
     let store = open(directory.path());
     let reason = "the manifest was not written by this service, or was changed since";
-    assert_eq!(store.state(&a), State::Quarantined(reason.into()));
+    assert_eq!(store.state(&a), SnapshotState::Quarantined(reason.into()));
     let reason = "the manifest belongs to another snapshot";
-    assert_eq!(store.state(&c), State::Quarantined(reason.into()));
+    assert_eq!(store.state(&c), SnapshotState::Quarantined(reason.into()));
     assert!(store.ready().is_empty());
     // A good one makes the bad one forgotten.
     make(&store, "a", b"aa");
-    assert_eq!(store.state(&a), State::Ready);
+    assert_eq!(store.state(&a), SnapshotState::Ready);
 }
 
 #[test]
@@ -265,7 +265,7 @@ fn a_snapshot_of_another_service_is_refused() {
     copy(&theirs.path().join(&place), &ours.path().join(&place));
     assert!(matches!(
         open(ours.path()).state(&key),
-        State::Quarantined(_)
+        SnapshotState::Quarantined(_)
     ));
 }
 
@@ -303,12 +303,12 @@ fn the_budget_is_kept_by_what_was_not_used_for_longest() {
     while before.elapsed().unwrap().as_millis() < 2 {}
     store.open_snapshot(&keys[0]).unwrap();
     let d = make(&store, "d", &[b'x'; 900]);
-    assert_eq!(store.state(&keys[1]), State::Absent);
+    assert_eq!(store.state(&keys[1]), SnapshotState::Absent);
     assert_eq!(store.ready().len(), 3);
     assert!(
         [&keys[0], &keys[2], &d]
             .iter()
-            .all(|key| store.state(key) == State::Ready)
+            .all(|key| store.state(key) == SnapshotState::Ready)
     );
     let mut large = store.begin(parts("large")).unwrap();
     large
@@ -331,7 +331,10 @@ fn the_budget_is_kept_by_what_was_not_used_for_longest() {
             .count(),
         2
     );
-    assert_eq!(store.state(&d), State::Quarantined("no good".into()));
+    assert_eq!(
+        store.state(&d),
+        SnapshotState::Quarantined("no good".into())
+    );
     make(&store, "e", &[b'x'; 2900]);
     assert_eq!(
         fs::read_dir(directory.path().join("quarantine"))
@@ -395,15 +398,15 @@ fn somebody_else_may_look_and_delete_while_it_is_in_use() {
     let (a, b) = (make(&store, "a", b"aa"), make(&store, "b", b"bb"));
     store.open_snapshot(&a).unwrap();
     store.quarantine(&b, "no good");
-    let view = View::open(directory.path()).unwrap();
+    let view = StoreView::open(directory.path()).unwrap();
     let all = view.list();
     assert_eq!(all.len(), 2);
-    assert_eq!((&all[0].key, &all[0].status), (&a, &Status::Ready));
+    assert_eq!((&all[0].key, &all[0].status), (&a, &ListedStatus::Ready));
     assert_eq!(all[0].manifest.as_ref().unwrap().about.function, "a");
     let reason = "no good".into();
     assert_eq!(
         (&all[1].key, &all[1].status),
-        (&b, &Status::Quarantined { reason })
+        (&b, &ListedStatus::Quarantined { reason })
     );
     assert_eq!(view.find(&a.as_str()[..12]).len(), 1);
     assert_eq!(view.verify(&all[0]), None);
@@ -418,7 +421,7 @@ fn somebody_else_may_look_and_delete_while_it_is_in_use() {
     fs::write(&state, text).unwrap();
     view.remove(&all[0]).unwrap();
     assert!(matches!(store.open_snapshot(&a), Err(Unusable::Absent)));
-    assert_eq!(store.state(&a), State::Absent);
+    assert_eq!(store.state(&a), SnapshotState::Absent);
     let mut left = String::new();
     let quarantined = view.list().remove(0).directory.join("reason.json");
     fs::File::open(quarantined)
@@ -499,9 +502,12 @@ fn without_what_it_lies_over_a_snapshot_goes_to_quarantine() {
             Err(Unusable::Quarantined(reason)) => assert!(reason.contains(what), "{reason}"),
             other => panic!("{what}: {other:?}"),
         }
-        assert!(matches!(store.state(&top), State::Quarantined(_)), "{what}");
+        assert!(
+            matches!(store.state(&top), SnapshotState::Quarantined(_)),
+            "{what}"
+        );
         if what == "is no good" {
-            assert!(matches!(store.state(&base), State::Quarantined(_)));
+            assert!(matches!(store.state(&base), SnapshotState::Quarantined(_)));
         }
     }
 }
@@ -517,9 +523,9 @@ fn what_lies_over_a_snapshot_goes_before_it() {
     );
     let other = make(&store, "other", b"x");
     store.remove(&one);
-    assert_eq!(store.state(&base), State::Ready);
+    assert_eq!(store.state(&base), SnapshotState::Ready);
     store.remove(&base);
-    assert_eq!(store.state(&two), State::Absent);
+    assert_eq!(store.state(&two), SnapshotState::Absent);
     assert_eq!(store.ready(), std::slice::from_ref(&other));
     // Not put in place over what went away meanwhile.
     let base = make(&store, "template", b"interpreter");
@@ -532,7 +538,7 @@ fn what_lies_over_a_snapshot_goes_before_it() {
     // And the same for somebody else who looks.
     let base = make(&store, "template", b"interpreter");
     let top = make_over(&store, "top", &base, b"t");
-    let view = View::open(directory.path()).unwrap();
+    let view = StoreView::open(directory.path()).unwrap();
     let listed = |key: &SnapshotKey| view.find(key.as_str()).remove(0);
     assert_eq!(view.verify(&listed(&top)), None);
     fs::write(
@@ -557,9 +563,9 @@ fn the_budget_takes_nothing_that_others_lie_over() {
     let base = make(&store, "template", &[b't'; 35]);
     let one = make_over(&store, "one", &base, &[b'1'; 20]);
     let two = make_over(&store, "two", &base, &[b'2'; 40]);
-    assert_eq!(store.state(&base), State::Ready);
-    assert_eq!(store.state(&one), State::Absent);
-    assert_eq!(store.state(&two), State::Ready);
+    assert_eq!(store.state(&base), SnapshotState::Ready);
+    assert_eq!(store.state(&one), SnapshotState::Absent);
+    assert_eq!(store.state(&two), SnapshotState::Ready);
 }
 
 #[test]

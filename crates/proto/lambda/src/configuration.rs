@@ -8,7 +8,7 @@ use crate::request::{EphemeralStorage, LoggingConfig, TracingConfig};
 
 /// `State` of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub enum State {
+pub enum FunctionState {
     /// Being created; cannot be invoked yet.
     Pending,
     /// Can be invoked.
@@ -87,7 +87,7 @@ pub struct FunctionConfiguration {
     pub revision_id: String,
     /// Left out of lists.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<State>,
+    pub state: Option<FunctionState>,
     /// Only while pending, and when a version has no snapshot because it did not start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_reason: Option<Cow<'static, str>>,

@@ -29,17 +29,17 @@ pub use alias::{
 };
 pub use configuration::{
     AccountLimit, AccountSettings, AccountUsage, EnvironmentResponse, FunctionCodeLocation,
-    FunctionConfiguration, GetFunctionResponse, LastUpdateStatus, ListFunctionsResponse,
-    ListVersionsResponse, RuntimeVersionConfig, SnapStartResponse, State,
+    FunctionConfiguration, FunctionState, GetFunctionResponse, LastUpdateStatus,
+    ListFunctionsResponse, ListVersionsResponse, RuntimeVersionConfig, SnapStartResponse,
 };
 pub use environment::check_environment;
 pub use error::{ApiError, ErrorCode, MessageMember};
 pub use name::{FunctionArn, FunctionRef, Qualifier};
-pub use operation::{Method, Operation, Resolved, Route, Support, resolve};
+pub use operation::{Method, Operation, OperationRow, Resolved, Support, resolve};
 pub use request::{
     CreateFunctionRequest, Environment, EphemeralStorage, FunctionCode, LoggingConfig,
-    PublishVersionRequest, SnapStart, TagResourceRequest, TracingConfig, UpdateFunctionCodeRequest,
-    UpdateFunctionConfigurationRequest, Zip,
+    PublishVersionRequest, SnapStartRequest, TagResourceRequest, TracingConfig,
+    UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest, Zip,
 };
 pub use runtime::{CREATABLE_RUNTIMES, check_runtime};
 pub use support_page::support_page;

@@ -42,7 +42,7 @@ pub enum Support {
 
 /// One row of the table.
 #[derive(Debug)]
-pub struct Route {
+pub struct OperationRow {
     /// The operation.
     pub operation: Operation,
     /// Its name in the service model.
@@ -68,7 +68,7 @@ macro_rules! operations {
         }
 
         /// The table: supported operations first, then by name.
-        static TABLE: &[Route] = &[$(Route {
+        static TABLE: &[OperationRow] = &[$(OperationRow {
             operation: Operation::$name,
             name: stringify!($name),
             method: Method::$method,
@@ -176,7 +176,7 @@ operations! {
 
 impl Operation {
     /// All rows of the table.
-    pub fn table() -> &'static [Route] {
+    pub fn table() -> &'static [OperationRow] {
         TABLE
     }
 
@@ -186,7 +186,7 @@ impl Operation {
     }
 
     /// Its row.
-    pub fn route(self) -> &'static Route {
+    pub fn route(self) -> &'static OperationRow {
         // The enum and the table come from one list, in one order.
         &TABLE[self as usize]
     }
@@ -206,7 +206,7 @@ pub struct Resolved {
 /// `None` if there is none or a parameter is no UTF-8. Rows that ask for something in the query win.
 pub fn resolve(method: &str, path: &str, query: &str) -> Option<Resolved> {
     let path = path.strip_suffix('/').unwrap_or(path);
-    let mut found: Option<(&Route, Vec<&str>)> = None;
+    let mut found: Option<(&OperationRow, Vec<&str>)> = None;
     for route in TABLE.iter().filter(|route| route.method.as_str() == method) {
         let wanted = !route.query.is_empty();
         if wanted && !query.split('&').any(|pair| pair == route.query) {

@@ -68,7 +68,7 @@ pub struct TracingConfig {
 /// `SnapStart` in a request.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct SnapStart {
+pub struct SnapStartRequest {
     /// `PublishedVersions` or `None`.
     #[serde(default)]
     pub apply_on: Option<String>,
@@ -146,7 +146,7 @@ pub struct CreateFunctionRequest {
     /// Size of `/tmp`.
     pub ephemeral_storage: Option<EphemeralStorage>,
     /// Which versions start from a snapshot.
-    pub snap_start: Option<SnapStart>,
+    pub snap_start: Option<SnapStartRequest>,
     /// Log format and group.
     pub logging_config: Option<LoggingConfig>,
     /// Everything else, see [`crate::validate`].
@@ -194,7 +194,7 @@ pub struct UpdateFunctionConfigurationRequest {
     /// Size of `/tmp`.
     pub ephemeral_storage: Option<EphemeralStorage>,
     /// Which versions start from a snapshot.
-    pub snap_start: Option<SnapStart>,
+    pub snap_start: Option<SnapStartRequest>,
     /// Log format and group.
     pub logging_config: Option<LoggingConfig>,
     /// Must be the latest if given.

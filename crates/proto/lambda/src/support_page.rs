@@ -54,7 +54,7 @@ pub fn support_page() -> String {
     page
 }
 
-fn rows(support: Support) -> impl Iterator<Item = &'static crate::Route> {
+fn rows(support: Support) -> impl Iterator<Item = &'static crate::OperationRow> {
     Operation::table()
         .iter()
         .filter(move |route| route.support == support)

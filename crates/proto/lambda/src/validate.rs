@@ -8,7 +8,7 @@ use crate::{
     ApiError, CreateFunctionRequest, Environment, FunctionCode, UpdateFunctionCodeRequest,
     UpdateFunctionConfigurationRequest, Violations, check_runtime, environment, limits,
     name::is_role_arn,
-    request::{EphemeralStorage, LoggingConfig, SnapStart, TracingConfig},
+    request::{EphemeralStorage, LoggingConfig, SnapStartRequest, TracingConfig},
     tags,
 };
 
@@ -43,7 +43,7 @@ struct Shared<'a> {
     ephemeral_storage: Option<EphemeralStorage>,
     environment: Option<&'a Environment>,
     tracing: Option<&'a TracingConfig>,
-    snap_start: Option<&'a SnapStart>,
+    snap_start: Option<&'a SnapStartRequest>,
     logging: Option<&'a LoggingConfig>,
 }
 
