@@ -13,7 +13,7 @@ use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_fs::{Budget, BudgetLimits, HostTree, TmpFs};
 use kernel_mm::{MemorySaver, Mm, SaveError, SavedMemory, SnapshotWriter};
 use kernel_syscall::snapshot::{SavedKernel, capture, load_space};
-use kernel_syscall::{Init, System, start_init};
+use kernel_syscall::{Init, System, SystemConfig, start_init};
 use kernel_vfs::{
     AccessMode, Description, FdFlags, FdTable, FileSystem, MountFlags, MountTable, StatusFlags, Vfs,
 };
@@ -68,9 +68,13 @@ impl Machine {
         let mounts = mounts.map_err(wrong("mount the root"))?;
         // Nothing here is secret.
         let kernel = Kernel::new(Config::default(), platform, [7; 32]);
+        let config = SystemConfig {
+            monotonic,
+            ..SystemConfig::default()
+        };
         let (console, standard) = HostSide::streams(4096, [1, 2, 3]);
         Ok(Machine {
-            system: Arc::new(System::at(kernel, mounts, None, monotonic)),
+            system: Arc::new(System::new(kernel, mounts, config)),
             console,
             standard,
         })

@@ -22,10 +22,15 @@ const MAX_SLICE_BYTES: usize = 64 << 20;
 
 impl UserMemory for Mm {
     fn read_bytes(&self, addr: u64, buf: &mut [u8]) -> Result<()> {
-        if buf.is_empty() || self.space.read(addr, buf) == buf.len() {
+        if buf.is_empty() {
             return Ok(());
         }
-        Err(Errno::EFAULT)
+        let got = self.space.read(addr, buf);
+        if got == buf.len() {
+            return Ok(());
+        }
+        // Rare: the rest is absent, or not the guest's.
+        self.read_absent(addr, buf, got)
     }
 
     fn write_bytes(&self, addr: u64, data: &[u8]) -> Result<()> {
@@ -86,7 +91,10 @@ impl Mm {
     /// `EFAULT` when not even the first byte is.
     pub fn read_some(&self, addr: u64, buf: &mut [u8]) -> Result<usize> {
         match self.space.read(addr, buf) {
-            0 if !buf.is_empty() => Err(Errno::EFAULT),
+            0 if !buf.is_empty() => {
+                self.read_absent(addr, &mut buf[..1], 0)?;
+                Ok(1)
+            }
             n => Ok(n),
         }
     }

@@ -13,6 +13,7 @@
 
 mod access;
 mod advise;
+mod fault;
 mod heap;
 mod hot;
 mod layout;
@@ -35,6 +36,7 @@ mod writer;
 
 pub use access::{IOV_MAX, MAX_RW_BYTES};
 pub use advise::Advice;
+pub use fault::{Access, FaultAnswer, take_missed};
 pub use layout::{ExecLayout, Layout, PlacementRng};
 pub use limits::{CommitBudget, MmLimits, UNLIMITED};
 pub use load::{MAX_SAVED, SavedMemory, SpecialPages, Surroundings};

@@ -11,6 +11,7 @@ use platform_api::{AddressSpace, Backing, Features, MapOp, Protection, Sharing};
 
 use crate::layout::Layout;
 use crate::limits::MmLimits;
+use crate::map::expect;
 use crate::mm::{Mm, State};
 use crate::saved::{
     BackingState, Extent, FileState, MemoryState, SavedState, SpaceState, VmaState,
@@ -132,7 +133,7 @@ impl SavedMemory {
                 ops.push(MapOp::Map {
                     addr: extent.addr,
                     len: extent.len,
-                    prot: vma.prot,
+                    prot: vma.platform_prot(),
                     backing: Backing::File {
                         file: Arc::clone(file),
                         offset: extent.at,
@@ -242,7 +243,7 @@ impl SavedMemory {
             }
             _ => return malformed("offset of a mapping"),
         };
-        Ok(Vma {
+        let mut vma = Vma {
             start: saved.start,
             end: saved.end,
             prot,
@@ -250,7 +251,15 @@ impl SavedMemory {
             flags,
             backing,
             anon_name: saved.name.as_deref().map(Arc::from),
-        })
+        };
+        vma.flags.remove(VmaFlags::ABSENT);
+        let opened = vma.opened().map(|(file, at)| (Arc::clone(file), at));
+        if let Some((file, at)) = opened.filter(|(file, _)| file.file().lazy()) {
+            // What was there then need not be there now.
+            let expected = expect(&mut vma, &file, at..at + len);
+            expected.map_err(LoadError::failed("content of a mapped file"))?;
+        }
+        Ok(vma)
     }
 
     /// Shared memory by number, filled when it is first asked for.

@@ -1,6 +1,7 @@
 //! mmap(2) and munmap(2).
 
 use std::fs::File as HostFile;
+use std::ops::Range;
 use std::sync::Arc;
 
 use base_abi::Errno;
@@ -63,7 +64,7 @@ impl Mm {
     /// Makes a mapping and returns its address.
     ///
     /// # Errors
-    /// mmap(2)'s.
+    /// mmap(2)'s; `EAGAIN` for a writable part of a lazy file that is not there yet.
     pub fn map(&self, request: MapRequest) -> Result<u64> {
         if request.len == 0 {
             return Err(Errno::EINVAL);
@@ -267,6 +268,9 @@ fn back(vma: &mut Vma, source: Source, sharing: Sharing, len: u64) -> Result<()>
                 .file()
                 .stat()
                 .map_or((0, 0), |stat| (stat.dev, stat.ino));
+            if description.file().lazy() {
+                expect(vma, &description, offset..end)?;
+            }
             let file = MappedFile::new(host, Some(description), path, place, sharing)?;
             (file, offset, sharing)
         }
@@ -276,6 +280,16 @@ fn back(vma: &mut Vma, source: Source, sharing: Sharing, len: u64) -> Result<()>
         offset,
         sharing,
     };
+    Ok(())
+}
+
+/// Part of a lazy file is there when it is first touched. What may be written is there from the start: a call that puts
+/// something into it could not be made again.
+pub(crate) fn expect(vma: &mut Vma, description: &Description, range: Range<u64>) -> Result<()> {
+    if vma.prot.contains(Protection::WRITE) {
+        return description.file().fetch(range);
+    }
+    vma.flags |= VmaFlags::ABSENT;
     Ok(())
 }
 

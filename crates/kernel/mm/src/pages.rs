@@ -249,7 +249,8 @@ pub(crate) fn save_private<'a>(
 ) -> Result<(), SaveError> {
     let parts = parts(space, state, vma)?;
     let named = |part: &Part| matches!(part, Part::Snapshot(_)) && origins == Origins::Named;
-    let hidden = !vma.prot.contains(Protection::READ) && !parts.iter().all(named);
+    let prot = vma.platform_prot();
+    let hidden = !prot.contains(Protection::READ) && !parts.iter().all(named);
     let show = |prot| {
         let op = MapOp::Protect {
             addr: vma.start,
@@ -287,7 +288,7 @@ pub(crate) fn save_private<'a>(
         });
     extents.settle();
     if hidden {
-        show(vma.prot)?;
+        show(prot)?;
     }
     outcome
 }

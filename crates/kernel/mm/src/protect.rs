@@ -7,7 +7,7 @@ use kernel_vfs::Result;
 use platform_api::{MapOp, Protection};
 
 use crate::mm::{Mm, State};
-use crate::vma::VmaFlags;
+use crate::vma::{Vma, VmaFlags};
 
 impl Mm {
     /// Changes the protection of a range; as on Linux the part before a hole is changed and the call fails.
@@ -28,6 +28,9 @@ impl Mm {
         }
         let len = page_ceil(len).ok_or(Errno::ENOMEM)?;
         let end = addr.checked_add(len).ok_or(Errno::ENOMEM)?;
+        if bits & PROT_WRITE != 0 {
+            self.make_present(addr, end)?;
+        }
         let mut state = self.lock();
         let start = match grows {
             0 => addr,
@@ -52,12 +55,8 @@ impl Mm {
         if data > 0 {
             state.may_grow(0, data)?;
         }
-        let op = MapOp::Protect {
-            addr: start,
-            len: stop - start,
-            prot,
-        };
-        self.commit(state, extra, &[op], None, |tree| {
+        let ops = changes(state, start, stop, prot);
+        self.commit(state, extra, &ops, None, |tree| {
             tree.update(start, stop, |vma| {
                 vma.prot = prot;
                 if prot.contains(Protection::WRITE) && vma.chargeable() {
@@ -96,6 +95,22 @@ fn reach(state: &State, start: u64, end: u64, prot: Protection) -> (u64, Result<
         return (at, Err(Errno::ENOMEM));
     }
     (at, Ok(()))
+}
+
+/// The change in the platform's terms: what is absent stays out of reach.
+fn changes(state: &State, start: u64, end: u64, prot: Protection) -> Vec<MapOp> {
+    let absent = |vma: &Vma| vma.flags.contains(VmaFlags::ABSENT);
+    let change = |addr: u64, end: u64, prot| MapOp::Protect {
+        addr,
+        len: end - addr,
+        prot,
+    };
+    if !state.tree.overlapping(start, end).any(absent) {
+        return vec![change(start, end, prot)];
+    }
+    let parts = state.tree.overlapping(start, end);
+    let part = |vma: &Vma| change(vma.start.max(start), vma.end.min(end), vma.prot_there(prot));
+    parts.map(part).collect()
 }
 
 /// Bytes to charge, and bytes that become data.

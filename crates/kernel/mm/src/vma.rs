@@ -32,6 +32,8 @@ bitflags::bitflags! {
         const ACCOUNTED = 1 << 8;
         /// Made by the kernel itself (`[vdso]`, `[vvar]`): cannot be resized or charged.
         const SPECIAL = 1 << 9;
+        /// Not known to be there: part of a lazy file to which the platform gives no access, so that a fault asks for it.
+        const ABSENT = 1 << 10;
     }
 }
 
@@ -179,9 +181,31 @@ impl Vma {
         MapOp::Map {
             addr: self.start,
             len: self.len(),
-            prot: self.prot,
+            prot: self.platform_prot(),
             backing: self.backing.to_platform(),
         }
+    }
+
+    /// The protection that the platform has.
+    pub(crate) fn platform_prot(&self) -> Protection {
+        self.prot_there(self.prot)
+    }
+
+    /// What the platform is to be given where the guest gets `prot`.
+    pub(crate) fn prot_there(&self, prot: Protection) -> Protection {
+        if self.flags.contains(VmaFlags::ABSENT) {
+            Protection::empty()
+        } else {
+            prot
+        }
+    }
+
+    /// The open file behind it, and where in it the first byte is.
+    pub(crate) fn opened(&self) -> Option<(&Arc<Description>, u64)> {
+        let VmaBacking::File { file, offset, .. } = &self.backing else {
+            return None;
+        };
+        Some((&file.description.as_ref()?.0, *offset))
     }
 
     /// Bytes.

@@ -189,7 +189,7 @@ impl Sys<'_> {
     }
 
     /// Does a file operation that says `EAGAIN` when it cannot be done now; on a blocking
-    /// descriptor the call then sleeps until one of `events` and is run again.
+    /// descriptor, and on any one of a lazy file, the call then sleeps until one of `events` and is run again.
     ///
     /// # Errors
     /// The operation's own, [`Stop::Block`], and `EAGAIN` after the deadline.
@@ -201,7 +201,7 @@ impl Sys<'_> {
         mut attempt: impl FnMut(&mut Self) -> Result<T, Errno>,
     ) -> Result<T, Stop> {
         match attempt(self) {
-            Err(Errno::EAGAIN) if !description.nonblocking() => {}
+            Err(Errno::EAGAIN) if !description.nonblocking() || description.file().lazy() => {}
             other => return other.map_err(Stop::Errno),
         }
         let mut table = self.waiting_table(events);

@@ -117,11 +117,15 @@ fn copy(sys: &mut Sys<'_>, mut source: Side, mut out: Side, len: usize) -> SysRe
     let mut buffer = vec![0u8; len.min(CHUNK)];
     while done < len {
         let want = (len - done).min(buffer.len());
-        let n = match source.read(&mut buffer[..want]) {
+        let from = Arc::clone(&source.description);
+        let got = sys.blocking(&from, Events::READABLE, OnSignal::Restart, |_| {
+            source.read(&mut buffer[..want])
+        });
+        let n = match got {
             Ok(0) => break,
             Ok(n) => n,
             Err(_) if done > 0 => break,
-            Err(errno) => return Err(errno.into()),
+            Err(stop) => return Err(stop),
         };
         let target = Arc::clone(&out.description);
         let written = sys.blocking(&target, Events::WRITABLE, OnSignal::Restart, |_| {

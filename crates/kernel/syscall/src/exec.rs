@@ -1,15 +1,16 @@
 //! New programs: execve(2), execveat(2), and the first program of a sandbox.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use base_abi::Errno;
 use base_abi::structs::SigAltStack;
-use kernel_core::task::{Creds, Process, Resource, Task};
+use kernel_core::task::{Creds, OnSignal, Process, Resource, Task};
 use kernel_loader::{ExecIdentity, ExecRequest, Loaded, Program};
 use kernel_mm::{CommitBudget, Mm, MmLimits, UNLIMITED};
-use kernel_vfs::{At, Credentials, FsContext, LastLink, Path};
+use kernel_vfs::{At, Credentials, Description, Events, FsContext, LastLink, Path, PollTable};
 use parking_lot::Mutex;
 use platform_api::{CpuState, Registers};
 
@@ -146,7 +147,7 @@ fn replace(sys: &mut Sys<'_>, program: Program, name: &[u8], argv: u64, envp: u6
         argv,
         envp,
     };
-    let image = load(sys.system, new)?;
+    let image = load_when_there(sys, &new)?;
     let cpu = image
         .mm
         .space()
@@ -294,24 +295,65 @@ pub(crate) struct NewProgram<'a> {
     pub(crate) envp: Vec<Vec<u8>>,
 }
 
+/// Files that a program was loaded from, as far as it came.
+#[derive(Default)]
+pub(crate) struct Opened(RefCell<Vec<Arc<Description>>>);
+
+impl Opened {
+    /// Whether any content may come later.
+    pub(crate) fn any_lazy(&self) -> bool {
+        self.0.borrow().iter().any(|d| d.file().lazy())
+    }
+
+    /// Registers with the lazy ones; true when content that was asked for is not there yet.
+    pub(crate) fn awaits(&self, table: &mut PollTable) -> bool {
+        let files = self.0.borrow();
+        let lazy = files.iter().map(|d| d.file()).filter(|file| file.lazy());
+        let missing = lazy.map(|file| !file.poll(table).intersects(Events::READABLE));
+        missing.fold(false, |any, one| any | one)
+    }
+}
+
+/// Times that a program is loaded anew because something came meanwhile.
+const LOAD_ATTEMPTS: usize = 64;
+
+/// Loads a program whose files may be lazy: what is missing is waited for.
+fn load_when_there(sys: &mut Sys<'_>, new: &NewProgram<'_>) -> Result<Image, Stop> {
+    for _ in 0..LOAD_ATTEMPTS {
+        let opened = Opened::default();
+        match load(sys.system, new, &opened) {
+            Err(Errno::EAGAIN) => {}
+            other => return Ok(other?),
+        }
+        let mut table = sys.waiting_table(Events::READABLE);
+        if opened.awaits(&mut table) {
+            return Err(sys.block(table, OnSignal::Restart));
+        }
+        if !opened.any_lazy() {
+            break;
+        }
+    }
+    Err(Errno::EAGAIN.into())
+}
+
 /// Loads a program into an address space of its own.
 ///
 /// # Errors
 /// Those of execve(2).
-pub(crate) fn load(system: &System, new: NewProgram<'_>) -> Result<Image, Errno> {
-    let NewProgram { fs, creds, .. } = new;
+pub(crate) fn load(system: &System, new: &NewProgram<'_>, opened: &Opened) -> Result<Image, Errno> {
+    let NewProgram { fs, creds, .. } = *new;
     let who = creds.for_files();
     let platform = &system.kernel.platform;
     let features = platform.features();
     let space = platform.new_address_space().map_err(|e| e.errno())?;
-    let mm = Mm::new(space, &features, new.limits);
+    let mm = Mm::new(space, &features, new.limits.clone());
     let mut random = [0u8; 16];
     system.kernel.rng.fill(&mut random);
     let request = ExecRequest {
-        program: new.program,
+        program: new.program.clone(),
         name: new.name,
-        argv: new.argv,
-        envp: new.envp,
+        argv: new.argv.clone(),
+        envp: new.envp.clone(),
         identity: ExecIdentity {
             uid: creds.uid,
             euid: creds.euid,
@@ -323,7 +365,15 @@ pub(crate) fn load(system: &System, new: NewProgram<'_>) -> Result<Image, Errno>
         cpu: system.cpu_words(),
         vdso: system.vdso.as_ref(),
     };
-    let open = |path: &[u8]| open_program(fs, &who, &At::cwd(fs, &who), path, LastLink::Follow);
+    opened
+        .0
+        .borrow_mut()
+        .push(Arc::clone(&new.program.description));
+    let open = |path: &[u8]| {
+        let program = open_program(fs, &who, &At::cwd(fs, &who), path, LastLink::Follow)?;
+        opened.0.borrow_mut().push(Arc::clone(&program.description));
+        Ok(program)
+    };
     let loaded = kernel_loader::load(&mm, &open, request)?;
     Ok(Image { mm, loaded })
 }

@@ -1,16 +1,18 @@
 //! The first program of a sandbox.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base_abi::Errno;
+use kernel_core::park::Parker;
 use kernel_core::signal::SignalSet;
 use kernel_core::task::{Creds, Process, Rlimits, Task, TaskFields, TaskParts, TaskSignals};
 use kernel_loader::Program;
-use kernel_vfs::{At, Credentials, FdTable, FsContext, LastLink};
+use kernel_vfs::{At, Credentials, Events, FdTable, FsContext, LastLink, PollTable};
 use parking_lot::RwLock;
 use platform_api::Context;
 
-use crate::exec::{NewProgram, limits_of, load, open_program};
+use crate::exec::{Image, NewProgram, Opened, limits_of, load, open_program};
 use crate::{System, run};
 
 /// The first program of a sandbox.
@@ -95,7 +97,7 @@ pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Resu
         argv: init.argv.clone(),
         envp: init.envp.clone(),
     };
-    let image = load(system, new).map_err(refused)?;
+    let image = load_when_there(system, &new).map_err(refused)?;
     let cpu: Box<dyn Context> = image
         .mm
         .space()
@@ -126,6 +128,29 @@ pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Resu
         tree.add_task(&task);
     }
     run::spawn(Arc::clone(system), task, cpu).map_err(|e| StartError::Host(e.into()))
+}
+
+/// Longest wait for content of the first program and its interpreter.
+const CONTENT_LIMIT: Duration = Duration::from_secs(60);
+
+/// Loads a program whose files may be lazy; there is no task yet that could sleep.
+fn load_when_there(system: &System, new: &NewProgram<'_>) -> Result<Image, Errno> {
+    let deadline = Instant::now() + CONTENT_LIMIT;
+    let parker = Arc::new(Parker::default());
+    loop {
+        let opened = Opened::default();
+        match load(system, new, &opened) {
+            Err(Errno::EAGAIN) if Instant::now() < deadline => {}
+            other => return other,
+        }
+        let mut table = PollTable::waiting(parker.clone(), Events::READABLE);
+        if !opened.awaits(&mut table) && !opened.any_lazy() {
+            return Err(Errno::EAGAIN);
+        }
+        if opened.awaits(&mut PollTable::look()) {
+            parker.park(Some(deadline));
+        }
+    }
 }
 
 fn lossy(bytes: &[u8]) -> String {

@@ -33,6 +33,8 @@ mod init;
 mod inotify;
 mod ioctl;
 mod jobs;
+#[cfg(test)]
+mod lazy_tests;
 mod locks;
 mod machine;
 mod membarrier;
@@ -81,5 +83,5 @@ pub use entry::{Entry, Handler, Support};
 pub use init::{Init, StartError, start_init};
 pub use objects::Objects;
 pub use run::spawn;
-pub use system::{System, Tracer};
+pub use system::{System, SystemConfig, Tracer};
 pub use table::{entries, lookup};

@@ -7,9 +7,9 @@ use base_abi::general::{
     MADV_COLD, MADV_COLLAPSE, MADV_PAGEOUT, MADV_WILLNEED, MAP_ANONYMOUS, MS_ASYNC,
 };
 use base_abi::page::page_aligned;
-use kernel_core::task::Task;
+use kernel_core::task::{OnSignal, Task};
 use kernel_mm::{Advice, LockAll, MapRequest, Mm, Source};
-use kernel_vfs::{Path, UserMemory};
+use kernel_vfs::{Events, Path, UserMemory};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
@@ -128,7 +128,13 @@ fn mmap(sys: &mut Sys<'_>, args: Args) -> SysResult {
         flags,
         source,
     };
-    Ok(sys.mm().map(request)?)
+    let lazy = match &request.source {
+        Source::File { description, .. } if description.file().lazy() => Arc::clone(description),
+        _ => return Ok(sys.mm().map(request)?),
+    };
+    sys.blocking(&lazy, Events::READABLE, OnSignal::Restart, |sys| {
+        sys.mm().map(request.clone())
+    })
 }
 
 fn file_source(sys: &Sys<'_>, fd: i32, offset: u64) -> Result<Source, Errno> {

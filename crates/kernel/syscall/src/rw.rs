@@ -63,7 +63,8 @@ fn read_into(
     } else {
         Vec::new()
     };
-    let mut done = 0usize;
+    // What came before a wait for more of a lazy file.
+    let mut done = usize::try_from(sys.restart.progress).unwrap_or(0).min(len);
     loop {
         let room: &mut [u8] = if heap.is_empty() {
             &mut stack
@@ -77,18 +78,23 @@ fn read_into(
             Some(offset) => description.read_at(offset, buffer),
             None => description.read(buffer),
         };
-        let got = if done == 0 {
-            sys.blocking(
-                description,
-                Events::READABLE,
-                OnSignal::Restart,
-                &mut attempt,
-            )
-        } else {
-            attempt(sys).map_err(Stop::Errno)
-        };
+        let mut got = Err(Stop::Errno(Errno::EAGAIN));
+        if done > 0 {
+            got = attempt(sys).map_err(Stop::Errno);
+        }
+        // All of a lazy file is waited for, as of any file on a disk.
+        let missing = matches!(got, Err(Stop::Errno(Errno::EAGAIN)));
+        if missing && (done == 0 || description.file().lazy()) {
+            let on_signal = OnSignal::Restart;
+            got = sys.blocking(description, Events::READABLE, on_signal, &mut attempt);
+        }
         let n = match got {
             Ok(n) => n,
+            Err(Stop::Block(mut blocked)) if done > 0 => {
+                sys.restart.progress = done as u64;
+                blocked.on_signal = OnSignal::Partial;
+                return Err(Stop::Block(blocked));
+            }
             Err(_) if done > 0 => return Ok(done as u64),
             Err(stop) => return Err(stop),
         };
@@ -103,8 +109,10 @@ fn read_into(
             };
         }
         done += n;
-        // A short count ends it: streams give what they have.
-        if n < want || done >= len || !description.file().seekable() {
+        // A short count ends it: streams give what they have. A lazy file gives what is there already.
+        let ended = n == 0 || (n < want && !description.file().lazy());
+        if ended || done >= len || !description.file().seekable() {
+            sys.restart.progress = 0;
             return Ok(done as u64);
         }
     }
@@ -279,6 +287,11 @@ pub(crate) fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> Sys
                 if n < part.len {
                     break;
                 }
+            }
+            // What came of a part that is not all there counts.
+            Err(Stop::Block(_)) if done > 0 => {
+                done += std::mem::take(&mut sys.restart.progress);
+                break;
             }
             Err(_) if done > 0 => break,
             Err(stop) => return Err(stop),

@@ -1,7 +1,6 @@
 //! One sandbox's kernel with everything that hangs on it: file systems, clocks, network.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,16 +41,15 @@ pub struct System {
     pub(crate) process_timers: Arc<ProcessTimers>,
 }
 
-/// Where the Lambda Runtime API is, beside the loopback addresses.
-const RUNTIME_API: IpAddr = IpAddr::V4(Ipv4Addr::new(169, 254, 100, 1));
-
-fn net_config(clocks: Arc<Clocks>) -> StackConfig {
-    let now = move || crate::clock::timespec(clocks.realtime());
-    StackConfig {
-        addresses: vec![RUNTIME_API],
-        now: Arc::new(now),
-        ..StackConfig::default()
-    }
+/// What a system is built with beside its kernel and its file tree.
+#[derive(Default)]
+pub struct SystemConfig {
+    /// Receives a line a call.
+    pub tracer: Option<Tracer>,
+    /// Addresses, bounds and what is beyond; the clock is the system's own, whatever is given here.
+    pub network: StackConfig,
+    /// How far the monotonic clock has come: a restored sandbox goes on where it was.
+    pub monotonic: Duration,
 }
 
 /// How many different unknown numbers are counted apart.
@@ -60,25 +58,23 @@ const UNKNOWN_LIMIT: usize = 1024;
 impl System {
     /// A system without tasks over a file tree.
     #[must_use]
-    pub fn new(kernel: Kernel, mounts: Arc<MountTable>, tracer: Option<Tracer>) -> System {
-        System::at(kernel, mounts, tracer, Duration::ZERO)
-    }
-
-    /// The same for a sandbox whose monotonic clock has come so far: a restored one goes on where it was.
-    #[must_use]
-    pub fn at(
-        kernel: Kernel,
-        mounts: Arc<MountTable>,
-        tracer: Option<Tracer>,
-        monotonic: Duration,
-    ) -> System {
+    pub fn new(kernel: Kernel, mounts: Arc<MountTable>, config: SystemConfig) -> System {
+        let SystemConfig {
+            tracer,
+            network,
+            monotonic,
+        } = config;
         let clocks = Arc::new(Clocks::new(monotonic));
         let vdso = clocks.vdso().map(|pages| VdsoPages {
             memory: Arc::clone(&pages.file),
             data_len: pages.data_len,
             code_len: pages.code_len,
         });
-        let net = NetStack::new(net_config(Arc::clone(&clocks)));
+        let wall_clock = Arc::clone(&clocks);
+        let net = NetStack::new(StackConfig {
+            now: Arc::new(move || crate::clock::timespec(wall_clock.realtime())),
+            ..network
+        });
         let timers = TimerService::new(clocks);
         let kernel = Arc::new(kernel);
         let objects = Objects::new(Arc::new(timers.clone()), &mounts, &kernel);

@@ -1,7 +1,6 @@
 //! A kernel on scripted guests whose calls a test makes itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use base_abi::Errno;
 use base_abi::general::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PROT_READ, PROT_WRITE};
@@ -17,7 +16,7 @@ use platform_api::{Context, CpuState, Platform};
 use platform_script::{Script, ScriptPlatform};
 
 use crate::call::{Args, StartTask, Stop, Sys};
-use crate::{System, run, table};
+use crate::{System, SystemConfig, run, table};
 
 /// Where [`MEMORY_BYTES`] of memory are that can be written.
 pub(crate) const MEMORY: u64 = 0x1000_0000;
@@ -55,11 +54,10 @@ impl Machine {
         let mounts = MountTable::new(Arc::<Vfs>::default(), root, "none", MountFlags::empty());
         let mounts = mounts.unwrap();
         let kernel = Kernel::new(Config::default(), Arc::new(platform.clone()), [7; 32]);
-        let system = Arc::new(System::at(
+        let system = Arc::new(System::new(
             kernel,
             Arc::clone(&mounts),
-            None,
-            Duration::ZERO,
+            SystemConfig::default(),
         ));
         let space = platform.new_address_space().unwrap();
         let cpu = space.new_context(CpuState::default()).unwrap();

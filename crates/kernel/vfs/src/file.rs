@@ -1,6 +1,7 @@
 //! What can be opened: the operations behind an open file description.
 
 use std::any::Any;
+use std::ops::Range;
 use std::sync::Arc;
 
 use base_abi::structs::Stat;
@@ -163,7 +164,24 @@ pub trait File: Any + Send + Sync {
         Err(Errno::ENOTDIR)
     }
 
-    /// Registers with the file's queues, then returns what is ready now.
+    /// Whether content may come later, as of a file that is fetched while it is read. `EAGAIN` of a read is "not yet" then:
+    /// callers wait for it with [`poll`](File::poll) whatever `O_NONBLOCK` says, as they would for a disk.
+    fn lazy(&self) -> bool {
+        false
+    }
+
+    /// Asks for the bytes of a range, of which those beyond the end count as there. They stay in
+    /// [`memory_file`](File::memory_file) once they are there.
+    ///
+    /// # Errors
+    /// `EAGAIN` while some are missing; `EIO` when they cannot be had.
+    fn fetch(&self, range: Range<u64>) -> Result<()> {
+        let _ = range;
+        Ok(())
+    }
+
+    /// Registers with the file's queues, then returns what is ready now. A [lazy](File::lazy) file is readable when all that
+    /// was asked for is there.
     fn poll(&self, table: &mut PollTable) -> Events {
         let _ = table;
         Events::READABLE | Events::WRITABLE

@@ -1,5 +1,6 @@
 //! A kernel with its platform, file tree and streams.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,9 +8,10 @@ use kernel_core::signal::{Signal, si_code, siginfo};
 use kernel_core::task::{ExitStatus, Resource, Rlimit, Rlimits};
 use kernel_core::{Config, CpuFacts, Kernel};
 use kernel_files::console::StandardFiles;
-use kernel_syscall::{Init, StartError, System, start_init};
+use kernel_net::StackConfig;
+use kernel_syscall::{Init, StartError, System, SystemConfig, start_init};
 use platform_api::Platform;
-use proto_sandbox::{FailureKind, StartSpec};
+use proto_sandbox::{FailureKind, RUNTIME_API_ADDRESS, StartSpec};
 
 use crate::Failure;
 use crate::memory::{MemoryWatch, OwnMemory};
@@ -51,9 +53,23 @@ pub(crate) fn assemble(
     let tracer: Option<kernel_syscall::Tracer> = spec
         .strace
         .then(|| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
-    let system = Arc::new(System::new(kernel, Arc::clone(&tree.mounts), tracer));
+    let config = SystemConfig {
+        tracer,
+        network: StackConfig {
+            addresses: runtime_api_address(),
+            ..StackConfig::default()
+        },
+        ..SystemConfig::default()
+    };
+    let system = Arc::new(System::new(kernel, Arc::clone(&tree.mounts), config));
     tree.attach(&system)?;
     Ok(system)
+}
+
+/// The guest's own address at which the Lambda Runtime API is served.
+fn runtime_api_address() -> Vec<IpAddr> {
+    let address: Result<SocketAddr, _> = RUNTIME_API_ADDRESS.parse();
+    address.iter().map(SocketAddr::ip).collect()
 }
 
 impl Instance {

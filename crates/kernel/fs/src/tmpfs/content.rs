@@ -53,6 +53,14 @@ impl Content {
         }
     }
 
+    /// The lower file that still holds them.
+    pub(super) fn lower_file(&self) -> Option<&Arc<dyn File>> {
+        match &self.store {
+            Store::Lower(file) => Some(file),
+            Store::Pages(_) | Store::Memory(_) => None,
+        }
+    }
+
     pub(super) fn size(&self) -> u64 {
         self.size
     }

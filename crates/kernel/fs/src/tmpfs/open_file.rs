@@ -1,10 +1,11 @@
 //! An open file or directory of the tree.
 
 use std::fs::File as HostFile;
+use std::ops::Range;
 use std::sync::Arc;
 
 use base_abi::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
-use kernel_vfs::{AccessMode, DirEntry, Errno, File, Inode, Result, Whence};
+use kernel_vfs::{AccessMode, DirEntry, Errno, Events, File, Inode, PollTable, Result, Whence};
 
 use super::content::{Content, Grow, MapUse};
 use super::node::Node;
@@ -22,6 +23,13 @@ impl OpenFile {
             node,
             access: AccessMode::from_flags(flags),
         })
+    }
+
+    /// The file of a lower layer that still holds the contents, if they come when they are asked for.
+    fn lazy_lower(&self) -> Option<Arc<dyn File>> {
+        let content = self.node.content().ok()?.read();
+        let lower = content.lower_file()?;
+        lower.lazy().then(|| Arc::clone(lower))
     }
 
     /// Changes contents and stamps the times.
@@ -56,6 +64,19 @@ impl File for OpenFile {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
         self.node.content()?.read().read(offset, buf)
+    }
+
+    fn lazy(&self) -> bool {
+        self.lazy_lower().is_some()
+    }
+
+    fn fetch(&self, range: Range<u64>) -> Result<()> {
+        self.lazy_lower().map_or(Ok(()), |lower| lower.fetch(range))
+    }
+
+    fn poll(&self, table: &mut PollTable) -> Events {
+        let always = Events::READABLE | Events::WRITABLE;
+        self.lazy_lower().map_or(always, |lower| lower.poll(table))
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {

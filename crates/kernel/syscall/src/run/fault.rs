@@ -1,17 +1,94 @@
-//! Faults of guest code become signals that cannot be held back.
+//! Faults of guest code: content of lazy files is waited for; all others become signals that cannot be held back.
 
 use std::sync::Arc;
 
+use base_abi::Errno;
 use base_abi::structs::SigInfo;
 use kernel_core::signal::{Signal, SignalSet, siginfo};
+use kernel_core::task::{Blocked, OnSignal};
+use kernel_mm::{Access, FaultAnswer, take_missed};
+use kernel_vfs::{Events, PollTable};
 use platform_api::{Fault, FaultKind};
 
 use super::deliver::Delivery;
 use super::runner::{Flow, Runner};
+use crate::call::Stop;
+
+/// `BUS_ADRERR`: nothing is at the address (sigaction(2)).
+const BUS_ADRERR: i32 = 2;
 
 impl Runner {
+    /// A fault for want of content that comes later is none of the guest's: waits for it and runs the instruction again.
+    fn bring_in(&mut self, fault: &Fault) -> Option<Flow> {
+        let mm = self.task.mm();
+        let access = Access::from_error_code(fault.error_code);
+        let mut answer = mm.fault(fault.addr, access);
+        if let FaultAnswer::NotYet(file) = answer {
+            self.task.parker.clear();
+            let mut table = PollTable::waiting(self.task.parker.clone(), Events::READABLE);
+            file.file().poll(&mut table);
+            answer = mm.fault(fault.addr, access);
+            if matches!(answer, FaultAnswer::NotYet(_)) {
+                self.sleep_at_fault();
+                answer = FaultAnswer::Again;
+            }
+            drop(table);
+        }
+        match answer {
+            FaultAnswer::Signal => None,
+            FaultAnswer::Again | FaultAnswer::NotYet(_) => Some(Flow::Continue),
+            FaultAnswer::Lost => {
+                let info = siginfo::fault(BUS_ADRERR, fault.addr);
+                let trap = [fault.trapno, fault.error_code, fault.addr];
+                Some(self.force(Signal::BUS, info, trap))
+            }
+        }
+    }
+
+    /// Until something comes, or somebody wants attention.
+    fn sleep_at_fault(&mut self) {
+        if self.task.parker.has_attention() {
+            return;
+        }
+        self.thaw_ticket = None;
+        self.system.kernel.freezer.leave();
+        self.meter.sleep(&self.task);
+        self.task.parker.park(None);
+        self.rejoin();
+        self.meter.wake();
+    }
+
+    /// A call that failed for want of such content waits for it and is made again.
+    pub(super) fn after_miss(&self) -> Stop {
+        let mm = self.task.mm();
+        let Some(addr) = take_missed(&mm) else {
+            return Stop::Errno(Errno::EFAULT);
+        };
+        let mut table = PollTable::waiting(self.task.parker.clone(), Events::READABLE);
+        let mut answer = mm.missed(addr);
+        if let FaultAnswer::NotYet(file) = answer {
+            file.file().poll(&mut table);
+            answer = mm.missed(addr);
+        }
+        match answer {
+            FaultAnswer::Signal => return Stop::Errno(Errno::EFAULT),
+            FaultAnswer::Lost => return Stop::Errno(Errno::EIO),
+            FaultAnswer::Again => self.task.parker.unpark(),
+            FaultAnswer::NotYet(_) => {}
+        }
+        Stop::Block(Blocked {
+            registrations: table.into_registrations(),
+            on_signal: OnSignal::Restart,
+        })
+    }
+
     /// A fault of guest code becomes a signal that cannot be held back.
     pub(super) fn fault(&mut self, fault: Fault) -> Flow {
+        if fault.kind == FaultKind::Segv
+            && let Some(flow) = self.bring_in(&fault)
+        {
+            return flow;
+        }
         let signal = match fault.kind {
             FaultKind::Segv => Signal::SEGV,
             FaultKind::Bus => Signal::BUS,

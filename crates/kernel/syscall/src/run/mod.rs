@@ -14,6 +14,7 @@ mod sleep;
 
 use std::sync::Arc;
 
+use base_abi::Errno;
 use kernel_core::task::{Blocked, ExitStatus, OnSignal, Restart, Task};
 use kernel_vfs::Events;
 use platform_api::{Context, Event, Syscall};
@@ -116,7 +117,7 @@ impl Runner {
             let result = match entry {
                 None => {
                     self.system.count_unknown(call.nr);
-                    Err(Stop::Errno(base_abi::Errno::ENOSYS))
+                    Err(Stop::Errno(Errno::ENOSYS))
                 }
                 Some(entry) => {
                     let mut sys = Sys {
@@ -129,6 +130,10 @@ impl Runner {
                     };
                     (entry.handler)(&mut sys, Args(call.args))
                 }
+            };
+            let result = match result {
+                Err(Stop::Errno(Errno::EFAULT)) => Err(self.after_miss()),
+                other => other,
             };
             let value = match result.map_err(after_own_signal) {
                 Ok(value) => value.cast_signed(),

@@ -58,7 +58,7 @@ impl SavedKernel {
         Ok(SavedKernel(state))
     }
 
-    /// How far the monotonic clock had come: for [`System::at`].
+    /// How far the monotonic clock had come: for [`SystemConfig`](crate::SystemConfig).
     #[must_use]
     pub fn monotonic(&self) -> Duration {
         Duration::from_nanos(self.0.monotonic)

@@ -1,5 +1,6 @@
 //! A whole sandbox without its jail: the machine's own programs on one of the platforms.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +12,8 @@ use kernel_core::{Config, Kernel};
 use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_fs::host_view::{self, Identity};
 use kernel_fs::{Budget, BudgetLimits, HostTree, TmpFs, dev};
-use kernel_syscall::{Init, System, start_init};
+use kernel_net::StackConfig;
+use kernel_syscall::{Init, System, SystemConfig, start_init};
 use kernel_vfs::{
     AccessMode, At, Credentials, Description, FdFlags, FdTable, FileSystem, FsContext, LastLink,
     MountFlags, MountTable, StatusFlags, Vfs,
@@ -130,7 +132,18 @@ pub(crate) fn boot_on(
     let tracer: Option<kernel_syscall::Tracer> = std::env::var_os("GUEST_STRACE")
         .map(|_| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
     let core = Kernel::new(config, platform, seed());
-    let system = Arc::new(System::at(core, Arc::clone(&mounts), tracer, monotonic));
+    let api: SocketAddr = proto_sandbox::RUNTIME_API_ADDRESS
+        .parse()
+        .expect("an address");
+    let config = SystemConfig {
+        tracer,
+        network: StackConfig {
+            addresses: vec![api.ip()],
+            ..StackConfig::default()
+        },
+        monotonic,
+    };
+    let system = Arc::new(System::new(core, Arc::clone(&mounts), config));
     let _ = kernel.set(Arc::downgrade(&system));
     system.mount_own().expect("own file systems");
     let (console, standard) = HostSide::streams(1 << 20, [1, 2, 3]);
