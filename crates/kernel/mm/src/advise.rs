@@ -289,3 +289,18 @@ fn mark(state: &mut State, start: u64, end: u64, set: VmaFlags, clear: VmaFlags)
     });
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_number_is_advice_or_refused_as_linux_does() {
+        let known = |raw: u32| Advice::from_raw(raw).is_ok();
+        let all: Vec<u32> = (0..300).filter(|raw| known(*raw)).collect();
+        assert_eq!(all, [vec![0, 1, 2, 3, 4], (8..=24).collect()].concat());
+        assert_eq!(Advice::from_raw(MADV_HWPOISON), Err(Errno::EPERM));
+        assert_eq!(Advice::from_raw(5), Err(Errno::EINVAL));
+        assert_eq!(Advice::from_raw(u32::MAX), Err(Errno::EINVAL));
+    }
+}

@@ -97,3 +97,44 @@ impl CommitBudget {
             });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::CommitBudget;
+
+    proptest! {
+        /// What is promised is what was charged and not released, and never more than the limit at the time.
+        #[test]
+        fn a_budget_keeps_its_books(limit in 0u64..1000, steps in proptest::collection::vec(0u64..400, 1..50)) {
+            let budget = CommitBudget::new(limit);
+            let mut held = Vec::new();
+            for bytes in steps {
+                let sum: u64 = held.iter().sum();
+                let fits = bytes == 0 || sum + bytes <= limit;
+                prop_assert_eq!(budget.charge(bytes).is_ok(), fits);
+                if fits {
+                    held.push(bytes);
+                } else if let Some(given_back) = held.pop() {
+                    budget.release(given_back);
+                }
+                prop_assert_eq!(budget.used(), held.iter().sum::<u64>());
+            }
+        }
+    }
+
+    #[test]
+    fn charges_of_many_threads_do_not_pass_the_limit() {
+        let budget = CommitBudget::new(1000);
+        let charged = || (0..200).filter(|_| budget.charge(3).is_ok()).count();
+        let sum: usize = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(charged)).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .sum()
+        });
+        assert_eq!((sum, budget.used()), (333, 999));
+    }
+}

@@ -118,30 +118,7 @@ impl SavedMemory {
             ops.push(vma.map_op());
             tree.insert(vma);
         }
-        let mut snapshot = SnapshotPages::of(around.snapshots);
-        extents(
-            &tree,
-            &saved.extents,
-            around.snapshots,
-            &mut |vma, extent, file| {
-                snapshot.insert(SnapshotRun {
-                    start: extent.addr,
-                    end: extent.addr + extent.len,
-                    snapshot: extent.snapshot,
-                    at: extent.at,
-                });
-                ops.push(MapOp::Map {
-                    addr: extent.addr,
-                    len: extent.len,
-                    prot: vma.platform_prot(),
-                    backing: Backing::File {
-                        file: Arc::clone(file),
-                        offset: extent.at,
-                        sharing: Sharing::Private,
-                    },
-                });
-            },
-        )?;
+        let snapshot = pages(&tree, &saved.extents, around.snapshots, &mut ops)?;
         let exe = saved.exe.map(|id| loader.description(id)).transpose()?;
         let charged = tree.totals().accounted;
         let charge = limits.budget.charge(charged);
@@ -188,13 +165,42 @@ impl SavedMemory {
             return malformed("protection of a mapping");
         }
         let len = saved.end - saved.start;
+        let backing = self.backing(saved, max_prot, files, around)?;
+        let mut vma = Vma {
+            start: saved.start,
+            end: saved.end,
+            prot,
+            max_prot,
+            flags,
+            backing,
+            anon_name: saved.name.as_deref().map(Arc::from),
+        };
+        vma.flags.remove(VmaFlags::ABSENT);
+        let opened = vma.opened().map(|(file, at)| (Arc::clone(file), at));
+        if let Some((file, at)) = opened.filter(|(file, _)| file.file().lazy()) {
+            // What was there then need not be there now.
+            let expected = expect(&mut vma, &file, at..at + len);
+            expected.map_err(LoadError::failed("content of a mapped file"))?;
+        }
+        Ok(vma)
+    }
+
+    /// What is behind a saved mapping.
+    fn backing(
+        &mut self,
+        saved: &VmaState,
+        max_prot: Protection,
+        files: &[Opened],
+        around: &Surroundings<'_>,
+    ) -> Result<VmaBacking, LoadError> {
+        let len = saved.end - saved.start;
         let fits = |offset: u64| {
             page_aligned(offset)
                 && offset
                     .checked_add(len)
                     .is_some_and(|e| i64::try_from(e).is_ok())
         };
-        let backing = match &saved.backing {
+        Ok(match &saved.backing {
             BackingState::Anonymous => VmaBacking::Anonymous,
             BackingState::File {
                 file,
@@ -242,24 +248,7 @@ impl SavedMemory {
                 }
             }
             _ => return malformed("offset of a mapping"),
-        };
-        let mut vma = Vma {
-            start: saved.start,
-            end: saved.end,
-            prot,
-            max_prot,
-            flags,
-            backing,
-            anon_name: saved.name.as_deref().map(Arc::from),
-        };
-        vma.flags.remove(VmaFlags::ABSENT);
-        let opened = vma.opened().map(|(file, at)| (Arc::clone(file), at));
-        if let Some((file, at)) = opened.filter(|(file, _)| file.file().lazy()) {
-            // What was there then need not be there now.
-            let expected = expect(&mut vma, &file, at..at + len);
-            expected.map_err(LoadError::failed("content of a mapped file"))?;
-        }
-        Ok(vma)
+        })
     }
 
     /// Shared memory by number, filled when it is first asked for.
@@ -359,6 +348,35 @@ fn layout_of(saved: &SpaceState, fresh: Layout) -> Result<Layout, LoadError> {
     })
 }
 
+/// Maps the pages that the snapshots have.
+fn pages(
+    tree: &VmaTree,
+    saved: &[Extent],
+    snapshots: &[Arc<HostFile>],
+    ops: &mut Vec<MapOp>,
+) -> Result<SnapshotPages, LoadError> {
+    let mut snapshot = SnapshotPages::of(snapshots);
+    extents(tree, saved, snapshots, &mut |vma, extent, file| {
+        snapshot.insert(SnapshotRun {
+            start: extent.addr,
+            end: extent.addr + extent.len,
+            snapshot: extent.snapshot,
+            at: extent.at,
+        });
+        ops.push(MapOp::Map {
+            addr: extent.addr,
+            len: extent.len,
+            prot: vma.platform_prot(),
+            backing: Backing::File {
+                file: Arc::clone(file),
+                offset: extent.at,
+                sharing: Sharing::Private,
+            },
+        });
+    })?;
+    Ok(snapshot)
+}
+
 /// Hands out every extent with the private mapping that holds it, and its file.
 fn extents(
     tree: &VmaTree,
@@ -439,4 +457,27 @@ fn fill(state: &MemoryState, snapshots: &[Arc<HostFile>]) -> Result<HostFile, Lo
         }
     }
     Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::SavedMemory;
+
+    proptest! {
+        /// It comes from a file that anybody may have written.
+        #[test]
+        fn any_bytes_are_parsed_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            let _ = SavedMemory::parse(&bytes);
+        }
+
+        #[test]
+        fn a_saved_memory_with_a_wrong_byte_is_parsed_or_refused(at in 0usize..2, value in any::<u8>()) {
+            let mut bytes = vec![0, 0];
+            prop_assert!(SavedMemory::parse(&bytes).is_ok());
+            bytes[at] = value;
+            let _ = SavedMemory::parse(&bytes);
+        }
+    }
 }

@@ -19,7 +19,7 @@ use crate::saved::{
     BackingState, FileState, LayoutState, LimitsState, MemoryState, SavedState, SpaceState,
     VmaState,
 };
-use crate::vma::{KeptDescription, MappedFile, VmaBacking, VmaFlags};
+use crate::vma::{KeptDescription, MappedFile, Vma, VmaBacking, VmaFlags};
 use crate::writer::{SaveError, SnapshotWriter};
 
 /// Writes address spaces down.
@@ -63,30 +63,7 @@ impl<'w, 'a> MemorySaver<'w, 'a> {
         };
         let mut vmas = Vec::with_capacity(state.tree.count());
         for vma in state.tree.iter() {
-            let backing = match &vma.backing {
-                VmaBacking::Anonymous => BackingState::Anonymous,
-                VmaBacking::File { file, offset, .. } if vma.flags.contains(VmaFlags::SPECIAL) => {
-                    BackingState::Special {
-                        name: file.name.to_string(),
-                        offset: *offset,
-                    }
-                }
-                VmaBacking::File {
-                    file,
-                    offset,
-                    sharing,
-                } => match &file.description {
-                    Some(description) => BackingState::File {
-                        file: files.number(file, description),
-                        offset: *offset,
-                        shared: *sharing == Sharing::Shared,
-                    },
-                    None => BackingState::Memory {
-                        number: self.memory(file)?,
-                        offset: *offset,
-                    },
-                },
-            };
+            let backing = self.backing(vma, &mut files)?;
             vmas.push(VmaState {
                 start: vma.start,
                 end: vma.end,
@@ -128,6 +105,33 @@ impl<'w, 'a> MemorySaver<'w, 'a> {
         };
         self.state.spaces.push(space);
         Ok(())
+    }
+
+    fn backing(&mut self, vma: &Vma, files: &mut Files<'_>) -> Result<BackingState, SaveError> {
+        let VmaBacking::File {
+            file,
+            offset,
+            sharing,
+        } = &vma.backing
+        else {
+            return Ok(BackingState::Anonymous);
+        };
+        let offset = *offset;
+        if vma.flags.contains(VmaFlags::SPECIAL) {
+            let name = file.name.to_string();
+            return Ok(BackingState::Special { name, offset });
+        }
+        Ok(match &file.description {
+            Some(description) => BackingState::File {
+                file: files.number(file, description),
+                offset,
+                shared: *sharing == Sharing::Shared,
+            },
+            None => BackingState::Memory {
+                number: self.memory(file)?,
+                offset,
+            },
+        })
     }
 
     /// Writes shared memory without a name, once.

@@ -319,4 +319,37 @@ mod tests {
         ranges.remove(0, 100);
         assert_eq!(all(&ranges), []);
     }
+
+    /// Pages one by one: what holds each.
+    type Model = std::collections::BTreeMap<u64, (u32, u64)>;
+
+    fn told(ranges: &SnapshotPages) -> Model {
+        let page = |run: SnapshotRun| {
+            let one = move |at: u64| (at, (run.snapshot, run.at + (at - run.start)));
+            (run.start..run.end).map(one)
+        };
+        ranges.runs(0, 100).flat_map(page).collect()
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn ranges_are_what_their_pages_are(
+            steps in proptest::collection::vec((proptest::bool::ANY, 0u64..60, 1u64..20, 0u32..3), 1..40),
+        ) {
+            let (mut ranges, mut model) = (SnapshotPages::default(), Model::new());
+            for (adds, start, len, snapshot) in steps {
+                let end = start + len;
+                ranges.remove(start, end);
+                model.retain(|at, _| !(start..end).contains(at));
+                if adds {
+                    let at = 1000 * u64::from(snapshot) + start;
+                    ranges.insert(SnapshotRun { start, end, snapshot, at });
+                    model.extend((start..end).map(|page| (page, (snapshot, at + (page - start)))));
+                }
+                proptest::prop_assert_eq!(told(&ranges), model.clone());
+                let bounds = (model.keys().next().copied(), model.keys().last().map(|last| last + 1));
+                proptest::prop_assert_eq!(ranges.bounds(), bounds);
+            }
+        }
+    }
 }

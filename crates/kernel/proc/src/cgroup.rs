@@ -4,15 +4,25 @@ use crate::synthetic::{Node, line, table, text};
 use crate::{Source, View, machine, sysfs};
 
 pub(crate) fn root(view: &View) -> Node {
-    let about = |make: fn(&dyn Source) -> String| {
-        let view = view.clone();
-        text(move || Ok(make(view.source()?.as_ref())))
-    };
-    let cpus = view.clone();
-    table(vec![
+    let mut entries = about_group(view);
+    entries.extend(about_processors(view));
+    entries.extend(about_memory(view));
+    table(entries)
+}
+
+type Entries = Vec<(&'static str, Node)>;
+
+/// A file that is made anew whenever it is opened.
+fn made(view: &View, make: fn(&dyn Source) -> String) -> Node {
+    let view = view.clone();
+    text(move || Ok(make(view.source()?.as_ref())))
+}
+
+fn about_group(view: &View) -> Entries {
+    vec![
         ("cgroup.controllers", line("cpuset cpu memory pids")),
         ("cgroup.events", line("populated 1\nfrozen 0")),
-        ("cgroup.procs", about(processes)),
+        ("cgroup.procs", made(view, processes)),
         (
             "cgroup.stat",
             line("nr_descendants 0\nnr_dying_descendants 0"),
@@ -20,13 +30,27 @@ pub(crate) fn root(view: &View) -> Node {
         ("cgroup.subtree_control", line("")),
         ("cgroup.type", line("domain")),
         (
+            "pids.current",
+            made(view, |s| {
+                format!("{}\n", s.kernel().tree.lock().task_count())
+            }),
+        ),
+        (
+            "pids.max",
+            made(view, |s| format!("{}\n", s.kernel().config.max_tasks)),
+        ),
+    ]
+}
+
+fn about_processors(view: &View) -> Entries {
+    let cpus = view.clone();
+    vec![
+        (
             "cpu.max",
-            about(|s| {
+            made(view, |s| {
                 let period = 100_000;
-                format!(
-                    "{} {period}\n",
-                    u64::from(s.kernel().config.cpus.max(1)) * period
-                )
+                let processors = u64::from(s.kernel().config.cpus.max(1));
+                format!("{} {period}\n", processors * period)
             }),
         ),
         (
@@ -41,10 +65,17 @@ pub(crate) fn root(view: &View) -> Node {
             text(move || sysfs::cpu_list(&cpus)),
         ),
         ("cpuset.mems.effective", line("0")),
-        (
-            "memory.current",
-            about(|s| format!("{}\n", machine::memory(s).1 * 1024)),
-        ),
+    ]
+}
+
+/// Bytes of memory in use.
+fn used(source: &dyn Source) -> u64 {
+    machine::memory(source).1 * 1024
+}
+
+fn about_memory(view: &View) -> Entries {
+    vec![
+        ("memory.current", made(view, |s| format!("{}\n", used(s)))),
         (
             "memory.events",
             line("low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0"),
@@ -53,33 +84,21 @@ pub(crate) fn root(view: &View) -> Node {
         ("memory.low", line("0")),
         (
             "memory.max",
-            about(|s| format!("{}\n", s.kernel().config.memory)),
+            made(view, |s| format!("{}\n", s.kernel().config.memory)),
         ),
         ("memory.min", line("0")),
-        (
-            "memory.peak",
-            about(|s| format!("{}\n", machine::memory(s).1 * 1024)),
-        ),
-        (
-            "memory.stat",
-            about(|s| {
-                let used = machine::memory(s).1 * 1024;
-                format!(
-                    "anon {used}\nfile 0\nkernel 0\nshmem 0\nfile_mapped 0\nfile_dirty 0\ninactive_anon 0\nactive_anon {used}\ninactive_file 0\nactive_file 0\nunevictable 0\nslab 0\npgfault 0\npgmajfault 0\n"
-                )
-            }),
-        ),
+        ("memory.peak", made(view, |s| format!("{}\n", used(s)))),
+        ("memory.stat", made(view, memory_stat)),
         ("memory.swap.current", line("0")),
         ("memory.swap.max", line("0")),
-        (
-            "pids.current",
-            about(|s| format!("{}\n", s.kernel().tree.lock().task_count())),
-        ),
-        (
-            "pids.max",
-            about(|s| format!("{}\n", s.kernel().config.max_tasks)),
-        ),
-    ])
+    ]
+}
+
+fn memory_stat(source: &dyn Source) -> String {
+    let used = used(source);
+    format!(
+        "anon {used}\nfile 0\nkernel 0\nshmem 0\nfile_mapped 0\nfile_dirty 0\ninactive_anon 0\nactive_anon {used}\ninactive_file 0\nactive_file 0\nunevictable 0\nslab 0\npgfault 0\npgmajfault 0\n"
+    )
 }
 
 fn processes(source: &dyn Source) -> String {

@@ -24,7 +24,6 @@ pub(crate) fn root(view: &View, boot_id: String) -> Node {
 fn kernel(view: &View, boot_id: String) -> Node {
     let (host, release, version, threads) =
         (view.clone(), view.clone(), view.clone(), view.clone());
-    let fresh = view.clone();
     table(vec![
         ("cap_last_cap", fixed("40")),
         ("core_pattern", fixed("core")),
@@ -52,18 +51,7 @@ fn kernel(view: &View, boot_id: String) -> Node {
             "pty",
             table(vec![("max", fixed("256")), ("nr", fixed("0"))]),
         ),
-        (
-            "random",
-            table(vec![
-                ("boot_id", fixed(boot_id)),
-                ("entropy_avail", fixed("256")),
-                ("poolsize", fixed("256")),
-                (
-                    "uuid",
-                    text(move || Ok(format!("{}\n", uuid(fresh.source()?.kernel())))),
-                ),
-            ]),
-        ),
+        ("random", random(view, boot_id)),
         ("randomize_va_space", fixed("2")),
         ("sem", fixed("32000\t1024000000\t500\t32000")),
         ("shmall", fixed("18446744073692774399")),
@@ -80,6 +68,19 @@ fn kernel(view: &View, boot_id: String) -> Node {
             text(move || Ok(format!("{}\n", version.source()?.version()))),
         ),
         ("yama", table(vec![("ptrace_scope", fixed("1"))])),
+    ])
+}
+
+fn random(view: &View, boot_id: String) -> Node {
+    let fresh = view.clone();
+    table(vec![
+        ("boot_id", fixed(boot_id)),
+        ("entropy_avail", fixed("256")),
+        ("poolsize", fixed("256")),
+        (
+            "uuid",
+            text(move || Ok(format!("{}\n", uuid(fresh.source()?.kernel())))),
+        ),
     ])
 }
 

@@ -91,25 +91,10 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let files = sys.files();
     let (fd, command, arg) = (args.i32(0), args.u32(1), args.u64(2));
     let (description, flags) = files.get_with_flags(fd)?;
-    let limit = sys.nofile();
     let path_only = description.access() == kernel_vfs::AccessMode::Path;
     match command {
-        g::F_DUPFD | g::F_DUPFD_CLOEXEC => {
-            let lowest = i32::try_from(arg)
-                .ok()
-                .filter(|n| u64::try_from(*n).is_ok_and(|n| n < limit));
-            let close = if command == g::F_DUPFD {
-                FdFlags::empty()
-            } else {
-                FdFlags::CLOEXEC
-            };
-            Ok(fd_value(files.insert_from(
-                description,
-                close,
-                lowest.ok_or(Errno::EINVAL)?,
-                limit,
-            )?))
-        }
+        g::F_DUPFD => duplicate(sys, description, FdFlags::empty(), arg),
+        g::F_DUPFD_CLOEXEC => duplicate(sys, description, FdFlags::CLOEXEC, arg),
         g::F_GETFD => Ok(u64::from(flags.bits())),
         g::F_SETFD => {
             files.set_flags(fd, FdFlags::from_bits_truncate(args.u32(2)))?;
@@ -150,20 +135,35 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
             let pipe = pipe_of(&description).ok_or(Errno::EBADF)?;
             Ok(pipe.capacity() as u64)
         }
-        g::F_ADD_SEALS => {
-            let file = memfd_of(&description)?;
-            let seals = args.u32(2);
-            if seals & g::F_SEAL_WRITE != 0 && file.may_be_sealed(seals)? && may_write(sys, file)? {
-                return Err(Errno::EBUSY.into());
-            }
-            file.add_seals(seals)?;
-            Ok(0)
-        }
+        g::F_ADD_SEALS => add_seals(sys, memfd_of(&description)?, args.u32(2)),
         g::F_GET_SEALS => Ok(u64::from(memfd_of(&description)?.seals()?)),
         g::F_GETLEASE => Ok(u64::from(g::F_UNLCK)),
         g::F_SETLEASE => Err(Errno::EAGAIN.into()),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// `F_DUPFD`: the lowest free number from `lowest` on.
+fn duplicate(
+    sys: &Sys<'_>,
+    description: Arc<Description>,
+    flags: FdFlags,
+    lowest: u64,
+) -> SysResult {
+    let limit = sys.nofile();
+    let lowest = i32::try_from(lowest).ok();
+    let lowest = lowest.filter(|n| u64::try_from(*n).is_ok_and(|n| n < limit));
+    let lowest = lowest.ok_or(Errno::EINVAL)?;
+    let fd = sys.files().insert_from(description, flags, lowest, limit)?;
+    Ok(fd_value(fd))
+}
+
+fn add_seals(sys: &Sys<'_>, file: &MemFd, seals: u32) -> SysResult {
+    if seals & g::F_SEAL_WRITE != 0 && file.may_be_sealed(seals)? && may_write(sys, file)? {
+        return Err(Errno::EBUSY.into());
+    }
+    file.add_seals(seals)?;
+    Ok(0)
 }
 
 fn memfd_of(description: &Description) -> Result<&MemFd, Errno> {

@@ -104,9 +104,27 @@ pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Resu
         .new_context(image.state())
         .map_err(|e| StartError::Host(e.errno()))?;
     image.mm.set_exe(exe);
-    let task = Arc::new(Task::new(TaskParts {
+    let task = first_task(system, &process, image, files, fs);
+    {
+        let mut tree = system.kernel.tree.lock();
+        tree.allocate(usize::MAX);
+        tree.add_process(process, 0, None);
+        tree.add_task(&task);
+    }
+    run::spawn(Arc::clone(system), task, cpu).map_err(|e| StartError::Host(e.into()))
+}
+
+/// The only thread of process 1.
+fn first_task(
+    system: &System,
+    process: &Arc<Process>,
+    image: Image,
+    files: Arc<FdTable>,
+    fs: FsContext,
+) -> Arc<Task> {
+    Arc::new(Task::new(TaskParts {
         tid: 1,
-        process: Arc::clone(&process),
+        process: Arc::clone(process),
         mm: Arc::new(image.mm),
         files,
         fs: Arc::new(RwLock::new(fs)),
@@ -120,14 +138,7 @@ pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Resu
             ..TaskFields::default()
         },
         started: system.monotonic(),
-    }));
-    {
-        let mut tree = system.kernel.tree.lock();
-        tree.allocate(usize::MAX);
-        tree.add_process(process, 0, None);
-        tree.add_task(&task);
-    }
-    run::spawn(Arc::clone(system), task, cpu).map_err(|e| StartError::Host(e.into()))
+    }))
 }
 
 /// Longest wait for content of the first program and its interpreter.

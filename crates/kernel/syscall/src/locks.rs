@@ -58,26 +58,13 @@ pub(crate) fn record_lock(
     let pid = if of_description { -1 } else { sys.task.pid() };
     if matches!(command, g::F_GETLK | g::F_OFD_GETLK) {
         let kind = kind.ok_or(Errno::EINVAL)?;
-        let found = locks.conflict(
-            inode,
-            &RecordLock {
-                owner,
-                pid,
-                range,
-                kind,
-            },
-        );
-        match found {
-            None => raw[0..2].copy_from_slice(&2i16.to_le_bytes()),
-            Some(lock) => {
-                let kind: i16 = if lock.kind == LockKind::Read { 0 } else { 1 };
-                raw[0..2].copy_from_slice(&kind.to_le_bytes());
-                raw[2..4].copy_from_slice(&0i16.to_le_bytes());
-                raw[8..16].copy_from_slice(&lock.range.start.to_le_bytes());
-                raw[16..24].copy_from_slice(&lock.range.len().to_le_bytes());
-                raw[24..28].copy_from_slice(&lock.pid.to_le_bytes());
-            }
-        }
+        let wanted = RecordLock {
+            owner,
+            pid,
+            range,
+            kind,
+        };
+        tell(&mut raw, locks.conflict(inode, &wanted));
         sys.mm().write_bytes(addr, &raw)?;
         return Ok(0);
     }
@@ -113,6 +100,23 @@ pub(crate) fn record_lock(
     };
     wait_for_lock(sys, waits, |table| locks.poll(inode, table), take)
 }
+
+/// What `F_GETLK` answers, in the `struct flock` that asked.
+fn tell(raw: &mut [u8; 32], found: Option<RecordLock>) {
+    let Some(lock) = found else {
+        raw[0..2].copy_from_slice(&UNLOCKED.to_le_bytes());
+        return;
+    };
+    let kind: i16 = if lock.kind == LockKind::Read { 0 } else { 1 };
+    raw[0..2].copy_from_slice(&kind.to_le_bytes());
+    raw[2..4].copy_from_slice(&0i16.to_le_bytes());
+    raw[8..16].copy_from_slice(&lock.range.start.to_le_bytes());
+    raw[16..24].copy_from_slice(&lock.range.len().to_le_bytes());
+    raw[24..28].copy_from_slice(&lock.pid.to_le_bytes());
+}
+
+/// `F_UNLCK` as it stands in a `struct flock`.
+const UNLOCKED: i16 = 2;
 
 fn wait_for_lock(
     sys: &mut Sys<'_>,

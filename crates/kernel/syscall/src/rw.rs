@@ -48,6 +48,41 @@ fn pread64(sys: &mut Sys<'_>, args: Args) -> SysResult {
     read_into(sys, &description, args.u64(1), args.usize(2), Some(offset))
 }
 
+/// The kernel's own memory for one transfer: on the stack for small ones.
+struct Room {
+    stack: [u8; 4096],
+    heap: Vec<u8>,
+}
+
+impl Room {
+    fn new(len: usize) -> Room {
+        let stack = [0; 4096];
+        let heap = if len > stack.len() {
+            vec![0; len.min(CHUNK)]
+        } else {
+            Vec::new()
+        };
+        Room { stack, heap }
+    }
+
+    fn bytes(&mut self) -> &mut [u8] {
+        if self.heap.is_empty() {
+            &mut self.stack
+        } else {
+            &mut self.heap
+        }
+    }
+}
+
+/// A transfer that fails in the middle gives what was moved before.
+fn what_was_done(done: usize, errno: Errno) -> SysResult {
+    if done > 0 {
+        Ok(done as u64)
+    } else {
+        Err(errno.into())
+    }
+}
+
 /// Reads chunk by chunk; only the first may wait, later ones end the transfer.
 fn read_into(
     sys: &mut Sys<'_>,
@@ -57,20 +92,11 @@ fn read_into(
     at: Option<u64>,
 ) -> SysResult {
     let len = len.min(TRANSFER_MAX);
-    let mut stack = [0u8; 4096];
-    let mut heap = if len > stack.len() {
-        vec![0u8; len.min(CHUNK)]
-    } else {
-        Vec::new()
-    };
+    let mut room = Room::new(len);
     // What came before a wait for more of a lazy file.
     let mut done = usize::try_from(sys.restart.progress).unwrap_or(0).min(len);
     loop {
-        let room: &mut [u8] = if heap.is_empty() {
-            &mut stack
-        } else {
-            &mut heap
-        };
+        let room = room.bytes();
         let want = (len - done).min(room.len());
         let buffer = &mut room[..want];
         let offset = at.map(|o| o.saturating_add(done as u64));
@@ -98,15 +124,9 @@ fn read_into(
             Err(_) if done > 0 => return Ok(done as u64),
             Err(stop) => return Err(stop),
         };
-        if let Err(errno) = sys
-            .mm()
-            .write_bytes(addr.wrapping_add(done as u64), &room[..n])
-        {
-            return if done > 0 {
-                Ok(done as u64)
-            } else {
-                Err(errno.into())
-            };
+        let to = addr.wrapping_add(done as u64);
+        if let Err(errno) = sys.mm().write_bytes(to, &room[..n]) {
+            return what_was_done(done, errno);
         }
         done += n;
         // A short count ends it: streams give what they have. A lazy file gives what is there already.
@@ -155,33 +175,16 @@ fn write_from(
     let mut done = usize::try_from(sys.restart.progress)
         .unwrap_or(usize::MAX)
         .min(len);
-    let mut stack = [0u8; 4096];
-    let mut heap = if len > stack.len() {
-        vec![0u8; len.min(CHUNK)]
-    } else {
-        Vec::new()
-    };
+    let mut room = Room::new(len);
     loop {
-        let room: &mut [u8] = if heap.is_empty() {
-            &mut stack
-        } else {
-            &mut heap
-        };
+        let room = room.bytes();
         let want = (len - done).min(room.len());
         let chunk = &mut room[..want];
         if let Err(errno) = fetch(sys, done, chunk) {
-            return if done > 0 {
-                Ok(done as u64)
-            } else {
-                Err(errno.into())
-            };
+            return what_was_done(done, errno);
         }
         if let Err(errno) = within_file_limit(sys, description, at.map(|o| o + done as u64)) {
-            return if done > 0 {
-                Ok(done as u64)
-            } else {
-                Err(errno.into())
-            };
+            return what_was_done(done, errno);
         }
         let offset = at.map(|o| o.saturating_add(done as u64));
         let written =

@@ -130,10 +130,14 @@ pub(super) fn stat(subject: &Subject) -> Result<String> {
         memory.totals.mapped,
         memory.resident / 4096,
     );
-    let code = exec.map_or([0; 3], |e| [e.start_code, e.end_code, e.start_stack]);
-    for value in code {
-        let _ = write!(text, " {value}");
-    }
+    let exec = exec.unwrap_or_default();
+    let numbers = |text: &mut String, values: &[u64]| {
+        for value in values {
+            let _ = write!(text, " {value}");
+        }
+    };
+    let code = [exec.start_code, exec.end_code, exec.start_stack];
+    numbers(&mut text, &code);
     // Signal sets have 31 bits here; then wchan, nswap, cnswap, exit signal, processor, real-time, policy, delays.
     let low = |set: u64| set & 0x7fff_ffff;
     let _ = write!(
@@ -144,20 +148,10 @@ pub(super) fn stat(subject: &Subject) -> Result<String> {
         low(ignored),
         low(caught)
     );
-    let data = exec.map_or([0; 7], |e| {
-        [
-            e.start_data,
-            e.end_data,
-            e.start_brk,
-            e.arg_start,
-            e.arg_end,
-            e.env_start,
-            e.env_end,
-        ]
-    });
-    for value in data {
-        let _ = write!(text, " {value}");
-    }
+    let data = [exec.start_data, exec.end_data, exec.start_brk];
+    numbers(&mut text, &data);
+    let strings = [exec.arg_start, exec.arg_end, exec.env_start, exec.env_end];
+    numbers(&mut text, &strings);
     text.push_str(" 0\n");
     Ok(text)
 }

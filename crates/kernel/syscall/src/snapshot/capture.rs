@@ -67,15 +67,7 @@ fn frozen(
         actions: Numbered::default(),
     };
     let expiring = system.process_timers.hold();
-    let mut states = Vec::with_capacity(tasks.len());
-    for task in &tasks {
-        let missing = CaptureError::Registers { tid: task.tid() };
-        let at = match task.standstill.lock().take() {
-            Some((number, at)) if number == question && at.cpu.is_some() => at,
-            _ => return Err(missing),
-        };
-        states.push(walk.task(task, at));
-    }
+    let states = walk.tasks(&tasks, question)?;
     let (processes, last_pid) = {
         let tree = kernel.tree.lock();
         let all = tree.processes().map(|(_, links)| walk.process(links));
@@ -151,6 +143,24 @@ struct Walk {
 }
 
 impl Walk {
+    /// Tasks that answered the question where they stand.
+    fn tasks(
+        &mut self,
+        tasks: &[Arc<Task>],
+        question: u64,
+    ) -> Result<Vec<TaskState>, CaptureError> {
+        let mut states = Vec::with_capacity(tasks.len());
+        for task in tasks {
+            let missing = CaptureError::Registers { tid: task.tid() };
+            let at = match task.standstill.lock().take() {
+                Some((number, at)) if number == question && at.cpu.is_some() => at,
+                _ => return Err(missing),
+            };
+            states.push(self.task(task, at));
+        }
+        Ok(states)
+    }
+
     fn task(&mut self, task: &Task, at: Standstill) -> TaskState {
         let mm = self.mms.number(&task.mm());
         let files = self.tables.number(&task.files());

@@ -7,27 +7,25 @@
 //! What is prepared is seen by nobody and goes when it is dropped. What is published is in the tree and behind its
 //! descriptor, and is taken back when the host refuses the thread.
 
+mod request;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use base_abi::Errno;
 use base_abi::general::{
-    CLONE_ARGS_SIZE_VER0, CLONE_ARGS_SIZE_VER2, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID,
-    CLONE_CLEAR_SIGHAND, CLONE_DETACHED, CLONE_FILES, CLONE_FS, CLONE_INTO_CGROUP, CLONE_IO,
-    CLONE_NEWCGROUP, CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWTIME,
-    CLONE_NEWUSER, CLONE_NEWUTS, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_PTRACE,
-    CLONE_SETTLS, CLONE_SIGHAND, CLONE_SYSVSEM, CLONE_THREAD, CLONE_UNTRACED, CLONE_VFORK,
-    CLONE_VM, SS_DISABLE,
+    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_FS,
+    CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS, CLONE_SIGHAND, CLONE_THREAD,
+    CLONE_VFORK, CLONE_VM, SS_DISABLE,
 };
-use base_abi::page::PAGE_SIZE;
 use base_abi::structs::SigAltStack;
 use kernel_core::signal::Signal;
 use kernel_core::task::{OnSignal, Process, Task, TaskFields, TaskParts, TaskSignals, VforkDone};
-use kernel_mm::Mm;
 use kernel_vfs::{Description, Fd, FdFlags, ReservedFd, StatusFlags, UserMemory};
 use parking_lot::{Mutex, RwLock};
 use platform_api::{Context, CpuState};
 
+use self::request::{CSIGNAL, Request, read_arguments};
 use crate::call::{Args, Sys, SysResult};
 use crate::entry::Entry;
 use crate::pidfd;
@@ -50,83 +48,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
         "namespaces are refused with EPERM; CLONE_INTO_CGROUP, chosen numbers and descriptors of threads are refused",
     ),
 ];
-
-/// The exit signal in the flags of clone(2).
-const CSIGNAL: u64 = 0xff;
-/// Every namespace that can be asked for.
-const NAMESPACES: u64 = (CLONE_NEWNS
-    | CLONE_NEWCGROUP
-    | CLONE_NEWUTS
-    | CLONE_NEWIPC
-    | CLONE_NEWUSER
-    | CLONE_NEWPID
-    | CLONE_NEWNET
-    | CLONE_NEWTIME) as u64;
-/// What clone3(2) knows; `CLONE_DETACHED` and a signal in the flags are of clone(2) alone.
-const CLONE3_FLAGS: u64 = NAMESPACES
-    | CLONE_CLEAR_SIGHAND
-    | CLONE_INTO_CGROUP
-    | (CLONE_VM
-        | CLONE_FS
-        | CLONE_FILES
-        | CLONE_SIGHAND
-        | CLONE_PIDFD
-        | CLONE_PTRACE
-        | CLONE_VFORK
-        | CLONE_PARENT
-        | CLONE_THREAD
-        | CLONE_SYSVSEM
-        | CLONE_SETTLS
-        | CLONE_PARENT_SETTID
-        | CLONE_CHILD_CLEARTID
-        | CLONE_UNTRACED
-        | CLONE_CHILD_SETTID
-        | CLONE_IO) as u64;
-/// Highest signal number (`_NSIG`).
-const LAST_SIGNAL: u64 = 64;
-
-/// What clone(2) and clone3(2) have in common.
-#[derive(Clone, Copy, Default)]
-struct Request {
-    flags: u64,
-    exit_signal: u64,
-    stack: u64,
-    parent_tid: u64,
-    child_tid: u64,
-    tls: u64,
-    pidfd: u64,
-}
-
-impl Request {
-    fn has(&self, bits: u32) -> bool {
-        self.has_wide(u64::from(bits))
-    }
-
-    fn has_wide(&self, bits: u64) -> bool {
-        self.flags & bits == bits
-    }
-
-    /// Combinations that no caller may ask for (clone(2), "ERRORS").
-    fn check(&self) -> Result<(), Errno> {
-        let has = |bits| self.has(bits);
-        let inconsistent = (has(CLONE_SIGHAND) && !has(CLONE_VM))
-            || (has(CLONE_THREAD) && !has(CLONE_SIGHAND))
-            || (has(CLONE_SIGHAND) && self.has_wide(CLONE_CLEAR_SIGHAND))
-            || (has(CLONE_PIDFD) && (has(CLONE_THREAD) || has(CLONE_DETACHED)))
-            || (has(CLONE_FS) && (has(CLONE_NEWNS) || has(CLONE_NEWUSER)))
-            || self.has_wide(CLONE_INTO_CGROUP);
-        // The descriptor and the number would be written over each other; in clone(2) they have one place.
-        let one_place =
-            has(CLONE_PIDFD) && has(CLONE_PARENT_SETTID) && self.pidfd == self.parent_tid;
-        if inconsistent || one_place {
-            return Err(Errno::EINVAL);
-        }
-        if self.flags & NAMESPACES != 0 {
-            return Err(Errno::EPERM);
-        }
-        Ok(())
-    }
-}
 
 fn clone(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let flags = u64::from(args.u32(0));
@@ -167,57 +88,6 @@ fn vfork(sys: &mut Sys<'_>, _: Args) -> SysResult {
 fn clone3(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let request = read_arguments(&sys.mm(), args.u64(0), args.u64(1))?;
     make(sys, request)
-}
-
-/// `struct clone_args`: what is beyond its end here must be zero.
-fn read_arguments(mm: &Mm, at: u64, size: u64) -> Result<Request, Errno> {
-    const WORDS: usize = CLONE_ARGS_SIZE_VER2 as usize / 8;
-    if size < u64::from(CLONE_ARGS_SIZE_VER0) {
-        return Err(Errno::EINVAL);
-    }
-    if size > PAGE_SIZE {
-        return Err(Errno::E2BIG);
-    }
-    let mut raw = vec![0u8; usize::try_from(size).unwrap_or(0)];
-    mm.read_bytes(at, &mut raw)?;
-    if raw.iter().skip(WORDS * 8).any(|byte| *byte != 0) {
-        return Err(Errno::E2BIG);
-    }
-    let mut words = [0u64; WORDS];
-    for (word, bytes) in words.iter_mut().zip(raw.as_chunks().0) {
-        *word = u64::from_le_bytes(*bytes);
-    }
-    let [
-        flags,
-        pidfd,
-        child_tid,
-        parent_tid,
-        exit_signal,
-        stack,
-        stack_size,
-        tls,
-        set_tid,
-        set_tid_size,
-        _cgroup,
-    ] = words;
-    let own_exit = flags & u64::from(CLONE_THREAD | CLONE_PARENT) == 0;
-    if flags & !CLONE3_FLAGS != 0
-        || exit_signal > LAST_SIGNAL
-        || (exit_signal != 0 && !own_exit)
-        || (stack == 0) != (stack_size == 0)
-        || (set_tid, set_tid_size) != (0, 0)
-    {
-        return Err(Errno::EINVAL);
-    }
-    Ok(Request {
-        flags,
-        pidfd,
-        child_tid,
-        parent_tid,
-        exit_signal,
-        stack: stack.wrapping_add(stack_size),
-        tls,
-    })
 }
 
 fn make(sys: &mut Sys<'_>, request: Request) -> SysResult {
