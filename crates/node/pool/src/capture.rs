@@ -73,6 +73,19 @@ impl Instance {
         self.uncaptured = Some(reason.to_owned());
     }
 
+    /// Puts a snapshot in place beside what the instance does: the first event does not wait for the disk.
+    fn keep(&mut self, capture: Box<dyn Capture>, stood_still: Duration) {
+        let (shared, revision) = (Arc::clone(&self.shared), self.function.revision.clone());
+        let keeping = capture.keep(stood_still);
+        self.keeping = Some(tokio::spawn(async move {
+            let kept = keeping.await;
+            if kept.is_ok() {
+                shared.step(Input::Captured(revision));
+            }
+            kept
+        }));
+    }
+
     async fn capture(
         &mut self,
         link: &mut dyn Link,
@@ -120,17 +133,7 @@ impl Instance {
             };
             match message.head {
                 FromSandbox::Captured { nanoseconds, .. } => {
-                    // The first event does not wait for the disk.
-                    let keeping = capture.keep(Duration::from_nanos(nanoseconds));
-                    let (shared, revision) =
-                        (Arc::clone(&self.shared), self.function.revision.clone());
-                    self.keeping = Some(tokio::spawn(async move {
-                        let kept = keeping.await;
-                        if kept.is_ok() {
-                            shared.step(Input::Captured(revision));
-                        }
-                        kept
-                    }));
+                    self.keep(capture, Duration::from_nanos(nanoseconds));
                     return Ok(guest);
                 }
                 FromSandbox::Refused { kind, reason } => {

@@ -63,7 +63,11 @@ impl Wish {
 
     async fn seat(&mut self) -> Result<Seat, NoSnapshot> {
         let seat = (&mut self.answer).await.unwrap_or(Err(Rejection::Draining));
-        let seat = seat.map_err(|why| NoSnapshot::NotStarted(why.to_string()))?;
+        let seat = seat.map_err(|why| match why {
+            // It starts all the same when an event comes.
+            Rejection::Concurrency => NoSnapshot::GivenUp(why.to_string()),
+            _ => NoSnapshot::NotStarted(why.to_string()),
+        })?;
         self.id = Some(seat.id);
         Ok(seat)
     }

@@ -3,6 +3,8 @@
 //! Lock order: `Shared::state` is the only lock here and is never held across an await
 //! or a call out of this module (channels that never block, and the spawning of tasks, excepted).
 
+mod act;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -12,7 +14,7 @@ use node_logs::LogHub;
 use parking_lot::Mutex;
 use proto_node::{FunctionSpec, InvokeError, Revision};
 use tokio::runtime::Handle;
-use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use tokio::sync::{Notify, oneshot};
 
 use crate::clock;
@@ -22,7 +24,7 @@ use crate::decide::{
 };
 use crate::invocation::{Invocation, Order};
 use crate::launch::Launcher;
-use crate::terms::{rejected, shape};
+use crate::terms::shape;
 
 /// Times that an event may be given to an instance which ends before it begins with it.
 const MAX_LOST: u8 = 3;
@@ -264,82 +266,6 @@ impl Shared {
         }
     }
 
-    fn act(&self, state: &mut State, action: Action) {
-        match action {
-            Action::Start(id, revision, shell) => self.start(state, id, &revision, shell),
-            Action::Assign(ticket, id) => state.assign(ticket, id),
-            Action::Prepare(ticket, id) => {
-                if let Some(wish) = state.wishes.remove(&ticket) {
-                    let (sender, orders) = mpsc::unbounded_channel();
-                    state.orders.insert(id, sender);
-                    // Who left took the wish along.
-                    let _ = wish.send(Ok(Seat { id, orders }));
-                }
-            }
-            Action::MakeShell(id, revision) => self.make_shell(state, id, &revision),
-            Action::Reject(ticket, why) => {
-                if let Some(invocation) = state.waiting.remove(&ticket) {
-                    invocation.answer.finish(Err(rejected(why)), None);
-                } else if let Some(wish) = state.wishes.remove(&ticket) {
-                    let _ = wish.send(Err(why));
-                }
-            }
-            Action::Stop(id) => state.order(id, Order::Stop),
-            Action::DropShell(id) => self.drop_shell(id),
-        }
-    }
-
-    fn start(
-        &self,
-        state: &mut State,
-        id: InstanceId,
-        revision: &Revision,
-        shell: Option<InstanceId>,
-    ) {
-        let (Some(function), Some(shared)) = (state.functions.get(revision), self.myself.upgrade())
-        else {
-            return;
-        };
-        let (sender, receiver) = mpsc::unbounded_channel();
-        state.orders.insert(id, sender);
-        let begin = Begin {
-            id,
-            shared,
-            function: Arc::clone(function),
-            shell,
-            orders: receiver,
-        };
-        (self.begin)(&self.runtime, begin);
-    }
-
-    fn make_shell(&self, state: &mut State, id: InstanceId, revision: &Revision) {
-        let (Some(function), Some(shared)) = (state.functions.get(revision), self.myself.upgrade())
-        else {
-            return;
-        };
-        let function = Arc::clone(function);
-        self.runtime.spawn(async move {
-            match shared.launcher.make_shell(id, &function).await {
-                Ok(()) => shared.step(Input::Started(id)),
-                Err(why) => {
-                    // The start that needs it will find out, and act on it.
-                    tracing::debug!(function = function.name, %why, "no shell was made");
-                    shared.step(Input::StartFailed(id));
-                    shared.step(Input::Gone(id));
-                }
-            }
-        });
-    }
-
-    fn drop_shell(&self, id: InstanceId) {
-        if let Some(shared) = self.myself.upgrade() {
-            self.runtime.spawn(async move {
-                shared.launcher.drop_shell(id).await;
-                shared.step(Input::Gone(id));
-            });
-        }
-    }
-
     pub(crate) fn stop_all(&self) {
         let state = self.state.lock();
         for orders in state.orders.values() {
@@ -372,19 +298,6 @@ impl State {
         self.functions
             .entry(function.revision.clone())
             .or_insert(function);
-    }
-
-    fn assign(&mut self, ticket: TicketId, id: InstanceId) {
-        if let Some(invocation) = self.waiting.remove(&ticket) {
-            self.order(id, Order::Invoke(Box::new(invocation)));
-        }
-    }
-
-    fn order(&mut self, id: InstanceId, order: Order) {
-        if let Some(orders) = self.orders.get(&id) {
-            // An instance that has ended reports Gone itself.
-            let _ = orders.send(order);
-        }
     }
 }
 
