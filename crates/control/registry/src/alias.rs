@@ -11,9 +11,9 @@ use uuid::Uuid;
 
 use crate::{
     AliasRecord, Registry,
-    change::check_revision,
     entry::{Entry, version_number},
     list::read_marker,
+    record::check_revision,
 };
 
 fn version_text(version: Option<u64>) -> String {

@@ -1,10 +1,6 @@
 //! Creating, updating and deleting functions.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use proto_lambda::{
     ApiError, CreateFunctionRequest, ErrorCode, FunctionConfiguration, FunctionRef, Qualifier,
@@ -15,7 +11,7 @@ use uuid::Uuid;
 
 use crate::{
     Function, FunctionRecord, Phase, RECORD_VERSION, Readiness, Registry, Retired, StoredCode,
-    version,
+    record::check_revision, version,
 };
 
 /// A small number that validation has put in range.
@@ -25,29 +21,11 @@ fn small(value: Option<i64>, default: u32) -> u32 {
         .unwrap_or(default)
 }
 
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
 fn already_exists(name: &str) -> ApiError {
     ApiError::new(
         ErrorCode::RESOURCE_CONFLICT,
         format!("Function already exist: {name}"),
     )
-}
-
-pub(crate) fn check_revision(latest: &str, wanted: Option<&str>) -> Result<(), ApiError> {
-    match wanted {
-        Some(wanted) if wanted != latest => Err(ApiError::new(
-            ErrorCode::PRECONDITION_FAILED,
-            "The Revision Id provided does not match the latest Revision Id. \
-             Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// Two changes at once are refused, as at AWS: the second would have nothing to fall back on.
@@ -63,13 +41,6 @@ fn check_settled(latest: &Function) -> Result<(), ApiError> {
         ErrorCode::RESOURCE_CONFLICT,
         format!("The operation cannot be performed at this time. {what}"),
     ))
-}
-
-/// Gives the record new identities: of the API's revision, of the node's, and of the moment.
-fn renew(record: &mut FunctionRecord) {
-    record.revision_id = Uuid::new_v4().to_string();
-    record.revision = Revision(Uuid::new_v4().to_string());
-    record.last_modified_ms = now_ms();
 }
 
 fn new_record(name: String, request: CreateFunctionRequest, code: &StoredCode) -> FunctionRecord {
@@ -108,7 +79,7 @@ fn new_record(name: String, request: CreateFunctionRequest, code: &StoredCode) -
         revision: Revision(String::new()),
         last_modified_ms: 0,
     };
-    renew(&mut record);
+    record.renew();
     record
 }
 
@@ -151,7 +122,7 @@ fn updated_record(
     if let Some(logging) = request.logging_config {
         record.logging = logging;
     }
-    renew(&mut record);
+    record.renew();
     record
 }
 
@@ -196,7 +167,7 @@ impl Registry {
             "function created"
         );
         let shown = published.as_deref().unwrap_or(&function);
-        Ok(in_between(shown, None, Phase::Creating))
+        Ok(shown.in_between(None, Phase::Creating))
     }
 
     /// UpdateFunctionCode. `None` for the retired revision of a dry run.
@@ -228,7 +199,7 @@ impl Registry {
         let mut record = old.record.clone();
         record.code_sha256 = code.sha256().to_owned();
         record.code_size = code.size();
-        renew(&mut record);
+        record.renew();
         let published = (request.publish == Some(true))
             .then(|| version::publish(&mut record, &code, None, &self.config))
             .transpose()?;
@@ -243,11 +214,11 @@ impl Registry {
         let answer = match published {
             Some(version) => {
                 let qualifier = version.record.qualifier();
-                in_between(&version, Some(&qualifier), Phase::Creating)
+                version.in_between(Some(&qualifier), Phase::Creating)
             }
-            None => in_between(&new, None, Phase::Updating),
+            None => new.in_between(None, Phase::Updating),
         };
-        Ok((answer, Some(retire(&old))))
+        Ok((answer, Some(old.retired())))
     }
 
     /// UpdateFunctionConfiguration.
@@ -268,7 +239,7 @@ impl Registry {
         let new = self.replace(&old, latest, None).await?;
         drop(changes);
         tracing::info!(function = new.record.name, "function configuration updated");
-        Ok((in_between(&new, None, Phase::Updating), retire(&old)))
+        Ok((new.in_between(None, Phase::Updating), old.retired()))
     }
 
     /// DeleteFunction: one version if the name is qualified, else everything.
@@ -292,14 +263,14 @@ impl Registry {
             }
             Some(Qualifier::Version(number)) => {
                 let deleted = self.delete_version(&wanted.name, number).await?;
-                return Ok(deleted.iter().map(|version| retire(version)).collect());
+                return Ok(deleted.iter().map(|version| version.retired()).collect());
             }
         }
         let entry = self.remove(&latest).await?;
         drop(changes);
         tracing::info!(function = latest.record.name, "function deleted");
         let all = entry.iter().flat_map(|entry| entry.all());
-        Ok(all.map(|version| retire(version)).collect())
+        Ok(all.map(|version| version.retired()).collect())
     }
 
     /// Replaces the tags of a function through `change`; the revision that runs stays the same.
@@ -327,24 +298,5 @@ impl Registry {
             None | Some(Qualifier::Latest) => Ok(wanted),
             Some(_) => Err(ApiError::function_not_found(&self.arn_of(wanted))),
         }
-    }
-}
-
-/// A configuration as the answer to a change shows it: not settled yet, with a revision id of its own.
-pub(crate) fn in_between(
-    function: &Function,
-    qualifier: Option<&Qualifier>,
-    phase: Phase,
-) -> FunctionConfiguration {
-    FunctionConfiguration {
-        revision_id: Uuid::new_v4().to_string(),
-        ..function.configuration(qualifier, phase)
-    }
-}
-
-pub(crate) fn retire(old: &Function) -> Retired {
-    Retired {
-        revision: old.record.revision.clone(),
-        _code: Arc::clone(&old.code),
     }
 }

@@ -26,7 +26,8 @@ impl From<StoreError> for ApiError {
                 ErrorCode::RESOURCE_CONFLICT,
                 "The function was changed at the same time; try again.",
             ),
-            StoreError::Sqlite(_)
+            StoreError::Locked
+            | StoreError::Backend(_)
             | StoreError::Record(_)
             | StoreError::Newer { .. }
             | StoreError::Interrupted(_) => {

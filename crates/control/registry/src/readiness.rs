@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use crate::Function;
-
 /// How far a revision is; one that starts without a snapshot is always ready.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Readiness {
@@ -22,17 +20,17 @@ pub enum Readiness {
     Unprepared(String),
 }
 
-/// What all records of one revision have in common.
+/// What all records of one revision have in common; `F` is a version of a function.
 #[derive(Debug)]
-pub(crate) struct Progress {
+pub(crate) struct Progress<F> {
     readiness: watch::Sender<Readiness>,
     /// Somebody makes its snapshot.
     begun: AtomicBool,
     /// The revision that takes its events until it is ready, and is let go then.
-    stand_in: Mutex<Option<Arc<Function>>>,
+    stand_in: Mutex<Option<Arc<F>>>,
 }
 
-impl Progress {
+impl<F> Progress<F> {
     pub(crate) fn ready() -> Arc<Self> {
         Arc::new(Self {
             readiness: watch::Sender::new(Readiness::Ready),
@@ -42,7 +40,7 @@ impl Progress {
     }
 
     /// Of a revision that was made just now.
-    pub(crate) fn preparing(stand_in: Option<Arc<Function>>) -> Arc<Self> {
+    pub(crate) fn preparing(stand_in: Option<Arc<F>>) -> Arc<Self> {
         Arc::new(Self {
             readiness: watch::Sender::new(Readiness::Preparing),
             begun: AtomicBool::new(false),
@@ -50,7 +48,7 @@ impl Progress {
         })
     }
 
-    pub(crate) fn stand_in(&self) -> Option<Arc<Function>> {
+    pub(crate) fn stand_in(&self) -> Option<Arc<F>> {
         self.stand_in.lock().clone()
     }
 

@@ -14,24 +14,12 @@ use proto_node::Revision;
 use tokio::sync::Mutex;
 
 use crate::{
-    CodeError, CodeStore, Config, Function, FunctionRecord, OpenError, SqliteStore, Store,
+    CodeError, CodeStore, Config, Function, FunctionRecord, OpenError, Retired, SqliteStore, Store,
     StoredCode,
     entry::{Draw, Entry},
     record::arn,
     store::Stored,
 };
-
-/// A revision that no longer exists in the registry while instances of it may still run.
-///
-/// Tell the node to forget it, then give it to [`Registry::collect`].
-#[derive(Debug)]
-#[must_use = "its code stays on disk until it is collected"]
-pub struct Retired {
-    /// What the node knows it as.
-    pub revision: Revision,
-    /// Keeps the code on disk.
-    pub(crate) _code: Arc<StoredCode>,
-}
 
 /// Functions, their versions, aliases, code and tags.
 pub struct Registry {

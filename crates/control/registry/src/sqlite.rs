@@ -94,6 +94,15 @@ impl SqliteStore {
     }
 }
 
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Locked,
+            _ => Self::Backend(Box::new(error)),
+        }
+    }
+}
+
 /// The records of a query whose only column holds them as JSON.
 fn records<T: DeserializeOwned>(connection: &Connection, sql: &str) -> Result<Vec<T>, StoreError> {
     let mut statement = connection.prepare(sql)?;

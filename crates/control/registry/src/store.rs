@@ -13,9 +13,12 @@ pub enum StoreError {
     /// The function is gone or has another revision than expected.
     #[error("the function was changed by someone else")]
     Changed,
+    /// Another process works with the same data.
+    #[error("another process has the database open")]
+    Locked,
     /// The database failed.
     #[error("database failed")]
-    Sqlite(#[from] rusqlite::Error),
+    Backend(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A record could not be read or written.
     #[error("record is damaged")]
     Record(#[from] serde_json::Error),

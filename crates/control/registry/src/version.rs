@@ -6,14 +6,10 @@ use proto_lambda::{
     ApiError, ErrorCode, FunctionConfiguration, FunctionRef, PublishVersionRequest, Violations,
     limits,
 };
-use proto_node::Revision;
-use uuid::Uuid;
 
 use crate::{
-    Config, Function, FunctionRecord, Phase, Registry, StoredCode,
-    change::{check_revision, in_between, now_ms},
-    entry::version_number,
-    record::base64_of_hex,
+    Config, Function, FunctionRecord, Phase, Registry, StoredCode, digest::base64_of_hex,
+    entry::version_number, record::check_revision,
 };
 
 /// Makes the next version of `latest`, and counts it there.
@@ -28,12 +24,10 @@ pub(crate) fn publish(
         version: Some(latest.last_version),
         last_version: 0,
         published_from: Some(latest.revision.clone()),
-        revision: Revision(Uuid::new_v4().to_string()),
-        revision_id: Uuid::new_v4().to_string(),
-        last_modified_ms: now_ms(),
         tags: Default::default(),
         ..latest.clone()
     };
+    record.renew();
     if let Some(description) = description {
         record.description = description;
     }
@@ -95,7 +89,7 @@ impl Registry {
             "version published"
         );
         let qualifier = version.record.qualifier();
-        Ok(in_between(&version, Some(&qualifier), Phase::Creating))
+        Ok(version.in_between(Some(&qualifier), Phase::Creating))
     }
 
     /// Removes a version; none is told for one that is not there, as at AWS. The caller holds `changes`.

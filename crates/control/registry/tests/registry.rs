@@ -284,7 +284,7 @@ async fn everything_is_there_after_opening_again() {
     drop(g); // The process "dies" before the code is collected.
     let locked = Registry::open(Config::new(directory.path())).await.err();
     assert!(
-        matches!(locked, Some(OpenError::Store(StoreError::Sqlite(_)))),
+        matches!(locked, Some(OpenError::Store(StoreError::Locked))),
         "one server per data directory"
     );
     drop(registry);

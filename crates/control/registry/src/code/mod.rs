@@ -27,7 +27,7 @@ use sha2::{Digest, Sha256};
 
 pub use unpack::{MAX_ENTRIES, UnpackError};
 
-use crate::record::hex;
+use crate::digest::hex;
 
 /// Why code could not be stored.
 #[derive(Debug, thiserror::Error)]
