@@ -6,12 +6,19 @@
 //!                              └──────────────────────────────────────────────┘ another revision by now
 //! ```
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+    time::Instant,
+};
 
 use bytes::Bytes;
 use control_registry::{Draw, Function, Readiness};
 use proto_lambda::{ApiError, FunctionRef};
-use proto_node::{Body, InvokeHead, InvokeOutcome, LogTail, MAX_RESPONSE_BYTES, Taken};
+use proto_node::{
+    Body, InvokeHead, InvokeOutcome, LogTail, MAX_RESPONSE_BYTES, PieceSource, Pieces, Reply,
+    ReplyPiece, Taken,
+};
 use tokio::time::timeout;
 
 use crate::{AdmitError, InvokeError, Service, service::detached};
@@ -65,7 +72,7 @@ impl Service {
         Ok(Admission { target, function })
     }
 
-    /// Has the node run the event. If the caller goes away, it still runs to its end.
+    /// Has the node run the event, to its whole answer. If the caller goes away, it still runs to its end.
     ///
     /// # Errors
     /// When the event was not run.
@@ -75,11 +82,41 @@ impl Service {
         event: Event,
     ) -> Result<InvokeOutcome, InvokeError> {
         let service = Arc::clone(self);
-        detached(async move { service.run(admission, event).await }).await
+        detached(async move {
+            let (_function, reply) = service.run(admission, event).await?;
+            Ok(reply.whole(MAX_RESPONSE_BYTES).await?)
+        })
+        .await
     }
 
-    /// The function is held until its event has ended, and with it its code on disk.
-    async fn run(&self, admission: Admission, event: Event) -> Result<InvokeOutcome, InvokeError> {
+    /// Has the node run the event; resolves when the function begins to answer. If the caller goes away before,
+    /// the event still runs until then; from then on, dropping the reply ends it.
+    ///
+    /// # Errors
+    /// When the event was not run.
+    pub async fn stream(
+        self: &Arc<Self>,
+        admission: Admission,
+        event: Event,
+    ) -> Result<Reply, InvokeError> {
+        let service = Arc::clone(self);
+        detached(async move {
+            let (function, reply) = service.run(admission, event).await?;
+            let pieces = Pieces::new(Held {
+                pieces: reply.pieces,
+                _function: function,
+            });
+            Ok(Reply { pieces, ..reply })
+        })
+        .await
+    }
+
+    /// The function is to be held until its event has ended, and with it its code on disk.
+    async fn run(
+        &self,
+        admission: Admission,
+        event: Event,
+    ) -> Result<(Arc<Function>, Reply), InvokeError> {
         let Admission { target, function } = admission;
         let mut function = self.serving(&target, function).await?;
         let (payload, arrived) = (event.payload, Instant::now());
@@ -96,7 +133,7 @@ impl Service {
             let (spec, body) = (Arc::clone(&function.spec), Body::whole(payload.clone()));
             let invoking = self.node.invoke(spec, head.clone(), body, Taken::nobody());
             let error = match invoking.await {
-                Ok(reply) => return Ok(reply.whole(MAX_RESPONSE_BYTES).await?),
+                Ok(reply) => return Ok((function, reply)),
                 Err(error) => error,
             };
             // An event that arrives while the function changes may be turned away unrun, because the
@@ -136,5 +173,27 @@ impl Service {
         let _ = timeout(self.config.queue_wait, named.settled()).await;
         // It may be deleted, or another one, by now.
         self.registry.route(&target.named, target.draw)
+    }
+}
+
+/// An answer that keeps its function.
+struct Held {
+    pieces: Pieces,
+    _function: Arc<Function>,
+}
+
+impl PieceSource for Held {
+    fn poll_next(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<ReplyPiece, proto_node::InvokeError>> {
+        let no_end = || {
+            Err(proto_node::InvokeError::Sandbox(
+                "the answer has no end".to_owned(),
+            ))
+        };
+        self.pieces
+            .poll_next(context)
+            .map(|piece| piece.and_then(|piece| piece.map_or_else(no_end, Ok)))
     }
 }

@@ -111,6 +111,22 @@ async fn a_caller_that_leaves_takes_no_event_with_it() {
 }
 
 #[tokio::test]
+async fn a_streamed_answer_keeps_its_function_until_it_is_let_go() {
+    let mut world = World::new(LONG).await;
+    world.create("f", "old").await;
+    assert_eq!(world.asked().await, prepared("old"));
+    let function = world.service.registry().find(&named("f")).unwrap();
+    let held = Arc::downgrade(&function);
+    drop(function);
+    let admission = world.service.admit(named("f")).unwrap();
+    let reply = world.service.stream(admission, event()).await.unwrap();
+    world.service.delete(named("f")).await.unwrap();
+    assert!(held.upgrade().is_some());
+    drop(reply);
+    assert!(held.upgrade().is_none());
+}
+
+#[tokio::test]
 async fn a_version_with_snap_start_takes_no_event_before_its_snapshot() {
     let mut world = World::new(Duration::ZERO).await;
     let mut request = creation("f", "slow");

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use proto_lambda::{ApiError, ErrorCode, Operation, limits};
+use proto_lambda::{ApiError, ErrorCode, Method, Operation, limits};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout, timeout_at},
@@ -27,24 +27,37 @@ pub(crate) struct Bodies {
 }
 
 /// A body, with its claim on the shared memory.
+#[derive(Default)]
 pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
     _memory: Option<OwnedSemaphorePermit>,
 }
 
-/// Largest body of an operation.
-fn limit_of(operation: Operation) -> usize {
+/// What an operation needs of a request's body.
+enum Need {
+    /// Nothing: it has none.
+    Nothing,
+    /// All of it before it can begin, at most so many bytes.
+    Whole(usize),
+}
+
+fn need_of(operation: Operation) -> Need {
     match operation {
-        Operation::CreateFunction | Operation::UpdateFunctionCode => limits::CODE_REQUEST_BYTES,
-        Operation::Invoke => limits::EVENT_BYTES,
-        _ => limits::CONTROL_REQUEST_BYTES,
+        Operation::CreateFunction | Operation::UpdateFunctionCode => {
+            Need::Whole(limits::CODE_REQUEST_BYTES)
+        }
+        // Whether an event is JSON is known at its end, and one that is not must not begin.
+        Operation::Invoke | Operation::InvokeWithResponseStream => Need::Whole(limits::EVENT_BYTES),
+        _ => match operation.route().method {
+            Method::Get => Need::Nothing,
+            _ => Need::Whole(limits::CONTROL_REQUEST_BYTES),
+        },
     }
 }
 
-fn too_large(operation: Operation) -> ApiError {
-    let limit = limit_of(operation);
+fn too_large(operation: Operation, limit: usize) -> ApiError {
     match operation {
-        Operation::Invoke => ApiError::new(
+        Operation::Invoke | Operation::InvokeWithResponseStream => ApiError::new(
             ErrorCode::REQUEST_TOO_LARGE,
             format!("Request must be smaller than {limit} bytes for the InvokeFunction operation"),
         ),
@@ -81,16 +94,19 @@ impl Bodies {
         }
     }
 
-    /// Reads the whole body of a request for `operation`.
+    /// Reads what `operation` needs of the body of its request.
     pub(crate) async fn read(
         &self,
         operation: Operation,
         mut body: Incoming,
     ) -> Result<ReadBody, ApiError> {
-        let limit = limit_of(operation);
+        let limit = match need_of(operation) {
+            Need::Nothing => return Ok(ReadBody::default()),
+            Need::Whole(limit) => limit,
+        };
         let hint = body.size_hint();
         if hint.lower() > limit as u64 {
-            return Err(too_large(operation));
+            return Err(too_large(operation, limit));
         }
         // Without a length the client may send up to the limit.
         let expected = hint
@@ -116,7 +132,7 @@ impl Bodies {
                 continue;
             };
             if bytes.len() + data.len() > limit {
-                return Err(too_large(operation));
+                return Err(too_large(operation, limit));
             }
             bytes.extend_from_slice(&data);
         }

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{server::Shared, stall::StallGuard};
+use crate::{shared::Shared, stall::StallGuard};
 
 /// Longest time and most bytes that are read and thrown away before a connection is closed.
 ///

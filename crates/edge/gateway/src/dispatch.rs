@@ -7,8 +7,8 @@ use hyper::body::Incoming;
 use proto_lambda::{ApiError, ErrorCode, Operation, Support, resolve};
 
 use crate::{
-    call::Call, download, fixed, functions, guard, invoke, logs, respond::Answer, server::Shared,
-    signature, versions,
+    call::Call, download, fixed, functions, guard, invoke, invoke_stream, logs, respond::Answer,
+    shared::Shared, signature, versions,
 };
 
 /// Paths of our own, beside those of the Lambda API.
@@ -80,6 +80,7 @@ impl Shared {
     async fn serve(self: &Arc<Self>, operation: Operation, call: Call) -> Answer {
         match operation {
             Operation::Invoke => invoke::invoke(self, &call).await,
+            Operation::InvokeWithResponseStream => invoke_stream::invoke(self, &call).await,
             Operation::CreateFunction => functions::create(self, call).await,
             Operation::GetFunction => functions::get(self, &call).await,
             Operation::GetFunctionConfiguration => functions::get_configuration(self, &call).await,

@@ -16,7 +16,7 @@ use crate::{
     call::Call,
     guard,
     respond::{self, Answer, Stream},
-    server::Shared,
+    shared::Shared,
 };
 
 /// Seconds for which a URL is good, as AWS's are.

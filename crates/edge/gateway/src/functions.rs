@@ -10,7 +10,7 @@ use crate::{
     call::Call,
     download,
     respond::{self, Answer},
-    server::Shared,
+    shared::Shared,
 };
 
 /// CreateFunction.

@@ -11,7 +11,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::{
     call::Call,
     respond::{Answer, Stream},
-    server::Shared,
+    shared::Shared,
 };
 
 /// Most lines given from disk.

@@ -1,18 +1,9 @@
-//! The listener, and what all connections share.
+//! The listener: takes connections, and lets requests under way finish when it stops.
 
-use std::{
-    future::Future,
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use control_service::Service;
 use hmac::{Hmac, Mac};
-use http::{Request, Response};
-use hyper::body::Incoming;
-use sha2::Sha256;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, watch},
@@ -21,19 +12,15 @@ use tokio::{
 };
 use uuid::Uuid;
 
-use crate::{
-    Config,
-    body::Bodies,
-    connection,
-    refusal::Refusal,
-    respond::{self, Body},
-};
+use crate::{Config, body::Bodies, connection, shared::Shared};
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Anybody could run code here.
-    #[error("listening on {0} needs access keys: without them only loopback addresses are allowed")]
+    #[error(
+        "listening on {0} needs access keys (--keys): without them only loopback addresses are allowed"
+    )]
     KeysRequired(SocketAddr),
     /// The address is taken or not ours.
     #[error("cannot listen on {address}")]
@@ -43,16 +30,6 @@ pub enum BindError {
         /// What came back.
         source: io::Error,
     },
-}
-
-/// What all connections share.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    pub(crate) service: Arc<Service>,
-    pub(crate) bodies: Bodies,
-    /// Signs the URLs of code downloads; new at each start.
-    pub(crate) url_key: Hmac<Sha256>,
-    pub(crate) address: SocketAddr,
 }
 
 /// The HTTP server.
@@ -133,38 +110,5 @@ impl Gateway {
         {
             tracing::warn!("requests were still under way when the grace time ended");
         }
-    }
-}
-
-impl Shared {
-    /// Answers one request; whatever goes wrong becomes an answer too.
-    pub(crate) async fn answer(self: Arc<Self>, request: Request<Incoming>) -> Response<Body> {
-        let id = Uuid::new_v4().to_string();
-        let started = Instant::now();
-        let method = request.method().clone();
-        let path = request.uri().path().to_owned();
-        let (operation, answer) = self.route(&id, request).await;
-        let mut response = answer.unwrap_or_else(|Refusal(error)| {
-            if error.code.status >= 500 {
-                tracing::warn!(request_id = id, operation, %error, "request failed");
-            }
-            respond::error(&error)
-        });
-        respond::set(&mut response, respond::REQUEST_ID, &id);
-        tracing::info!(
-            request_id = id,
-            operation,
-            %method,
-            path,
-            status = response.status().as_u16(),
-            milliseconds = started.elapsed().as_secs_f64() * 1e3,
-            "request"
-        );
-        response
-    }
-
-    /// Whether anyone on this machine may ask.
-    pub(crate) fn open(&self) -> bool {
-        self.config.keys.is_empty()
     }
 }

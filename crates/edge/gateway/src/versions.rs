@@ -6,7 +6,7 @@ use proto_lambda::check_page_size;
 use crate::{
     call::Call,
     respond::{self, Answer},
-    server::Shared,
+    shared::Shared,
 };
 
 /// The alias in the path.

@@ -50,6 +50,8 @@ pub const CODE_REQUEST_BYTES: usize = 70_167_211;
 pub const CONTROL_REQUEST_BYTES: usize = 1024 * 1024;
 /// Largest event of a synchronous invocation in bytes (6 MiB).
 pub const EVENT_BYTES: usize = 6_291_456;
+/// Most bytes of an answer that a function streams (200 MiB; "200 MB" on the quotas page).
+pub const STREAMED_BYTES: u64 = 209_715_200;
 /// Largest `X-Amz-Client-Context` header in bytes.
 pub const CLIENT_CONTEXT_BYTES: usize = 3583;
 /// Most items on one page of a list.

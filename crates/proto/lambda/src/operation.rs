@@ -144,7 +144,7 @@ operations! {
     GetLayerVersionPolicy Get "/2018-10-31/layers/{LayerName}/versions/{VersionNumber}/policy" "" Absent "";
     GetResourcePolicy Get "/2026-07-09/resource-policy/{ResourceArn}" "" Absent "";
     InvokeAsync Post "/2014-11-13/functions/{FunctionName}/invoke-async" "" Absent "";
-    InvokeWithResponseStream Post "/2021-11-15/functions/{FunctionName}/response-streaming-invocations" "" Absent "";
+    InvokeWithResponseStream Post "/2021-11-15/functions/{FunctionName}/response-streaming-invocations" "" Full "";
     ListCapacityProviders Get "/2025-11-30/capacity-providers" "" Absent "";
     ListDurableExecutionsByFunction Get "/2025-12-01/functions/{FunctionName}/durable-executions" "" Absent "";
     ListFunctionVersionsByCapacityProvider Get "/2025-11-30/capacity-providers/{CapacityProviderName}/function-versions" "" Absent "";

@@ -88,6 +88,17 @@ impl FunctionFault {
         )
     }
 
+    /// What the function streamed was longer than `limit` bytes.
+    pub fn stream_too_large(limit: u64) -> Self {
+        Self::with_type(
+            FaultKind::ResponseTooLarge,
+            "Function.ResponseSizeTooLarge",
+            &format!(
+                "Response payload size exceeded maximum allowed payload size ({limit} bytes)."
+            ),
+        )
+    }
+
     fn with_type(kind: FaultKind, error_type: &str, message: &str) -> Self {
         let body = json!({ "errorType": error_type, "errorMessage": message });
         Self {

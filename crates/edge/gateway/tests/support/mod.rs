@@ -8,6 +8,7 @@
 pub(crate) mod http;
 pub(crate) mod native;
 pub(crate) mod scripted;
+pub(crate) mod streaming;
 
 use std::{net::SocketAddr, sync::Arc};
 

@@ -17,43 +17,49 @@ use tokio::sync::{Semaphore, broadcast, mpsc};
 
 /// Handlers: `answer.N` answers N bytes, `hang` waits for [`Scripted::release`], `forgotten` is turned
 /// away after it, `busy`, `broken`, `panic`,
-/// `timeout`, `exit` fail as they say; everything else answers the event.
+/// `timeout`, `exit` fail as they say; `stream…` streams, see [`super::streaming`]; everything else answers the event.
 pub(crate) struct Scripted {
     /// Tells each event that `hang` has taken, and when it ends.
     pub(crate) events: mpsc::UnboundedSender<&'static str>,
     /// Each permit lets one `hang` go on.
-    pub(crate) release: Semaphore,
+    pub(crate) release: Arc<Semaphore>,
     /// Tells each revision that is to be forgotten.
     pub(crate) forgotten: mpsc::UnboundedSender<Revision>,
     /// Revisions that have a snapshot; `unprepared` and `uncapturable` ones never get one, `slow` ones
     /// wait for `release`.
     pub(crate) captured: Mutex<BTreeSet<Revision>>,
     pub(crate) logs: broadcast::Sender<Arc<LogRecord>>,
+    /// Tells of each stream that is let go how many bytes of it were asked for.
+    pub(crate) streamed: mpsc::UnboundedSender<u64>,
 }
 
 /// What a test hears from [`Scripted`].
 pub(crate) struct Heard {
     pub(crate) events: mpsc::UnboundedReceiver<&'static str>,
     pub(crate) forgotten: mpsc::UnboundedReceiver<Revision>,
+    pub(crate) streamed: mpsc::UnboundedReceiver<u64>,
 }
 
 impl Scripted {
     pub(crate) fn new() -> (Arc<Self>, Heard) {
         let (events, events_heard) = mpsc::unbounded_channel();
         let (forgotten, forgotten_heard) = mpsc::unbounded_channel();
+        let (streamed, streamed_heard) = mpsc::unbounded_channel();
         let logs = broadcast::channel(64).0;
         let invoker = Self {
             events,
-            release: Semaphore::new(0),
+            release: Arc::new(Semaphore::new(0)),
             forgotten,
             captured: Mutex::default(),
             logs,
+            streamed,
         };
         (
             Arc::new(invoker),
             Heard {
                 events: events_heard,
                 forgotten: forgotten_heard,
+                streamed: streamed_heard,
             },
         )
     }
@@ -124,6 +130,9 @@ impl Invoke for Scripted {
             let started = Instant::now();
             let payload = body.read(MAX_RESPONSE_BYTES).await.unwrap();
             taken.tell();
+            if let Some(kind) = function.handler.strip_prefix("stream") {
+                return Ok(super::streaming::reply(self, &function, kind));
+            }
             let result = self.result(&function, &event, &payload).await?;
             let mut timings = Timings::default();
             timings.push(Stage::Invoke, started.elapsed());
