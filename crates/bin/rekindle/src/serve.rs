@@ -7,7 +7,7 @@ use std::time::Duration;
 use control_registry::{Registry, SnapshotPolicy};
 use control_service::Service;
 use edge_cli::{ExitCode, Failure, ServeArgs, SnapStart, TemplateUse};
-use edge_gateway::{Config, Gateway};
+use edge_gateway::{AccessKey, Config, Gateway, read_keys};
 use node_agent::{Agent, AgentConfig};
 use proto_node::Node;
 use tracing_subscriber::EnvFilter;
@@ -36,11 +36,7 @@ fn failed(error: &dyn std::error::Error) -> Failure {
 }
 
 async fn run(args: &ServeArgs) -> Result<(), Failure> {
-    if !args.listen.ip().is_loopback() {
-        let text = format!("{} is not a loopback address", args.listen);
-        return Err(Failure::new(ExitCode::Usage, text)
-            .next("requests are not authenticated without keys: listen at 127.0.0.1 and put a proxy in front"));
-    }
+    let keys = access_keys(args)?;
     let registry = Registry::open(control_registry::Config {
         snapshots: match args.snap_start {
             SnapStart::Always => SnapshotPolicy::Always,
@@ -71,6 +67,7 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let service = Service::start(registry, Arc::clone(&agent), waits).await;
     let settings = Config {
         listen: args.listen,
+        keys,
         ..Config::default()
     };
     let gateway = Gateway::bind(settings, Arc::clone(&service)).await;
@@ -89,6 +86,23 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     again.abort();
     agent.drain(GRACE).await;
     Ok(())
+}
+
+/// The keys that may sign; none where nobody has to.
+fn access_keys(args: &ServeArgs) -> Result<Vec<AccessKey>, Failure> {
+    let Some(path) = &args.keys else {
+        if args.listen.ip().is_loopback() {
+            return Ok(Vec::new());
+        }
+        let text = format!("{} is not a loopback address", args.listen);
+        return Err(Failure::new(ExitCode::Usage, text).next(
+            "requests are not authenticated without keys: give a file of them with --keys, or listen at 127.0.0.1",
+        ));
+    };
+    read_keys(path).map_err(|error| {
+        Failure::from_error(ExitCode::Usage, &error)
+            .next("a section of ~/.aws/credentials for each key, and chmod 600")
+    })
 }
 
 /// Resolves at SIGINT or SIGTERM.

@@ -55,9 +55,13 @@ pub enum Command {
 /// `rekindle serve`.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Address to listen at. Anything but loopback is refused: requests are not authenticated yet.
+    /// Address to listen at. Anything but loopback needs --keys.
     #[arg(long, default_value = "127.0.0.1:9000", env = "REKINDLE_LISTEN")]
     pub listen: SocketAddr,
+    /// File with the keys that may sign requests (Signature Version 4), in the form of ~/.aws/credentials and readable
+    /// by nobody else. Without it requests are not authenticated.
+    #[arg(long, env = "REKINDLE_KEYS")]
+    pub keys: Option<PathBuf>,
     /// Directory for the database and the code of functions; made when missing.
     #[arg(long, default_value = "rekindle-data", env = "REKINDLE_DATA")]
     pub data: PathBuf,

@@ -26,7 +26,7 @@ impl fmt::Debug for AccessKey {
 pub struct Config {
     /// Where to listen; port 0 takes a free one. Anything but loopback needs keys.
     pub listen: SocketAddr,
-    /// Keys that may sign. Without any, every request on loopback is served.
+    /// Keys that may sign, from [`crate::read_keys`]. Without any, every request on loopback is served.
     pub keys: Vec<AccessKey>,
     /// Connections served at once; more are answered 503.
     pub connections: usize,

@@ -21,12 +21,12 @@ pub(crate) fn check_local(headers: &HeaderMap, uri: &Uri) -> Result<(), ApiError
     let fetched = header(headers, "sec-fetch-site").is_some_and(|site| site != "none");
     if headers.contains_key(http::header::ORIGIN) || fetched {
         return Err(denied(
-            "Requests from web pages are not served; start the server with keys to sign them.",
+            "Requests from web pages are not served; start the server with --keys, and sign them.",
         ));
     }
     match host_of(headers, uri) {
         Some(host) if !is_local(host) => Err(denied(
-            "This server has no keys, so it answers to loopback names only; use 127.0.0.1 or localhost.",
+            "This server has no keys, so it answers to loopback names only; use 127.0.0.1 or localhost, or start it with --keys.",
         )),
         _ => Ok(()),
     }

@@ -25,6 +25,7 @@ mod functions;
 mod guard;
 mod invoke;
 mod invoke_stream;
+mod keys;
 mod logs;
 mod refusal;
 mod respond;
@@ -35,5 +36,6 @@ mod stall;
 mod versions;
 
 pub use config::{AccessKey, Config};
+pub use keys::{KeysError, read_keys};
 pub use server::{BindError, Gateway};
 pub use signature::verify as verify_signature;

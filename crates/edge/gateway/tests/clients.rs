@@ -149,3 +149,49 @@ async fn signatures_of_real_clients_are_checked() {
     }
     server.stop().await;
 }
+
+/// Asks once signed and once not; what it is told.
+async fn ask(server: &Server, id: &str, secret: &str) -> String {
+    let output = Command::new(target().join("venv/bin/python"))
+        .arg(root().join("tests/clients/keys_boto3.py"))
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .env("AWS_ENDPOINT_URL", format!("http://{}", server.address))
+        .env("AWS_REGION", "us-east-1")
+        .env("AWS_ACCESS_KEY_ID", id)
+        .env("AWS_SECRET_ACCESS_KEY", secret)
+        .output()
+        .await
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_of_a_file_sign_and_no_others() {
+    set_up().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys");
+    let text = "[alice]\naws_access_key_id = ALICE\naws_secret_access_key = a/+=\n\
+        [bob]\naws_access_key_id = BOB\naws_secret_access_key = b\n";
+    std::fs::write(&path, text).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&path, private).unwrap();
+    let keys = edge_gateway::read_keys(&path).unwrap();
+    let config = Config {
+        keys,
+        ..Config::default()
+    };
+    let server = Server::start(config, Native).await;
+    let unsigned = "unsigned: MissingAuthenticationTokenException";
+    for (id, secret, told) in [
+        ("ALICE", "a/+=", "ok"),
+        ("BOB", "b", "ok"),
+        ("BOB", "a/+=", "InvalidSignatureException"),
+        ("STRANGER", "a/+=", "UnrecognizedClientException"),
+    ] {
+        let expected = format!("signed: {told}, {unsigned}");
+        assert_eq!(ask(&server, id, secret).await, expected);
+    }
+    server.stop().await;
+}

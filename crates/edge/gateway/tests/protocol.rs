@@ -104,8 +104,16 @@ async fn other_addresses_than_loopback_need_keys() {
         ..Config::default()
     };
     let service = Service::start(registry, Arc::new(invoker.parts()), Default::default()).await;
-    let refused = Gateway::bind(open, service).await.err();
+    let refused = Gateway::bind(open.clone(), Arc::clone(&service))
+        .await
+        .err();
     assert!(matches!(refused, Some(BindError::KeysRequired(_))));
+    let keys = vec![AccessKey {
+        id: "AKID".to_owned(),
+        secret: "secret".to_owned(),
+    }];
+    let signed = Config { keys, ..open };
+    assert!(Gateway::bind(signed, service).await.is_ok());
 }
 
 #[tokio::test]
