@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use proto_lambda::{
-    AliasConfiguration, ApiError, CreateAliasRequest, ErrorCode, FunctionRef, ListAliasesResponse,
-    Qualifier, RoutingConfig, UpdateAliasRequest, Violations, check_alias_name, limits,
+    AliasConfiguration, CreateAliasRequest, FunctionRef, ListAliasesResponse, Qualifier,
+    RoutingConfig, UpdateAliasRequest, Violations, check_alias_name, limits,
 };
 use uuid::Uuid;
 
 use crate::{
-    AliasRecord, Registry,
+    AliasError, AliasRecord, FindError, ListError, Registry,
     entry::{Entry, version_number},
     list::read_marker,
     record::check_revision,
@@ -26,7 +26,7 @@ impl Registry {
         &self,
         wanted: &FunctionRef,
         request: CreateAliasRequest,
-    ) -> Result<AliasConfiguration, ApiError> {
+    ) -> Result<AliasConfiguration, AliasError> {
         request.check()?;
         let name = request.name.unwrap_or_default();
         let version = request.function_version.unwrap_or_default();
@@ -36,20 +36,16 @@ impl Registry {
             let functions = self.functions.read();
             let entry = functions
                 .get(&wanted.name)
-                .ok_or_else(|| ApiError::function_not_found(&self.arn_of(&wanted)))?;
+                .ok_or_else(|| self.not_found(&wanted))?;
             let version = self.existing(&wanted, entry, &version)?;
             let additional = self.routing(&wanted, entry, version, request.routing_config)?;
             if entry.aliases.contains_key(&name) {
-                return Err(ApiError::new(
-                    ErrorCode::RESOURCE_CONFLICT,
-                    format!("Alias already exists: {}", self.alias_arn(&wanted, &name)),
-                ));
+                return Err(AliasError::Exists {
+                    arn: self.alias_arn(&wanted, &name),
+                });
             }
             if entry.aliases.len() >= limits::ALIASES {
-                return Err(ApiError::new(
-                    ErrorCode::ALIAS_LIMIT_EXCEEDED,
-                    format!("A function can have at most {} aliases.", limits::ALIASES),
-                ));
+                return Err(AliasError::TooMany);
             }
             AliasRecord {
                 function: wanted.name.clone(),
@@ -69,7 +65,7 @@ impl Registry {
         wanted: &FunctionRef,
         name: &str,
         request: UpdateAliasRequest,
-    ) -> Result<AliasConfiguration, ApiError> {
+    ) -> Result<AliasConfiguration, AliasError> {
         check_alias_name(name)?;
         request.check()?;
         let wanted = self.unqualified(wanted)?;
@@ -78,12 +74,9 @@ impl Registry {
             let functions = self.functions.read();
             let entry = functions
                 .get(&wanted.name)
-                .ok_or_else(|| ApiError::function_not_found(&self.arn_of(&wanted)))?;
-            let old = entry.aliases.get(name).ok_or_else(|| {
-                ApiError::new(
-                    ErrorCode::RESOURCE_NOT_FOUND,
-                    format!("Alias not found: {}", self.alias_arn(&wanted, name)),
-                )
+                .ok_or_else(|| self.not_found(&wanted))?;
+            let old = entry.aliases.get(name).ok_or_else(|| AliasError::Missing {
+                arn: self.alias_arn(&wanted, name),
             })?;
             check_revision(&old.revision_id, request.revision_id.as_deref())?;
             let version = match &request.function_version {
@@ -105,24 +98,25 @@ impl Registry {
     }
 
     /// GetAlias.
-    pub fn alias(&self, wanted: &FunctionRef, name: &str) -> Result<AliasConfiguration, ApiError> {
+    pub fn alias(
+        &self,
+        wanted: &FunctionRef,
+        name: &str,
+    ) -> Result<AliasConfiguration, AliasError> {
         check_alias_name(name)?;
         let wanted = self.unqualified(wanted)?;
         let functions = self.functions.read();
         let alias = functions
             .get(&wanted.name)
             .and_then(|entry| entry.aliases.get(name));
-        let alias = alias.ok_or_else(|| {
-            ApiError::new(
-                ErrorCode::RESOURCE_NOT_FOUND,
-                format!("Cannot find alias arn: {}", self.alias_arn(&wanted, name)),
-            )
+        let alias = alias.ok_or_else(|| AliasError::Unknown {
+            arn: self.alias_arn(&wanted, name),
         })?;
         Ok(self.shown(&wanted, alias))
     }
 
     /// DeleteAlias. An alias that is not there is deleted already.
-    pub async fn delete_alias(&self, wanted: &FunctionRef, name: &str) -> Result<(), ApiError> {
+    pub async fn delete_alias(&self, wanted: &FunctionRef, name: &str) -> Result<(), AliasError> {
         check_alias_name(name)?;
         let wanted = self.unqualified(wanted)?;
         let _changes = self.changes.lock().await;
@@ -143,7 +137,7 @@ impl Registry {
         version: Option<&str>,
         marker: Option<&str>,
         page: usize,
-    ) -> Result<ListAliasesResponse, ApiError> {
+    ) -> Result<ListAliasesResponse, ListError> {
         let mut violations = Violations::default();
         proto_lambda::check_version(version, &mut violations);
         violations.into_result()?;
@@ -152,7 +146,7 @@ impl Registry {
         let functions = self.functions.read();
         let entry = functions
             .get(&wanted.name)
-            .ok_or_else(|| ApiError::function_not_found(&self.arn_of(&wanted)))?;
+            .ok_or_else(|| self.not_found(&wanted))?;
         let mut aliases: Vec<AliasConfiguration> = entry
             .aliases
             .range(after.clone()..)
@@ -184,7 +178,7 @@ impl Registry {
         wanted: &FunctionRef,
         entry: &Entry,
         version: &str,
-    ) -> Result<Option<u64>, ApiError> {
+    ) -> Result<Option<u64>, FindError> {
         if version == "$LATEST" {
             return Ok(None);
         }
@@ -195,7 +189,7 @@ impl Registry {
                     qualifier: Some(Qualifier::Version(version.to_owned())),
                     ..wanted.clone()
                 };
-                Err(ApiError::function_not_found(&self.arn_of(&named)))
+                Err(self.not_found(&named))
             }
         }
     }
@@ -207,20 +201,16 @@ impl Registry {
         entry: &Entry,
         own: Option<u64>,
         routing: Option<RoutingConfig>,
-    ) -> Result<Option<(u64, f64)>, ApiError> {
+    ) -> Result<Option<(u64, f64)>, AliasError> {
         let weights = routing.unwrap_or_default().additional_version_weights;
         let Some((version, weight)) = weights.into_iter().next() else {
             return Ok(None);
         };
         let Some(own) = own else {
-            return Err(ApiError::invalid_parameter(
-                "$LATEST is not supported for an alias pointing to more than 1 version",
-            ));
+            return Err(AliasError::LatestWithOther);
         };
         if version == own.to_string() {
-            return Err(ApiError::invalid_parameter(format!(
-                "Invalid function version {own}. Function version {own} is already included in routing configuration."
-            )));
+            return Err(AliasError::Twice(own));
         }
         let number = self.existing(wanted, entry, &version)?;
         Ok(number.map(|number| (number, weight)))
@@ -230,7 +220,7 @@ impl Registry {
         &self,
         wanted: &FunctionRef,
         record: AliasRecord,
-    ) -> Result<AliasConfiguration, ApiError> {
+    ) -> Result<AliasConfiguration, AliasError> {
         self.store.put_alias(record.clone()).await?;
         let record = Arc::new(record);
         if let Some(entry) = self.functions.write().get_mut(&record.function) {
@@ -243,7 +233,7 @@ impl Registry {
     }
 
     /// The function itself: an alias belongs to no version.
-    fn unqualified(&self, wanted: &FunctionRef) -> Result<FunctionRef, ApiError> {
+    fn unqualified(&self, wanted: &FunctionRef) -> Result<FunctionRef, FindError> {
         self.check_place(wanted)?;
         Ok(wanted.clone().without_qualifier())
     }

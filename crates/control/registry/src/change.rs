@@ -3,15 +3,15 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use proto_lambda::{
-    ApiError, CreateFunctionRequest, ErrorCode, FunctionConfiguration, FunctionRef, Qualifier,
+    ApiError, CreateFunctionRequest, FunctionConfiguration, FunctionRef, Qualifier,
     UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest, limits,
 };
 use proto_node::Revision;
 use uuid::Uuid;
 
 use crate::{
-    Function, FunctionRecord, Phase, RECORD_VERSION, Readiness, Registry, Retired, StoredCode,
-    record::check_revision, version,
+    ChangeError, DeleteError, FindError, Function, FunctionRecord, Phase, RECORD_VERSION,
+    Readiness, Registry, Retired, StoredCode, record::check_revision, version,
 };
 
 /// A small number that validation has put in range.
@@ -21,26 +21,17 @@ fn small(value: Option<i64>, default: u32) -> u32 {
         .unwrap_or(default)
 }
 
-fn already_exists(name: &str) -> ApiError {
-    ApiError::new(
-        ErrorCode::RESOURCE_CONFLICT,
-        format!("Function already exist: {name}"),
-    )
-}
-
 /// Two changes at once are refused, as at AWS: the second would have nothing to fall back on.
-fn check_settled(latest: &Function) -> Result<(), ApiError> {
+fn check_settled(latest: &Function) -> Result<(), ChangeError> {
     if latest.readiness() != Readiness::Preparing {
         return Ok(());
     }
-    let what = match latest.stand_in() {
-        Some(_) => format!("An update is in progress for resource: {}", latest.spec.arn),
-        None => "The function is currently in the following state: Pending".to_owned(),
-    };
-    Err(ApiError::new(
-        ErrorCode::RESOURCE_CONFLICT,
-        format!("The operation cannot be performed at this time. {what}"),
-    ))
+    Err(match latest.stand_in() {
+        Some(_) => ChangeError::Updating {
+            arn: latest.spec.arn.clone(),
+        },
+        None => ChangeError::Pending,
+    })
 }
 
 fn new_record(name: String, request: CreateFunctionRequest, code: &StoredCode) -> FunctionRecord {
@@ -131,18 +122,19 @@ impl Registry {
     pub async fn create(
         &self,
         mut request: CreateFunctionRequest,
-    ) -> Result<FunctionConfiguration, ApiError> {
+    ) -> Result<FunctionConfiguration, ChangeError> {
         request.check()?;
         let given = request.function_name.take().unwrap_or_default();
         let wanted = FunctionRef::parse(&given, limits::NAME_OR_ARN_CHARS)?;
         if wanted.qualifier.is_some() {
             return Err(ApiError::invalid_parameter(
                 "A function is created without a qualifier; leave it out of the function name.",
-            ));
+            )
+            .into());
         }
         self.check_place(&wanted)?;
         if self.exists(&wanted.name) {
-            return Err(already_exists(&wanted.name));
+            return Err(ChangeError::Exists(wanted.name));
         }
         let zip = request.code.take().and_then(|code| code.zip_file);
         let zip = zip.ok_or_else(|| {
@@ -153,11 +145,9 @@ impl Registry {
         let mut record = new_record(wanted.name, request, &code);
         let changes = self.changes.lock().await;
         if self.exists(&record.name) {
-            return Err(already_exists(&record.name));
+            return Err(ChangeError::Exists(record.name));
         }
-        let published = publish
-            .then(|| version::publish(&mut record, &code, None, &self.config))
-            .transpose()?;
+        let published = publish.then(|| version::publish(&mut record, &code, None, &self.config));
         let latest = Function::renewed(record, code, None, &self.config);
         let function = self.insert(latest, published.clone()).await?;
         drop(changes);
@@ -175,7 +165,7 @@ impl Registry {
         &self,
         wanted: &FunctionRef,
         request: UpdateFunctionCodeRequest,
-    ) -> Result<(FunctionConfiguration, Option<Retired>), ApiError> {
+    ) -> Result<(FunctionConfiguration, Option<Retired>), ChangeError> {
         request.check()?;
         let unqualified = self.only_latest(wanted)?;
         let revision = request.revision_id.as_deref();
@@ -201,8 +191,7 @@ impl Registry {
         record.code_size = code.size();
         record.renew();
         let published = (request.publish == Some(true))
-            .then(|| version::publish(&mut record, &code, None, &self.config))
-            .transpose()?;
+            .then(|| version::publish(&mut record, &code, None, &self.config));
         let latest = Function::renewed(record, code, Some(Arc::clone(&old)), &self.config);
         let new = self.replace(&old, latest, published.clone()).await?;
         drop(changes);
@@ -226,7 +215,7 @@ impl Registry {
         &self,
         wanted: &FunctionRef,
         request: UpdateFunctionConfigurationRequest,
-    ) -> Result<(FunctionConfiguration, Retired), ApiError> {
+    ) -> Result<(FunctionConfiguration, Retired), ChangeError> {
         request.check()?;
         let unqualified = self.only_latest(wanted)?;
         let changes = self.changes.lock().await;
@@ -243,24 +232,16 @@ impl Registry {
     }
 
     /// DeleteFunction: one version if the name is qualified, else everything.
-    pub async fn delete(&self, wanted: &FunctionRef) -> Result<Vec<Retired>, ApiError> {
+    pub async fn delete(&self, wanted: &FunctionRef) -> Result<Vec<Retired>, DeleteError> {
         let changes = self.changes.lock().await;
         self.check_place(wanted)?;
         let latest = self
             .find(&wanted.clone().without_qualifier())
-            .map_err(|_| ApiError::function_not_found(&self.arn_of(wanted)))?;
+            .map_err(|_| self.not_found(wanted))?;
         match &wanted.qualifier {
             None => {}
-            Some(Qualifier::Latest) => {
-                return Err(ApiError::invalid_parameter(
-                    "$LATEST version cannot be deleted without deleting the function.",
-                ));
-            }
-            Some(Qualifier::Alias(_)) => {
-                return Err(ApiError::invalid_parameter(
-                    "Deletion of aliases is not currently supported.",
-                ));
-            }
+            Some(Qualifier::Latest) => return Err(DeleteError::Latest),
+            Some(Qualifier::Alias(_)) => return Err(DeleteError::Alias),
             Some(Qualifier::Version(number)) => {
                 let deleted = self.delete_version(&wanted.name, number).await?;
                 return Ok(deleted.iter().map(|version| version.retired()).collect());
@@ -278,7 +259,7 @@ impl Registry {
         &self,
         wanted: &FunctionRef,
         change: impl FnOnce(&mut BTreeMap<String, String>) -> Result<(), ApiError>,
-    ) -> Result<(), ApiError> {
+    ) -> Result<(), ChangeError> {
         let _changes = self.changes.lock().await;
         let old = self.find(wanted)?;
         let mut record = old.record.clone();
@@ -293,10 +274,10 @@ impl Registry {
     pub(crate) fn only_latest<'a>(
         &self,
         wanted: &'a FunctionRef,
-    ) -> Result<&'a FunctionRef, ApiError> {
+    ) -> Result<&'a FunctionRef, FindError> {
         match wanted.qualifier {
             None | Some(Qualifier::Latest) => Ok(wanted),
-            Some(_) => Err(ApiError::function_not_found(&self.arn_of(wanted))),
+            Some(_) => Err(self.not_found(wanted)),
         }
     }
 }

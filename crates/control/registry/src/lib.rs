@@ -35,7 +35,9 @@ mod version;
 pub use code::{CodeError, CodeStore, MAX_ENTRIES, StoredCode, UnpackError};
 pub use config::{Config, SnapshotPolicy};
 pub use entry::{AliasRecord, Draw};
-pub use error::OpenError;
+pub use error::{
+    AliasError, ChangeError, DeleteError, FindError, ListError, OpenError, OtherRevision,
+};
 pub use function::{Function, Phase, Retired};
 pub use readiness::Readiness;
 pub use record::{FunctionRecord, RECORD_VERSION};

@@ -10,7 +10,7 @@ use proto_lambda::{
     ApiError, FunctionConfiguration, FunctionRef, ListFunctionsResponse, ListVersionsResponse,
 };
 
-use crate::{Function, Phase, Registry, entry::Entry};
+use crate::{Function, ListError, Phase, Registry, entry::Entry};
 
 /// A marker names the last item of the page before, in base64: opaque to clients, stable under
 /// changes. An empty one is none.
@@ -55,7 +55,7 @@ impl Registry {
         marker: Option<&str>,
         page: usize,
         versions: Option<&str>,
-    ) -> Result<ListFunctionsResponse, ApiError> {
+    ) -> Result<ListFunctionsResponse, ListError> {
         let mut violations = proto_lambda::Violations::default();
         violations.check_enum(versions, "functionVersion", &["ALL"]);
         violations.into_result()?;
@@ -112,7 +112,7 @@ impl Registry {
         wanted: &FunctionRef,
         marker: Option<&str>,
         page: usize,
-    ) -> Result<ListVersionsResponse, ApiError> {
+    ) -> Result<ListVersionsResponse, ListError> {
         self.find(wanted)?;
         let after = read_marker(marker)?.map(|text| {
             let number = text.rsplit_once(':').map_or("", |(_, number)| number);

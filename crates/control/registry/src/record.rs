@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use base_clock::epoch_ms;
-use proto_lambda::{ApiError, ErrorCode, FunctionArn, LoggingConfig, Qualifier};
+use proto_lambda::{FunctionArn, LoggingConfig, Qualifier};
 use proto_node::{
     FRESH_VARIABLE, Isolation, Revision, SECRETS_VARIABLE, SNAPSHOT_VARIABLE, SnapStart,
     secret_names,
@@ -11,7 +11,7 @@ use proto_node::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Config, SnapshotPolicy};
+use crate::{Config, OtherRevision, SnapshotPolicy};
 
 /// Version of the record's JSON form; later versions add members with defaults.
 pub const RECORD_VERSION: u32 = 1;
@@ -161,13 +161,9 @@ pub(crate) fn arn(name: &str, qualifier: Option<&Qualifier>, config: &Config) ->
 }
 
 /// Refuses a change that is meant for another revision than the latest.
-pub(crate) fn check_revision(latest: &str, wanted: Option<&str>) -> Result<(), ApiError> {
+pub(crate) fn check_revision(latest: &str, wanted: Option<&str>) -> Result<(), OtherRevision> {
     match wanted {
-        Some(wanted) if wanted != latest => Err(ApiError::new(
-            ErrorCode::PRECONDITION_FAILED,
-            "The Revision Id provided does not match the latest Revision Id. \
-             Call the GetFunction/GetAlias API to retrieve the latest Revision Id",
-        )),
+        Some(wanted) if wanted != latest => Err(OtherRevision),
         _ => Ok(()),
     }
 }

@@ -9,13 +9,13 @@ use std::{
 };
 
 use parking_lot::RwLock;
-use proto_lambda::{AccountLimit, AccountSettings, AccountUsage, ApiError, FunctionRef, limits};
+use proto_lambda::{AccountLimit, AccountSettings, AccountUsage, FunctionRef, limits};
 use proto_node::Revision;
 use tokio::sync::Mutex;
 
 use crate::{
-    CodeError, CodeStore, Config, Function, FunctionRecord, OpenError, Retired, SqliteStore, Store,
-    StoredCode,
+    CodeError, CodeStore, Config, FindError, Function, FunctionRecord, OpenError, Retired,
+    SqliteStore, Store, StoreError, StoredCode,
     entry::{Draw, Entry},
     record::arn,
     store::Stored,
@@ -66,19 +66,19 @@ impl Registry {
     }
 
     /// The version that a client named; of an alias, its own version, whatever the weights.
-    pub fn find(&self, wanted: &FunctionRef) -> Result<Arc<Function>, ApiError> {
+    pub fn find(&self, wanted: &FunctionRef) -> Result<Arc<Function>, FindError> {
         self.route(wanted, Draw::Own)
     }
 
     /// The version that serves an invocation; `draw` decides between the two versions of an alias.
-    pub fn route(&self, wanted: &FunctionRef, draw: Draw) -> Result<Arc<Function>, ApiError> {
+    pub fn route(&self, wanted: &FunctionRef, draw: Draw) -> Result<Arc<Function>, FindError> {
         self.check_place(wanted)?;
         self.functions
             .read()
             .get(&wanted.name)
             .and_then(|entry| entry.named(wanted.qualifier.as_ref(), draw))
             .cloned()
-            .ok_or_else(|| ApiError::function_not_found(&self.arn_of(wanted)))
+            .ok_or_else(|| self.not_found(wanted))
     }
 
     /// `$LATEST` and the versions of a function.
@@ -115,26 +115,26 @@ impl Registry {
     }
 
     /// Checks that a name points to this region and this account, as far as it says.
-    pub(crate) fn check_place(&self, wanted: &FunctionRef) -> Result<(), ApiError> {
+    pub(crate) fn check_place(&self, wanted: &FunctionRef) -> Result<(), FindError> {
+        let ours = &self.config;
         if let Some(region) = &wanted.region
-            && *region != self.config.region
+            && *region != ours.region
         {
-            return Err(ApiError::new(
-                proto_lambda::ErrorCode::RESOURCE_NOT_FOUND,
-                format!(
-                    "Functions from '{region}' are not reachable in this region ('{}')",
-                    self.config.region
-                ),
-            ));
+            return Err(FindError::OtherRegion {
+                wanted: region.clone(),
+                ours: ours.region.clone(),
+            });
         }
-        if wanted
-            .account
-            .as_ref()
-            .is_some_and(|account| *account != self.config.account)
-        {
-            return Err(ApiError::function_not_found(&self.arn_of(wanted)));
+        match &wanted.account {
+            Some(account) if *account != ours.account => Err(self.not_found(wanted)),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    pub(crate) fn not_found(&self, wanted: &FunctionRef) -> FindError {
+        FindError::NotFound {
+            arn: self.arn_of(wanted),
+        }
     }
 
     /// The ARN by which a client named a function, complete.
@@ -197,7 +197,7 @@ impl Registry {
         &self,
         latest: Function,
         published: Option<Arc<Function>>,
-    ) -> Result<Arc<Function>, ApiError> {
+    ) -> Result<Arc<Function>, StoreError> {
         let version = published.as_ref().map(|version| version.record.clone());
         self.store.insert(latest.record.clone(), version).await?;
         Ok(self.show(latest, published))
@@ -209,7 +209,7 @@ impl Registry {
         old: &Function,
         latest: Function,
         published: Option<Arc<Function>>,
-    ) -> Result<Arc<Function>, ApiError> {
+    ) -> Result<Arc<Function>, StoreError> {
         let version = published.as_ref().map(|version| version.record.clone());
         self.store
             .replace(
@@ -222,7 +222,7 @@ impl Registry {
     }
 
     /// Removes a function: stored first, then invisible. The caller holds `changes`.
-    pub(crate) async fn remove(&self, old: &Function) -> Result<Option<Entry>, ApiError> {
+    pub(crate) async fn remove(&self, old: &Function) -> Result<Option<Entry>, StoreError> {
         self.store
             .remove(old.record.name.clone(), old.record.revision_id.clone())
             .await?;
@@ -252,17 +252,17 @@ impl Registry {
     pub(crate) async fn store_code(
         &self,
         zip: proto_lambda::Zip,
-    ) -> Result<Arc<StoredCode>, ApiError> {
+    ) -> Result<Arc<StoredCode>, CodeError> {
         let code = Arc::clone(&self.code);
         let stored = tokio::task::spawn_blocking(move || code.put(&zip.0)).await;
-        Ok(stored.map_err(CodeError::from)??)
+        stored?
     }
 
     /// Checks a zip on a thread that may block.
-    pub(crate) async fn check_code(&self, zip: proto_lambda::Zip) -> Result<(), ApiError> {
+    pub(crate) async fn check_code(&self, zip: proto_lambda::Zip) -> Result<(), CodeError> {
         let code = Arc::clone(&self.code);
         let checked = tokio::task::spawn_blocking(move || code.check(&zip.0)).await;
-        Ok(checked.map_err(CodeError::from)??)
+        checked?
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proto_lambda::{ApiError, FunctionRef, TagResourceRequest, check_tag_keys, check_tags, limits};
 
-use crate::Registry;
+use crate::{ChangeError, ListError, Registry};
 
 /// A tag operation names its function by a full, unqualified ARN.
 fn tagged(arn: &str) -> Result<FunctionRef, ApiError> {
@@ -24,12 +24,12 @@ fn tagged(arn: &str) -> Result<FunctionRef, ApiError> {
 
 impl Registry {
     /// ListTags.
-    pub fn tags(&self, arn: &str) -> Result<BTreeMap<String, String>, ApiError> {
+    pub fn tags(&self, arn: &str) -> Result<BTreeMap<String, String>, ListError> {
         Ok(self.find(&tagged(arn)?)?.record.tags.clone())
     }
 
     /// TagResource.
-    pub async fn tag(&self, arn: &str, request: TagResourceRequest) -> Result<(), ApiError> {
+    pub async fn tag(&self, arn: &str, request: TagResourceRequest) -> Result<(), ChangeError> {
         let wanted = tagged(arn)?;
         let mut violations = proto_lambda::Violations::default();
         if request.tags.is_none() {
@@ -40,7 +40,8 @@ impl Registry {
         if new.is_empty() {
             return Err(ApiError::invalid_parameter(
                 "An error occurred and the request cannot be processed.",
-            ));
+            )
+            .into());
         }
         check_tags(&new)?;
         self.change_tags(&wanted, |tags| {
@@ -51,7 +52,7 @@ impl Registry {
     }
 
     /// UntagResource.
-    pub async fn untag(&self, arn: &str, keys: &[String]) -> Result<(), ApiError> {
+    pub async fn untag(&self, arn: &str, keys: &[String]) -> Result<(), ChangeError> {
         let wanted = tagged(arn)?;
         check_tag_keys(keys)?;
         self.change_tags(&wanted, |tags| {

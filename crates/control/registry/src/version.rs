@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use proto_lambda::{
-    ApiError, ErrorCode, FunctionConfiguration, FunctionRef, PublishVersionRequest, Violations,
-    limits,
+    ApiError, FunctionConfiguration, FunctionRef, PublishVersionRequest, Violations, limits,
 };
 
 use crate::{
-    Config, Function, FunctionRecord, Phase, Registry, StoredCode, digest::base64_of_hex,
-    entry::version_number, record::check_revision,
+    ChangeError, Config, DeleteError, Function, FunctionRecord, Phase, Registry, StoredCode,
+    digest::base64_of_hex, entry::version_number, record::check_revision,
 };
 
 /// Makes the next version of `latest`, and counts it there.
@@ -18,7 +17,7 @@ pub(crate) fn publish(
     code: &Arc<StoredCode>,
     description: Option<String>,
     config: &Config,
-) -> Result<Arc<Function>, ApiError> {
+) -> Arc<Function> {
     latest.last_version = latest.last_version.saturating_add(1);
     let mut record = FunctionRecord {
         version: Some(latest.last_version),
@@ -32,21 +31,18 @@ pub(crate) fn publish(
         record.description = description;
     }
     let version = Function::renewed(record, Arc::clone(code), None, config);
-    Ok(Arc::new(version))
+    Arc::new(version)
 }
 
-fn check_hash(latest: &FunctionRecord, wanted: Option<&str>) -> Result<(), ApiError> {
-    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
-        return Ok(());
-    };
+fn check_hash(latest: &FunctionRecord, wanted: Option<&str>) -> Result<(), ChangeError> {
     let current = base64_of_hex(&latest.code_sha256);
-    if wanted == current {
-        return Ok(());
+    match wanted {
+        Some(wanted) if !wanted.is_empty() && wanted != current => Err(ChangeError::OtherCode {
+            wanted: wanted.to_owned(),
+            current,
+        }),
+        _ => Ok(()),
     }
-    Err(ApiError::invalid_parameter(format!(
-        "CodeSHA256 ({wanted}) is different from current CodeSHA256 in $LATEST ({current}). \
-         Please try again with the CodeSHA256 in $LATEST."
-    )))
 }
 
 impl Registry {
@@ -55,15 +51,15 @@ impl Registry {
         &self,
         wanted: &FunctionRef,
         request: PublishVersionRequest,
-    ) -> Result<FunctionConfiguration, ApiError> {
+    ) -> Result<FunctionConfiguration, ChangeError> {
         let mut violations = Violations::default();
         let description = request.description.as_deref();
         violations.check_length(description, "description", limits::DESCRIPTION_CHARS);
         violations.into_result()?;
         if request.publish_to.is_some() {
-            return Err(ApiError::invalid_parameter(
-                "Rekindle does not support PublishTo yet.",
-            ));
+            return Err(
+                ApiError::invalid_parameter("Rekindle does not support PublishTo yet.").into(),
+            );
         }
         let unqualified = self.only_latest(wanted)?;
         let changes = self.changes.lock().await;
@@ -78,7 +74,7 @@ impl Registry {
         }
         self.check_room(&old.record.name)?;
         let mut record = old.record.clone();
-        let version = publish(&mut record, &old.code, request.description, &self.config)?;
+        let version = publish(&mut record, &old.code, request.description, &self.config);
         let latest = old.with_record(record, &self.config);
         self.replace(&old, latest, Some(Arc::clone(&version)))
             .await?;
@@ -97,7 +93,7 @@ impl Registry {
         &self,
         name: &str,
         number: &str,
-    ) -> Result<Option<Arc<Function>>, ApiError> {
+    ) -> Result<Option<Arc<Function>>, DeleteError> {
         let Some(number) = version_number(number) else {
             return Ok(None);
         };
@@ -118,12 +114,7 @@ impl Registry {
             return Ok(None);
         };
         if !aliases.is_empty() {
-            return Err(ApiError::new(
-                ErrorCode::RESOURCE_CONFLICT,
-                format!(
-                    "Unable to delete version because the following aliases reference it: [{aliases}]"
-                ),
-            ));
+            return Err(DeleteError::Referenced(aliases));
         }
         self.store.remove_version(name.to_owned(), number).await?;
         if let Some(entry) = self.functions.write().get_mut(name) {
@@ -141,16 +132,10 @@ impl Registry {
     }
 
     /// Refuses another version where there are as many as there may be.
-    pub(crate) fn check_room(&self, name: &str) -> Result<(), ApiError> {
+    pub(crate) fn check_room(&self, name: &str) -> Result<(), ChangeError> {
         let functions = self.functions.read();
         match functions.get(name) {
-            Some(entry) if entry.versions.len() >= limits::VERSIONS => Err(ApiError::new(
-                ErrorCode::CODE_STORAGE_EXCEEDED,
-                format!(
-                    "A function can have at most {} versions; delete some.",
-                    limits::VERSIONS
-                ),
-            )),
+            Some(entry) if entry.versions.len() >= limits::VERSIONS => Err(ChangeError::Versions),
             _ => Ok(()),
         }
     }

@@ -3,9 +3,11 @@
 mod zips;
 
 use bytes::Bytes;
-use control_registry::{Config, OpenError, Phase, Registry, StoreError};
+use control_registry::{
+    ChangeError, CodeError, Config, DeleteError, FindError, OpenError, Phase, Registry, StoreError,
+};
 use proto_lambda::{
-    ApiError, CreateFunctionRequest, FunctionCode, FunctionRef, FunctionState, LastUpdateStatus,
+    CreateFunctionRequest, FunctionCode, FunctionRef, FunctionState, LastUpdateStatus,
     TagResourceRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest, Zip, limits,
 };
 use serde_json::json;
@@ -75,28 +77,26 @@ async fn names_are_taken_once_and_places_must_match() {
     let (_directory, registry) = open().await;
     let _ = registry.create(request("f", "1")).await.unwrap();
     let again = registry.create(request("f", "2")).await.unwrap_err();
-    assert_eq!(
-        (again.code.status, again.message.as_str()),
-        (409, "Function already exist: f")
-    );
+    assert!(matches!(again, ChangeError::Exists(name) if name == "f"));
     let elsewhere = registry
         .find(&named("arn:aws:lambda:eu-west-1:000000000000:function:f"))
         .unwrap_err();
-    assert_eq!(
-        elsewhere.message,
-        "Functions from 'eu-west-1' are not reachable in this region ('us-east-1')"
-    );
+    let (wanted, ours) = ("eu-west-1".to_owned(), "us-east-1".to_owned());
+    assert_eq!(elsewhere, FindError::OtherRegion { wanted, ours });
+    let not_found = |arn: &str| FindError::NotFound {
+        arn: arn.to_owned(),
+    };
     let stranger = registry
         .find(&named("111111111111:function:f"))
         .unwrap_err();
     assert_eq!(
-        stranger.message,
-        "Function not found: arn:aws:lambda:us-east-1:111111111111:function:f"
+        stranger,
+        not_found("arn:aws:lambda:us-east-1:111111111111:function:f")
     );
     let version = registry.find(&named("f:3")).unwrap_err();
     assert_eq!(
-        version.message,
-        "Function not found: arn:aws:lambda:us-east-1:000000000000:function:f:3"
+        version,
+        not_found("arn:aws:lambda:us-east-1:000000000000:function:f:3")
     );
     assert!(registry.create(request("g:1", "1")).await.is_err());
 }
@@ -153,14 +153,12 @@ async fn a_dry_run_checks_and_changes_nothing() {
     assert!(retired.is_none());
     let mut bad = dry(new_code("new"));
     bad.code.zip_file = Some(Zip(Bytes::from_static(b"no zip")));
+    let refused = registry.update_code(&named("f"), bad).await.unwrap_err();
     assert_eq!(
-        registry
-            .update_code(&named("f"), bad)
-            .await
-            .unwrap_err()
-            .message,
+        refused.to_string(),
         "Could not unzip uploaded file. Please check your file, then try to upload again."
     );
+    assert!(matches!(refused, ChangeError::Code(CodeError::Unpack(_))));
     assert_eq!(registry.find(&named("f")).unwrap().record, before);
 }
 
@@ -177,7 +175,7 @@ async fn a_stale_revision_id_changes_nothing() {
         .update_configuration(&named("f"), update(&created.revision_id))
         .await
         .unwrap_err();
-    assert_eq!(stale.code.status, 412);
+    assert!(matches!(stale, ChangeError::Revision(_)));
     let latest = registry
         .find(&named("f"))
         .unwrap()
@@ -265,11 +263,9 @@ async fn tags_are_kept_apart_from_the_revision_that_runs() {
     let request = TagResourceRequest {
         tags: Some(full.into_iter().collect()),
     };
-    let refused: ApiError = registry.tag(&arn, request).await.unwrap_err();
-    assert_eq!(
-        refused.message,
-        "Number of tags exceeds resource tag limit."
-    );
+    let refused = registry.tag(&arn, request).await.unwrap_err();
+    let text = "Number of tags exceeds resource tag limit.";
+    assert!(matches!(refused, ChangeError::Shape(error) if error.message == text));
     assert!(registry.tags("f").is_err());
     assert!(registry.untag(&arn, &[]).await.is_err());
 }
@@ -304,18 +300,13 @@ async fn deleting_by_latest_is_refused() {
     let (_directory, registry) = open().await;
     let _ = registry.create(request("f", "1")).await.unwrap();
     let refused = registry.delete(&named("f:$LATEST")).await.unwrap_err();
-    assert_eq!(
-        refused.message,
-        "$LATEST version cannot be deleted without deleting the function."
-    );
+    assert!(matches!(refused, DeleteError::Latest));
     let retired = registry.delete(&named("f")).await.unwrap();
     for revision in retired {
         registry.collect(revision).await;
     }
-    assert_eq!(
-        registry.delete(&named("f")).await.unwrap_err().code.status,
-        404
-    );
+    let gone = registry.delete(&named("f")).await.unwrap_err();
+    assert!(matches!(gone, DeleteError::Find(_)));
     assert_eq!(
         registry.account_settings(10).account_usage.function_count,
         0

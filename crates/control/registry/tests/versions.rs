@@ -3,7 +3,7 @@
 mod zips;
 
 use bytes::Bytes;
-use control_registry::{Config, Registry};
+use control_registry::{AliasError, Config, FindError, Registry};
 use proto_lambda::{
     CreateAliasRequest, CreateFunctionRequest, FunctionCode, FunctionRef, PublishVersionRequest,
     UpdateFunctionCodeRequest, Zip, limits,
@@ -60,7 +60,11 @@ async fn versions_and_aliases_survive_a_restart_and_keep_their_code() {
     let missing = registry
         .create_alias(&named("f"), alias(split.clone()))
         .await;
-    assert!(missing.unwrap_err().message.ends_with(":function:f:2"));
+    let arn = |error| match error {
+        AliasError::Find(FindError::NotFound { arn }) => arn,
+        other => panic!("{other:?}"),
+    };
+    assert!(arn(missing.unwrap_err()).ends_with(":function:f:2"));
     let _ = registry
         .publish_version(&named("f"), PublishVersionRequest::default())
         .await

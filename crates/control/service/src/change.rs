@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use control_registry::Retired;
+use control_registry::{AliasError, ChangeError, DeleteError, Retired};
 use proto_lambda::{
     AliasConfiguration, CreateAliasRequest, CreateFunctionRequest, FunctionConfiguration,
     FunctionRef, PublishVersionRequest, TagResourceRequest, UpdateAliasRequest,
@@ -10,17 +10,18 @@ use proto_lambda::{
 };
 use tokio::task::JoinHandle;
 
-use crate::{ChangeError, Service, prepare::Begun, service::detached};
+use crate::{NotChanged, Service, prepare::Begun, service::detached};
 
 impl Service {
     /// CreateFunction.
     pub async fn create(
         self: &Arc<Self>,
         request: CreateFunctionRequest,
-    ) -> Result<FunctionConfiguration, ChangeError> {
+    ) -> Result<FunctionConfiguration, NotChanged<ChangeError>> {
         let service = Arc::clone(self);
         self.changed(async move {
-            let created = service.registry.create(request).await?;
+            let creating = service.registry.create(request).await;
+            let created = creating.map_err(NotChanged::Refused)?;
             let begun = service.begin_preparing(&created.function_name);
             Ok((created, begun))
         })
@@ -32,11 +33,12 @@ impl Service {
         self: &Arc<Self>,
         wanted: FunctionRef,
         request: UpdateFunctionCodeRequest,
-    ) -> Result<FunctionConfiguration, ChangeError> {
+    ) -> Result<FunctionConfiguration, NotChanged<ChangeError>> {
         self.after_last_change(&wanted).await;
         let service = Arc::clone(self);
         self.changed(async move {
-            let (updated, retired) = service.registry.update_code(&wanted, request).await?;
+            let updating = service.registry.update_code(&wanted, request).await;
+            let (updated, retired) = updating.map_err(NotChanged::Refused)?;
             Ok((updated, service.follow_up(&wanted, retired)))
         })
         .await
@@ -47,12 +49,12 @@ impl Service {
         self: &Arc<Self>,
         wanted: FunctionRef,
         request: UpdateFunctionConfigurationRequest,
-    ) -> Result<FunctionConfiguration, ChangeError> {
+    ) -> Result<FunctionConfiguration, NotChanged<ChangeError>> {
         self.after_last_change(&wanted).await;
         let service = Arc::clone(self);
         self.changed(async move {
             let updating = service.registry.update_configuration(&wanted, request);
-            let (updated, retired) = updating.await?;
+            let (updated, retired) = updating.await.map_err(NotChanged::Refused)?;
             Ok((updated, service.follow_up(&wanted, Some(retired))))
         })
         .await
@@ -63,20 +65,25 @@ impl Service {
         self: &Arc<Self>,
         wanted: FunctionRef,
         request: PublishVersionRequest,
-    ) -> Result<FunctionConfiguration, ChangeError> {
+    ) -> Result<FunctionConfiguration, NotChanged<ChangeError>> {
         let service = Arc::clone(self);
         self.changed(async move {
-            let published = service.registry.publish_version(&wanted, request).await?;
+            let publishing = service.registry.publish_version(&wanted, request);
+            let published = publishing.await.map_err(NotChanged::Refused)?;
             Ok((published, service.begin_preparing(&wanted.name)))
         })
         .await
     }
 
     /// DeleteFunction: one version if the name is qualified, else everything.
-    pub async fn delete(self: &Arc<Self>, wanted: FunctionRef) -> Result<(), ChangeError> {
+    pub async fn delete(
+        self: &Arc<Self>,
+        wanted: FunctionRef,
+    ) -> Result<(), NotChanged<DeleteError>> {
         let service = Arc::clone(self);
         detached(async move {
-            let retired = service.registry.delete(&wanted).await?;
+            let deleting = service.registry.delete(&wanted).await;
+            let retired = deleting.map_err(NotChanged::Refused)?;
             let retiring = retired.into_iter().map(|one| service.retire(one)).collect();
             if wanted.qualifier.is_none() {
                 service.forget_logs(&wanted.name).await;
@@ -92,9 +99,9 @@ impl Service {
         &self,
         wanted: FunctionRef,
         request: CreateAliasRequest,
-    ) -> Result<AliasConfiguration, ChangeError> {
+    ) -> Result<AliasConfiguration, NotChanged<AliasError>> {
         let registry = Arc::clone(&self.registry);
-        detached(async move { Ok(registry.create_alias(&wanted, request).await?) }).await
+        refusable(async move { registry.create_alias(&wanted, request).await }).await
     }
 
     /// UpdateAlias.
@@ -103,34 +110,46 @@ impl Service {
         wanted: FunctionRef,
         name: String,
         request: UpdateAliasRequest,
-    ) -> Result<AliasConfiguration, ChangeError> {
+    ) -> Result<AliasConfiguration, NotChanged<AliasError>> {
         let registry = Arc::clone(&self.registry);
-        detached(async move { Ok(registry.update_alias(&wanted, &name, request).await?) }).await
+        refusable(async move { registry.update_alias(&wanted, &name, request).await }).await
     }
 
     /// DeleteAlias. An alias that is not there is deleted already.
-    pub async fn delete_alias(&self, wanted: FunctionRef, name: String) -> Result<(), ChangeError> {
+    pub async fn delete_alias(
+        &self,
+        wanted: FunctionRef,
+        name: String,
+    ) -> Result<(), NotChanged<AliasError>> {
         let registry = Arc::clone(&self.registry);
-        detached(async move { Ok(registry.delete_alias(&wanted, &name).await?) }).await
+        refusable(async move { registry.delete_alias(&wanted, &name).await }).await
     }
 
     /// TagResource.
-    pub async fn tag(&self, arn: String, request: TagResourceRequest) -> Result<(), ChangeError> {
+    pub async fn tag(
+        &self,
+        arn: String,
+        request: TagResourceRequest,
+    ) -> Result<(), NotChanged<ChangeError>> {
         let registry = Arc::clone(&self.registry);
-        detached(async move { Ok(registry.tag(&arn, request).await?) }).await
+        refusable(async move { registry.tag(&arn, request).await }).await
     }
 
     /// UntagResource.
-    pub async fn untag(&self, arn: String, keys: Vec<String>) -> Result<(), ChangeError> {
+    pub async fn untag(
+        &self,
+        arn: String,
+        keys: Vec<String>,
+    ) -> Result<(), NotChanged<ChangeError>> {
         let registry = Arc::clone(&self.registry);
-        detached(async move { Ok(registry.untag(&arn, &keys).await?) }).await
+        refusable(async move { registry.untag(&arn, &keys).await }).await
     }
 
     /// Comes to its end whoever goes away; the answer waits a little for what was begun.
     async fn changed<T: Send + 'static>(
         &self,
-        change: impl Future<Output = Result<(T, Begun), ChangeError>> + Send + 'static,
-    ) -> Result<T, ChangeError> {
+        change: impl Future<Output = Result<(T, Begun), NotChanged<ChangeError>>> + Send + 'static,
+    ) -> Result<T, NotChanged<ChangeError>> {
         let (answer, begun) = detached(change).await?;
         self.wait_for(&begun).await;
         Ok(answer)
@@ -166,4 +185,15 @@ impl Service {
             self.forget_logs(&deleted.name).await;
         }
     }
+}
+
+/// A change of the registry alone, on a task of its own.
+async fn refusable<T, E>(
+    change: impl Future<Output = Result<T, E>> + Send + 'static,
+) -> Result<T, NotChanged<E>>
+where
+    T: Send + 'static,
+    E: Send + 'static,
+{
+    detached(async move { change.await.map_err(NotChanged::Refused) }).await
 }

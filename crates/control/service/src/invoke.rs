@@ -13,8 +13,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use control_registry::{Draw, Function, Readiness};
-use proto_lambda::{ApiError, FunctionRef};
+use control_registry::{Draw, FindError, Function, Readiness};
+use proto_lambda::FunctionRef;
 use proto_node::{
     Body, InvokeHead, InvokeOutcome, LogTail, MAX_RESPONSE_BYTES, PieceSource, Pieces, Reply,
     ReplyPiece, Taken,
@@ -152,7 +152,7 @@ impl Service {
     }
 
     /// The revision that serves an event as things are now.
-    async fn serving_now(&self, target: &Target) -> Result<Arc<Function>, ApiError> {
+    async fn serving_now(&self, target: &Target) -> Result<Arc<Function>, FindError> {
         let named = self.registry.route(&target.named, target.draw)?;
         self.serving(target, named).await
     }
@@ -163,7 +163,7 @@ impl Service {
         &self,
         target: &Target,
         named: Arc<Function>,
-    ) -> Result<Arc<Function>, ApiError> {
+    ) -> Result<Arc<Function>, FindError> {
         if named.readiness() != Readiness::Preparing {
             return Ok(named);
         }

@@ -28,7 +28,7 @@ mod look;
 mod prepare;
 mod service;
 
-pub use error::{AdmitError, ChangeError, Interrupted, InvokeError};
+pub use error::{AdmitError, Interrupted, InvokeError, NotChanged};
 pub use invoke::{Admission, Event};
 pub use log_history::LogHistory;
 pub use look::Description;

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use control_registry::{Function, Phase};
+use control_registry::{FindError, Function, ListError, Phase};
 use proto_lambda::{
-    ApiError, FunctionConfiguration, FunctionRef, ListFunctionsResponse, ListVersionsResponse,
+    FunctionConfiguration, FunctionRef, ListFunctionsResponse, ListVersionsResponse,
 };
 use proto_node::LogRecord;
 
@@ -23,7 +23,7 @@ pub struct Description {
 
 impl Service {
     /// GetFunction.
-    pub async fn describe(&self, wanted: &FunctionRef) -> Result<Description, ApiError> {
+    pub async fn describe(&self, wanted: &FunctionRef) -> Result<Description, FindError> {
         let function = self.registry.find(wanted)?;
         let latest = self.registry.find(&wanted.clone().without_qualifier())?;
         Ok(Description {
@@ -37,7 +37,7 @@ impl Service {
     pub async fn configuration(
         &self,
         wanted: &FunctionRef,
-    ) -> Result<FunctionConfiguration, ApiError> {
+    ) -> Result<FunctionConfiguration, FindError> {
         let function = self.registry.find(wanted)?;
         Ok(self.settled(&function, wanted).await)
     }
@@ -48,7 +48,7 @@ impl Service {
         marker: Option<&str>,
         page: usize,
         versions: Option<&str>,
-    ) -> Result<ListFunctionsResponse, ApiError> {
+    ) -> Result<ListFunctionsResponse, ListError> {
         let mut listed = self.registry.list(marker, page, versions)?;
         self.complete(&mut listed.functions).await;
         Ok(listed)
@@ -60,7 +60,7 @@ impl Service {
         wanted: &FunctionRef,
         marker: Option<&str>,
         page: usize,
-    ) -> Result<ListVersionsResponse, ApiError> {
+    ) -> Result<ListVersionsResponse, ListError> {
         let mut listed = self.registry.list_versions(wanted, marker, page)?;
         self.complete(&mut listed.versions).await;
         Ok(listed)

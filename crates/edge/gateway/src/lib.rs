@@ -28,6 +28,7 @@ mod invoke_stream;
 mod keys;
 mod logs;
 mod refusal;
+mod refused_change;
 mod respond;
 mod server;
 mod shared;

@@ -1,6 +1,6 @@
 //! Errors of the service in the words of the Lambda API.
 
-use control_service::{AdmitError, ChangeError, Interrupted, InvokeError};
+use control_service::{AdmitError, Interrupted, InvokeError, NotChanged};
 use proto_lambda::{ApiError, ErrorCode};
 use proto_node::InvokeError as NodeError;
 
@@ -22,11 +22,14 @@ impl From<Interrupted> for Refusal {
     }
 }
 
-impl From<ChangeError> for Refusal {
-    fn from(error: ChangeError) -> Self {
+impl<E> From<NotChanged<E>> for Refusal
+where
+    Self: From<E>,
+{
+    fn from(error: NotChanged<E>) -> Self {
         match error {
-            ChangeError::Refused(error) => Self(error),
-            ChangeError::Interrupted(error) => error.into(),
+            NotChanged::Refused(error) => error.into(),
+            NotChanged::Interrupted(error) => error.into(),
         }
     }
 }
@@ -34,7 +37,7 @@ impl From<ChangeError> for Refusal {
 impl From<AdmitError> for Refusal {
     fn from(error: AdmitError) -> Self {
         match error {
-            AdmitError::Unknown(error) => Self(error),
+            AdmitError::Unknown(error) => error.into(),
             AdmitError::NotReady => Self(ApiError::new(
                 ErrorCode::SNAP_START_NOT_READY,
                 "Lambda is initializing your function. \
@@ -47,7 +50,7 @@ impl From<AdmitError> for Refusal {
 impl From<InvokeError> for Refusal {
     fn from(error: InvokeError) -> Self {
         match error {
-            InvokeError::Gone(error) => Self(error),
+            InvokeError::Gone(error) => error.into(),
             InvokeError::Interrupted(error) => error.into(),
             InvokeError::Node(error) => Self(node_error(&error)),
         }
