@@ -61,7 +61,7 @@ demo:
 	target/release/rekindle demo
 
 bench:
-	cargo build --release -p rekindle
+	cargo build --release -p rekindle -p bench
 	timeout 120 target/release/rekindle bench syscall
 	timeout 120 target/release/rekindle bench start
 	timeout 120 target/release/rekindle bench invoke
@@ -72,12 +72,12 @@ bench:
 # One benchmark of an older build and this one in turn, as ratios: make bench-against OLD=../old/target/release/rekindle NAME=cold-start
 ROUNDS ?= 20
 bench-against:
-	cargo build --release -p rekindle
+	cargo build --release -p rekindle -p bench
 	bench/against.py $(OLD) target/release/rekindle $(NAME) --rounds $(ROUNDS) -- --rounds 5 --instances 8
 
 # What snapshots are good for, in full: half an hour. Installs boto3, express and Numba for it.
 bench-snapshots:
-	cargo build --release -p rekindle
+	cargo build --release -p rekindle -p bench
 	bench/setup.sh
 	timeout 1200 target/release/rekindle bench cold-start
 	timeout 300 target/release/rekindle bench restore-rate

@@ -67,7 +67,7 @@ pub(crate) fn run(
 fn start(kit: &Kit) -> io::Result<[Guest; 3]> {
     let (native, sandbox) = kit.commands(&["@guest", "calls", "@page"]);
     let mut ptrace = Command::new("/proc/self/exe");
-    ptrace.args(["bench-part", "ptrace"]).arg(kit.path());
+    ptrace.args(["part", "ptrace"]).arg(kit.path());
     Ok([
         Guest::start(native)?,
         Guest::start(sandbox)?,

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use edge_cli::functions::{Common, DeployArgs, upload};
-use edge_cli::server::Server;
 use edge_cli::{ExitCode, Failure, Format, PlatformArg, Span, Table};
 use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -88,7 +87,7 @@ async fn compare(
     progress: &Progress,
 ) -> Result<Vec<Row>, Failure> {
     let peer = Peer::start().map_err(|error| failed(&error))?;
-    let server = Server::start(platform).map_err(|error| failed(&error))?;
+    let server = crate::serve(platform, &[]).map_err(|error| failed(&error))?;
     let client = server.client().await?;
     progress.say(format_args!("serving at {}", client.endpoint()));
     let directory = tempfile::tempdir().map_err(|error| failed(&error))?;
@@ -146,7 +145,7 @@ struct Peer {
 impl Peer {
     fn start() -> io::Result<Peer> {
         let mut child = Command::new("/proc/self/exe")
-            .args(["bench-part", "hyper"])
+            .args(["part", "hyper"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -69,7 +69,7 @@ impl Kit {
         let outside = at(self.path());
         let mut native = Command::new(&outside[0]);
         native.args(&outside[1..]).env_clear().envs(ENVIRONMENT);
-        let mut sandbox = Command::new("/proc/self/exe");
+        let mut sandbox = Command::new(crate::rekindle());
         sandbox
             .env_clear()
             .envs(ENVIRONMENT)

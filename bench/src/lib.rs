@@ -17,9 +17,11 @@
 //! it was not restored they say so instead of giving a figure.
 //!
 //! What is compared takes turns in short rounds, so that a noisy machine disturbs each alike; medians are shown.
-//! Nothing but the one binary is needed: the guest program is inside it, the peers are the binary started again ([`part`]).
+//! Nothing but this program and the `rekindle` beside it is needed: the guest program is inside it, the peers are it started
+//! again ([`part`]).
 #![forbid(unsafe_code)]
 
+mod args;
 mod calls;
 mod cold_start;
 mod density;
@@ -39,11 +41,15 @@ mod summary;
 mod uniqueness;
 
 use std::fmt;
+use std::io;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use edge_cli::{BenchArgs, BenchName, ExitCode, Failure, Format};
+use edge_cli::server::Server;
+use edge_cli::{ExitCode, Failure, Format, PlatformArg};
 use serde::Serialize;
 
+pub use args::{BenchArgs, BenchName, BenchPart};
 use machine::Machine;
 pub use part::part;
 
@@ -136,6 +142,17 @@ fn report<T: Serialize + fmt::Display>(args: &BenchArgs, report: Report<T>) -> R
     args.format
         .print(&Placed { platform, report })
         .map_err(|error| Failure::from_error(ExitCode::Failed, &error))
+}
+
+/// The program that is measured: the `rekindle` beside this one.
+fn rekindle() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    own.with_file_name("rekindle")
+}
+
+/// A server of the benchmark's own.
+fn serve(platform: PlatformArg, arguments: &[&str]) -> io::Result<Server> {
+    Server::start(&rekindle(), platform, arguments)
 }
 
 fn failed(error: &dyn std::error::Error) -> Failure {

@@ -1,7 +1,8 @@
-//! Peers that need a process of their own: this binary, started again.
+//! Peers that need a process of their own: this program, started again as `rekindle-bench part …`.
 
-use edge_cli::{BenchPart, Failure};
+use edge_cli::Failure;
 
+use crate::args::BenchPart;
 use crate::{failed, peers, resume};
 
 /// Plays one part of a benchmark until its standard input ends.

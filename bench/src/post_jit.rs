@@ -6,9 +6,10 @@ use std::fmt;
 
 use bytes::Bytes;
 use edge_cli::server::Server;
-use edge_cli::{BenchArgs, ExitCode, Failure, Table};
+use edge_cli::{ExitCode, Failure, Table};
 use serde::{Deserialize, Serialize};
 
+use crate::args::BenchArgs;
 use crate::machine::Machine;
 use crate::subject::{
     Answer, Caller, Deployed, Function, Kind, Language, NOT_AT_ALL, Snapshots, Started, deploy,
@@ -66,7 +67,7 @@ struct Told {
 pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<Figures>, Failure> {
     let rounds = args.rounds.unwrap_or(20);
     let start = |idle: &str| {
-        Server::start_with(args.platform, &["--keep-idle", idle]).map_err(|error| failed(&error))
+        crate::serve(args.platform, &["--keep-idle", idle]).map_err(|error| failed(&error))
     };
     let bench = Bench {
         clones: start(NOT_AT_ALL)?,

@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use edge_cli::server::Server;
-use edge_cli::{BenchArgs, Failure, Table};
+use edge_cli::{Failure, Table};
 use serde::Serialize;
 
+use crate::args::BenchArgs;
 use crate::machine::Machine;
 use crate::subject::{
     Caller, Deployed, Function, Kind, Language, NOT_AT_ALL, Snapshots, Started, deploy, settle,
@@ -43,7 +44,7 @@ struct Row {
 pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<Figures>, Failure> {
     let rounds = args.rounds.unwrap_or(20);
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let server = Server::start_with(
+    let server = crate::serve(
         args.platform,
         &["--keep-idle", NOT_AT_ALL, "--instances", "200"],
     );

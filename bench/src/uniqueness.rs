@@ -6,9 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use edge_cli::server::Server;
-use edge_cli::{BenchArgs, Failure, Table};
+use edge_cli::{Failure, Table};
 use serde::{Deserialize, Serialize};
 
+use crate::args::BenchArgs;
 use crate::machine::Machine;
 use crate::subject::{
     Caller, Function, Kind, Language, NOT_AT_ALL, Snapshots, Started, burst, deploy,
@@ -60,7 +61,7 @@ struct Told {
 
 pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<Figures>, Failure> {
     let clones = args.instances.unwrap_or(1000);
-    let server = Server::start_with(args.platform, &["--keep-idle", NOT_AT_ALL])
+    let server = crate::serve(args.platform, &["--keep-idle", NOT_AT_ALL])
         .map_err(|error| failed(&error))?;
     let mut functions = Vec::new();
     for language in Language::ALL {

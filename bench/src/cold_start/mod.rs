@@ -7,9 +7,9 @@ mod report;
 mod rounds;
 mod workload;
 
-use edge_cli::server::Server;
-use edge_cli::{BenchArgs, ExitCode, Failure};
+use edge_cli::{ExitCode, Failure};
 
+use crate::args::BenchArgs;
 use crate::kit::Kit;
 use crate::machine::Machine;
 use crate::subject::NOT_AT_ALL;
@@ -26,7 +26,7 @@ pub(crate) async fn run(args: &BenchArgs, progress: &Progress) -> Result<Report<
     let rounds = args.rounds.unwrap_or(40);
     let most = args.instances.unwrap_or(64) as usize;
     let kit = Kit::unpack(args.platform).map_err(|error| failed(&error))?;
-    let server = Server::start_with(
+    let server = crate::serve(
         args.platform,
         &["--keep-idle", NOT_AT_ALL, "--instances", "200"],
     );

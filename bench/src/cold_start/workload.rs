@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
+use edge_cli::Failure;
 use edge_cli::server::Server;
-use edge_cli::{BenchArgs, Failure};
 use tempfile::TempDir;
 
+use crate::args::BenchArgs;
 use crate::failed;
 use crate::kit::Kit;
 use crate::peers::floor::{Floor, Shape};

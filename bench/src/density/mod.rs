@@ -6,10 +6,10 @@
 mod crowd;
 mod report;
 
-use edge_cli::server::Server;
-use edge_cli::{BenchArgs, Failure, PlatformArg};
+use edge_cli::{Failure, PlatformArg};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::args::BenchArgs;
 use crate::machine::Machine;
 use crate::subject::{Function, Language, Snapshots, deploy, settle};
 use crate::{Progress, Report, failed, wanted};
@@ -53,7 +53,7 @@ async fn measure(
 ) -> Result<Row, Failure> {
     let most = numbers.last().copied().unwrap_or(1);
     let instances = (most + SPARE).to_string();
-    let server = Server::start_with(
+    let server = crate::serve(
         platform,
         &[
             "--keep-idle",

@@ -122,7 +122,7 @@ pub(crate) fn run(
 
 fn measure(kit: &Kit, platform: PlatformArg, threads: u32, rounds: u32) -> io::Result<Row> {
     let mut part = Command::new("/proc/self/exe");
-    part.args(["bench-part", "resume", "--platform", platform.name()])
+    part.args(["part", "resume", "--platform", platform.name()])
         .args(["--threads", &threads.to_string()])
         .arg(kit.path());
     let mut part = Guest::start(part)?;

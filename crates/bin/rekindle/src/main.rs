@@ -1,6 +1,7 @@
 //! The one binary: reads arguments, composes the parts, runs them.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod complaints;
 mod platform;
 mod sandbox;
@@ -42,11 +43,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
             args.platform = platform::resolve(args.platform);
             block_on(demo::demo(&args))?;
         }
-        Command::Bench(mut args) => {
-            args.platform = platform::resolve(args.platform);
-            bench::bench(&args)?;
-        }
-        Command::BenchPart(part) => bench::part(&part)?,
+        Command::Bench(args) => return Err(bench::bench(&args)),
     }
     Ok(0)
 }

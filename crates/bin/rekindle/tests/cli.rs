@@ -4,6 +4,7 @@ mod server;
 
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proto_sandbox::{
@@ -177,4 +178,29 @@ fn a_sandbox_that_is_told_nonsense_complains_on_standard_error() {
         "{said}"
     );
     assert_eq!(lines.len(), 64);
+}
+
+#[test]
+fn a_benchmark_is_the_program_beside_this_one() {
+    // On the same file system, so that a program can have another name beside which nothing lies.
+    let build = Path::new(server::REKINDLE).parent().unwrap();
+    let place = tempfile::tempdir_in(build).unwrap();
+    let rekindle = place.path().join("rekindle");
+    std::fs::hard_link(server::REKINDLE, &rekindle).unwrap();
+    let run = |arguments: &[&str]| Command::new(&rekindle).args(arguments).output().unwrap();
+    let missing = run(&["bench", "syscall"]);
+    let told = String::from_utf8_lossy(&missing.stderr);
+    assert_eq!(missing.status.code(), Some(127), "{told}");
+    assert!(
+        told.contains("rekindle-bench") && told.contains("next: "),
+        "{told}"
+    );
+    // Programs that everybody has stand in for it: one says its arguments, one has an exit code.
+    let bench = place.path().join("rekindle-bench");
+    std::os::unix::fs::symlink("/bin/echo", &bench).unwrap();
+    let said = run(&["bench", "syscall", "--rounds", "3", "--help", "-o", "json"]);
+    assert_eq!(said.stdout, b"syscall --rounds 3 --help -o json\n");
+    std::fs::remove_file(&bench).unwrap();
+    std::os::unix::fs::symlink("/bin/false", &bench).unwrap();
+    assert_eq!(run(&["bench", "syscall"]).status.code(), Some(1));
 }

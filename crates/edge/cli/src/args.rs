@@ -1,11 +1,11 @@
 //! The arguments of every command.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::output::Format;
 use crate::{demo, doctor, functions, init, run, snapshots};
 
 /// A self-hosted serverless platform with a Linux kernel of its own around each function.
@@ -40,11 +40,8 @@ pub enum Command {
     Init(init::InitArgs),
     /// Say what this machine offers.
     Doctor(doctor::DoctorArgs),
-    /// Measure this machine and this build.
+    /// Measure this machine and this build: runs `rekindle-bench`, which lies beside this program.
     Bench(BenchArgs),
-    /// One peer of a benchmark; started by the benchmark, not by people.
-    #[command(hide = true, subcommand)]
-    BenchPart(BenchPart),
     /// Deploy two functions to a server of its own and show what their starts consist of.
     Demo(demo::DemoArgs),
     /// One sandbox process; started by the node, not by people.
@@ -110,81 +107,17 @@ pub enum TemplateUse {
     Off,
 }
 
-/// `rekindle bench`.
+/// `rekindle bench`: what follows goes to `rekindle-bench` as it is.
 #[derive(Args, Clone, Debug)]
+#[command(disable_help_flag = true)]
 pub struct BenchArgs {
-    /// What to measure.
-    #[arg(value_enum)]
-    pub name: BenchName,
-    /// Rounds per measurement; more is steadier.
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub rounds: Option<u32>,
-    /// Most instances at once (density), calls at once (cold-start) or clones (uniqueness).
-    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    pub instances: Option<u32>,
-    /// After this time nothing new is begun, and what was found is told.
-    #[arg(long, default_value = "15m")]
-    pub within: crate::Span,
-    /// Packages that some functions import, as bench/setup.sh installs them; done without when missing.
-    #[arg(long, default_value = "target/bench-packages")]
-    pub packages: PathBuf,
-    /// How sandboxes' instructions are run.
-    #[arg(long, value_enum, default_value_t, env = "REKINDLE_PLATFORM")]
-    pub platform: crate::PlatformArg,
-    /// Only these functions, by the names in the report.
-    #[arg(long)]
-    pub only: Vec<String>,
-    /// How to print.
-    #[arg(short = 'o', long = "output", value_enum, default_value_t)]
-    pub format: Format,
-}
-
-/// The benchmarks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum BenchName {
-    /// One system call: native, in a sandbox, under a plain ptrace stub.
-    Syscall,
-    /// Python, Node.js and a static program from start to end: native, in a sandbox.
-    Start,
-    /// How often guests are left, by reason, and what it costs, on each platform.
-    Exits,
-    /// The threads of a frozen instance until the last runs again, woken at once and in turn.
-    Resume,
-    /// A warm invocation through HTTP beside a bare HTTP server.
-    Invoke,
-    /// The first answer when no instance runs: restored, without snapshot, native, the floor.
-    ColdStart,
-    /// Restores a second and processor, sustained.
-    RestoreRate,
-    /// Memory of one more idle instance.
-    Density,
-    /// The first call of a clone beside the first and the hundredth without snapshot.
-    PostJit,
-    /// What no two clones may share, and their clocks.
-    Uniqueness,
-}
-
-/// `rekindle bench-part`: peers that need a process of their own.
-#[derive(Clone, Debug, Subcommand)]
-pub enum BenchPart {
-    /// Trace the guest of a kit.
-    Ptrace {
-        /// Directory of the kit.
-        kit: PathBuf,
-    },
-    /// Hold guest threads that are frozen and go on.
-    Resume {
-        /// Directory of the kit.
-        kit: PathBuf,
-        /// How guests' instructions are run.
-        #[arg(long, value_enum)]
-        platform: crate::PlatformArg,
-        /// How many.
-        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=63))]
-        threads: u32,
-    },
-    /// Serve HTTP.
-    Hyper,
+    /// The benchmark and its options; `rekindle bench --help` lists them.
+    #[arg(
+        value_name = "NAME",
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub arguments: Vec<OsString>,
 }
 
 /// `rekindle sandbox`.

@@ -116,7 +116,8 @@ struct Row {
 pub async fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::Failed, error);
     let started = Instant::now();
-    let server = Server::start(args.platform).map_err(|error| fail(&error))?;
+    let server = Server::start(Path::new("/proc/self/exe"), args.platform, &[])
+        .map_err(|error| fail(&error))?;
     progress(
         args,
         started,

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod auto;
 mod client;
 pub mod demo;
 pub mod doctor;
@@ -19,9 +20,8 @@ pub mod server;
 pub mod snapshots;
 mod values;
 
-pub use args::{
-    BenchArgs, BenchName, BenchPart, Cli, Command, SandboxArgs, ServeArgs, SnapStart, TemplateUse,
-};
+pub use args::{BenchArgs, Cli, Command, SandboxArgs, ServeArgs, SnapStart, TemplateUse};
+pub use auto::AFFORDABLE;
 pub use client::{Client, ClientError};
 pub use failure::{ExitCode, Failure};
 pub use measure::{Bytes, Span};

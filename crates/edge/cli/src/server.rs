@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -28,19 +28,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts it; it may take a moment until it answers, see [`Server::client`].
+    /// Starts `program serve` with these arguments more; it may take a moment until it answers, see [`Server::client`].
     ///
     /// # Errors
     /// When the host refuses the directory or the process.
-    pub fn start(platform: PlatformArg) -> io::Result<Server> {
-        Server::start_with(platform, &[])
-    }
-
-    /// Starts it with more arguments of `rekindle serve`.
-    ///
-    /// # Errors
-    /// When the host refuses the directory or the process.
-    pub fn start_with(platform: PlatformArg, arguments: &[&str]) -> io::Result<Server> {
+    pub fn start(program: &Path, platform: PlatformArg, arguments: &[&str]) -> io::Result<Server> {
         static STARTED: AtomicU32 = AtomicU32::new(0);
         let number = STARTED.fetch_add(1, Ordering::Relaxed);
         let name = format!("rekindle-serve-{}-{number}", std::process::id());
@@ -48,7 +40,7 @@ impl Server {
         std::fs::create_dir(&data)?;
         let address = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?;
         let log = std::fs::File::create(data.join("serve.log"))?;
-        let child = Command::new("/proc/self/exe")
+        let child = Command::new(program)
             .args(["serve", "--listen", &address.to_string(), "--data"])
             .arg(data.join("data"))
             .args(["--platform", platform.name()])

@@ -1,15 +1,27 @@
 //! Each benchmark runs to its end and says what it promises to say; what the figures are is not looked at.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+
+/// The program that people call, which executes the one with the benchmarks beside it.
+fn rekindle() -> PathBuf {
+    let rekindle = Path::new(env!("CARGO_BIN_EXE_rekindle-bench")).with_file_name("rekindle");
+    assert!(
+        rekindle.exists(),
+        "there is no {}: tests of the whole workspace build it, else `cargo build -p rekindle` does",
+        rekindle.display()
+    );
+    rekindle
+}
 
 fn bench(name: &str) -> Value {
     bench_with(name, &[])
 }
 
 fn bench_with(name: &str, arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+    let output = Command::new(rekindle())
         .args(["bench", name, "--rounds", "1", "-o", "json"])
         .args(arguments)
         .output()
@@ -250,7 +262,7 @@ fn values_of_instances_are_compared() {
 
 #[test]
 fn an_unknown_benchmark_is_refused_as_a_bad_argument() {
-    let output = Command::new(env!("CARGO_BIN_EXE_rekindle"))
+    let output = Command::new(rekindle())
         .args(["bench", "speed"])
         .output()
         .unwrap();
