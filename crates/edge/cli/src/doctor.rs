@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clap::Args;
-use host_sys::cgroup::{self, Group, GroupState};
+use host_sys::cgroup::{self, CpuWeight, Group, GroupState};
 use host_sys::filter::action_available;
 use host_sys::rlimit::{self, Resource};
 use proto_sandbox::JailLayer;
@@ -259,7 +259,7 @@ fn control_groups() -> Finding {
     let limits = cgroup::Limits {
         memory_bytes: 1 << 30,
         tasks: 64,
-        milli_cpus: Some(1000),
+        cpu_weight: Some(CpuWeight::percent(100)),
     };
     let group = Group::create(&format!("rekindle-doctor-{}", std::process::id()), &limits);
     match group.state() {

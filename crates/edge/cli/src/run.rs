@@ -38,7 +38,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "host|DIR")]
     pub rootfs: Vec<RootFsArg>,
     /// Directory of the host to show in the sandbox.
-    #[arg(long, value_name = "SRC:DST[:ro|cow|rw]")]
+    #[arg(long, value_name = "SRC:DST[:ro|cow]")]
     pub mount: Vec<MountArg>,
     /// Environment variable; the sandbox inherits none.
     #[arg(long, short, value_name = "NAME[=VALUE]")]

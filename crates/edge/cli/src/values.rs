@@ -34,7 +34,7 @@ impl From<RootFsArg> for Layer {
     }
 }
 
-/// `--mount SOURCE:TARGET[:ro|rw|cow]`.
+/// `--mount SOURCE:TARGET[:ro|cow]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountArg(pub Mount);
 
@@ -46,7 +46,7 @@ impl FromStr for MountArg {
         let (source, target, access) = match fields[..] {
             [source, target] => (source, target, "ro"),
             [source, target, access] => (source, target, access),
-            _ => return Err("expected SOURCE:TARGET[:ro|rw|cow]".to_owned()),
+            _ => return Err("expected SOURCE:TARGET[:ro|cow]".to_owned()),
         };
         if !target.starts_with('/') || target.split('/').any(|part| part == "..") {
             return Err(format!("`{target}` must be an absolute path without `..`"));
@@ -54,8 +54,13 @@ impl FromStr for MountArg {
         let access = match access {
             "ro" => Access::ReadOnly,
             "cow" => Access::CopyOnWrite,
-            "rw" => Access::ReadWrite,
-            other => return Err(format!("unknown access `{other}`, use ro, cow or rw")),
+            "rw" => {
+                return Err(
+                    "nothing that a sandbox writes reaches the host: use cow, which keeps it in the sandbox"
+                        .to_owned(),
+                );
+            }
+            other => return Err(format!("unknown access `{other}`, use ro or cow")),
         };
         let source = std::fs::canonicalize(source).map_err(|error| format!("{source}: {error}"))?;
         Ok(MountArg(Mount {
@@ -142,8 +147,10 @@ mod tests {
             (mount.target.as_str(), mount.access),
             ("/data", Access::ReadOnly)
         );
-        let MountArg(mount) = "/usr:/data:rw".parse().unwrap();
-        assert_eq!(mount.access, Access::ReadWrite);
+        let MountArg(mount) = "/usr:/data:cow".parse().unwrap();
+        assert_eq!(mount.access, Access::CopyOnWrite);
+        let refused = "/usr:/data:rw".parse::<MountArg>().unwrap_err();
+        assert!(refused.contains("use cow"), "{refused}");
     }
 
     #[test]

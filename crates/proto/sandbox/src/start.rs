@@ -114,8 +114,6 @@ pub enum Access {
     ReadOnly,
     /// Reads come from the host, writes go to the bounded writable layer.
     CopyOnWrite,
-    /// Writes go through to the host.
-    ReadWrite,
 }
 
 /// What one sandbox may use.

@@ -164,14 +164,6 @@ impl Tree {
                 let over = TmpFs::over(&[image.root()], self.shm.clone()).map_err(failed)?;
                 (over, MountFlags::empty())
             }
-            Access::ReadWrite => {
-                return Err(Failure {
-                    kind: proto_sandbox::FailureKind::RootFs,
-                    message: format!(
-                        "{text}: writing through to the host is not supported; use ro or cow"
-                    ),
-                });
-            }
         };
         self.mounts
             .mount(fs, &source, &place, flags)

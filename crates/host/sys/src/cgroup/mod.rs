@@ -21,8 +21,33 @@ pub struct Limits {
     pub memory_bytes: u64,
     /// Host processes and threads.
     pub tasks: u32,
-    /// Processor time in thousandths of one processor; none for no limit.
-    pub milli_cpus: Option<u32>,
+    /// Its part of the processors when others want them too; none for what every process has.
+    pub cpu_weight: Option<CpuWeight>,
+}
+
+/// How much of the processors a group gets beside others, while there is not enough for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuWeight {
+    /// In per cent of what one process of the host has.
+    percent: u32,
+}
+
+impl CpuWeight {
+    /// A weight in per cent of what one process of the host has.
+    #[must_use]
+    pub const fn percent(percent: u32) -> CpuWeight {
+        CpuWeight { percent }
+    }
+
+    /// `cpu.shares`: 1024 is one process; the host permits 2 to 262,144.
+    fn v1(self) -> u64 {
+        (u64::from(self.percent) * 1024 / 100).clamp(2, 262_144)
+    }
+
+    /// `cpu.weight`: 100 is one process; the host permits 1 to 10,000.
+    fn v2(self) -> u32 {
+        self.percent.clamp(1, 10_000)
+    }
 }
 
 /// Whether a group is there.
@@ -41,9 +66,6 @@ pub struct Group {
     procs_files: Vec<PathBuf>,
     state: GroupState,
 }
-
-/// Period over which processor time is counted, in microseconds.
-const CPU_PERIOD_US: u64 = 100_000;
 
 impl Group {
     /// Makes a group called `name` beneath the caller's own, as far as the host permits.
@@ -95,10 +117,7 @@ impl Group {
         let settings: Vec<(&str, String)> = match controller {
             "memory" => vec![("memory.limit_in_bytes", memory)],
             "pids" => vec![("pids.max", tasks)],
-            "cpu" => vec![(
-                "cpu.cfs_quota_us",
-                (u64::from(limits.milli_cpus?) * CPU_PERIOD_US / 1000).to_string(),
-            )],
+            "cpu" => vec![("cpu.shares", limits.cpu_weight?.v1().to_string())],
             _ => return None,
         };
         self.make(directory, &settings, "tasks")
@@ -118,16 +137,10 @@ impl Group {
         let mut settings = Vec::new();
         let mut names = Vec::new();
         for controller in offered.split_whitespace() {
-            let setting = match (controller, limits.milli_cpus) {
+            let setting = match (controller, limits.cpu_weight) {
                 ("memory", _) => ("memory.max", limits.memory_bytes.to_string()),
                 ("pids", _) => ("pids.max", limits.tasks.to_string()),
-                ("cpu", Some(milli)) => (
-                    "cpu.max",
-                    format!(
-                        "{} {CPU_PERIOD_US}",
-                        u64::from(milli) * CPU_PERIOD_US / 1000
-                    ),
-                ),
+                ("cpu", Some(weight)) => ("cpu.weight", weight.v2().to_string()),
                 _ => continue,
             };
             settings.push(setting);
@@ -181,8 +194,20 @@ mod tests {
     const LIMITS: Limits = Limits {
         memory_bytes: 64 << 20,
         tasks: 16,
-        milli_cpus: None,
+        cpu_weight: Some(CpuWeight::percent(200)),
     };
+
+    #[test]
+    fn weights_are_what_both_versions_permit() {
+        let both = |percent| {
+            let weight = CpuWeight::percent(percent);
+            (weight.v1(), weight.v2())
+        };
+        assert_eq!(both(0), (2, 1));
+        assert_eq!(both(100), (1024, 100));
+        assert_eq!(both(8000), (81_920, 8000));
+        assert_eq!(both(u32::MAX), (262_144, 10_000));
+    }
 
     #[test]
     fn a_group_takes_who_joins_and_goes_when_dropped() {

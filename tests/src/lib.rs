@@ -1,1 +1,0 @@
-//! Tests across crates live in `tests/tests`.
