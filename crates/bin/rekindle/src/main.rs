@@ -2,9 +2,9 @@
 #![forbid(unsafe_code)]
 
 mod bench;
-mod complaints;
 mod platform;
 mod sandbox;
+mod sandbox_log;
 mod serve;
 
 use clap::Parser;

@@ -8,13 +8,13 @@ use sandbox_confine::jail::{Guests, Open};
 use sandbox_instance::child::{self, Report};
 use sandbox_instance::zygote;
 
-use crate::complaints;
+use crate::sandbox_log;
 
 pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
     if args.probe {
         return probe();
     }
-    complaints::write_down();
+    sandbox_log::write_down();
     let fail = |error: &dyn std::error::Error| Failure::from_error(ExitCode::NoSandbox, error);
     let Some(number) = args.fd else {
         return Err(Failure::new(ExitCode::Usage, "--fd is missing"));

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::child::Child;
-use crate::spawner::{Birth, Spawner};
+use crate::spawner::{ForkRequest, Spawner};
 
 /// Bytes of a sandbox's standard error that are kept, the last ones.
 const STDERR_KEPT: usize = 8 * 1024;
@@ -48,12 +48,12 @@ impl SandboxProcess {
         let socket = UnixStream::from_std(ours)?;
         let (stderr, theirs_too) = io::pipe()?;
         let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
-        let birth = Birth {
+        let request = ForkRequest {
             socket: theirs.into(),
             stderr: theirs_too.into(),
             join: group.procs_files().to_vec(),
         };
-        let child = spawner.spawn(birth).await?;
+        let child = spawner.spawn(request).await?;
         let said = Arc::new(Mutex::new(Vec::new()));
         let listening = tokio::spawn(listen(stderr, Arc::clone(&said)));
         let buffer = vec![0; READ_SIZE].into_boxed_slice();

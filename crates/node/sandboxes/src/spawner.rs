@@ -26,7 +26,7 @@ use crate::child::Child;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a sandbox process begins with.
-pub(crate) struct Birth {
+pub(crate) struct ForkRequest {
     /// Its end of the socket to the node.
     pub(crate) socket: OwnedFd,
     pub(crate) stderr: OwnedFd,
@@ -35,7 +35,7 @@ pub(crate) struct Birth {
 }
 
 struct Order {
-    birth: Birth,
+    request: ForkRequest,
     reply: oneshot::Sender<io::Result<Child>>,
 }
 
@@ -54,54 +54,54 @@ impl Spawner {
             .name("spawner".into())
             .spawn(move || {
                 let _runtime = runtime.enter();
-                let mut family = Family {
+                let mut zygotes = Zygotes {
                     // Ahead of the first order; if it cannot be made now, the order tells why.
                     zygote: Zygote::start(&command).ok(),
                     command,
                 };
                 while let Ok(order) = receiver.recv() {
                     // A child that nobody waits for any more is killed as it is dropped.
-                    let _ = order.reply.send(family.bear(&order.birth));
+                    let _ = order.reply.send(zygotes.fork(&order.request));
                 }
             })?;
         Ok(Self { orders })
     }
 
     /// Has a process made.
-    pub(crate) async fn spawn(&self, birth: Birth) -> io::Result<Child> {
+    pub(crate) async fn spawn(&self, request: ForkRequest) -> io::Result<Child> {
         let gone = || io::Error::other("the spawner has ended");
         let (reply, spawned) = oneshot::channel();
         self.orders
-            .send(Order { birth, reply })
+            .send(Order { request, reply })
             .map_err(|_| gone())?;
         spawned.await.map_err(|_| gone())?
     }
 }
 
 /// The zygote, and how to make another.
-struct Family {
+struct Zygotes {
     command: Vec<OsString>,
     zygote: Option<Zygote>,
 }
 
-impl Family {
-    fn bear(&mut self, birth: &Birth) -> io::Result<Child> {
+impl Zygotes {
+    fn fork(&mut self, request: &ForkRequest) -> io::Result<Child> {
         if let Some(zygote) = &self.zygote {
-            match zygote.bear(birth) {
+            match zygote.fork(request) {
                 Ok(answer) => return adopt(answer),
                 Err(error) => tracing::warn!(%error, "the zygote is of no use; another is made"),
             }
         }
         self.zygote = None;
         let zygote = self.zygote.insert(Zygote::start(&self.command)?);
-        adopt(zygote.bear(birth)?)
+        adopt(zygote.fork(request)?)
     }
 }
 
 fn adopt(answer: FromZygote) -> io::Result<Child> {
     match answer {
-        FromZygote::Born { pid } => Child::adopt(pid),
-        FromZygote::Barren { reason } => Err(io::Error::other(reason)),
+        FromZygote::Forked { pid } => Child::adopt(pid),
+        FromZygote::Failed { reason } => Err(io::Error::other(reason)),
     }
 }
 
@@ -135,11 +135,11 @@ impl Zygote {
         Ok(Zygote { socket, process })
     }
 
-    fn bear(&self, birth: &Birth) -> io::Result<FromZygote> {
-        let order = ToZygote::Bear {
-            join: birth.join.clone(),
+    fn fork(&self, request: &ForkRequest) -> io::Result<FromZygote> {
+        let order = ToZygote::Fork {
+            join: request.join.clone(),
         };
-        let descriptors = [birth.socket.as_fd(), birth.stderr.as_fd()];
+        let descriptors = [request.socket.as_fd(), request.stderr.as_fd()];
         write_with_descriptors(&self.socket, &order, &[], &descriptors)
             .map_err(io::Error::other)?;
         match read_message::<FromZygote>(&mut &self.socket) {

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! node                                zygote
-//!   Bear + socket, standard error ──▶
-//!         ◀───────────────────────── Born{pid} | Barren
+//!   Fork + socket, standard error ──▶
+//!         ◀───────────────────────── Forked{pid} | Failed
 //! ```
 //!
 //! The child is the node's, not the zygote's: the node waits for it, and it dies with the node. From
@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToZygote {
     /// Make a sandbox process. Descriptors: its socket, its standard error.
-    Bear {
+    Fork {
         /// Files of a control group that it joins first, if it can.
         join: Vec<PathBuf>,
     },
@@ -35,12 +35,12 @@ impl ToZygote {
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromZygote {
     /// A sandbox process that waits for its first message.
-    Born {
+    Forked {
         /// Its number where node and zygote live.
         pid: i32,
     },
     /// The host did not let it.
-    Barren {
+    Failed {
         /// For a person.
         reason: String,
     },

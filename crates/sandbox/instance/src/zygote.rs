@@ -32,22 +32,22 @@ pub fn run(socket: OwnedFd) -> io::Result<()> {
     let _ = std::arch::is_x86_feature_detected!("avx2");
     let mut reader = RightsReader::new(&socket);
     while let Some(message) = read_message::<ToZygote>(&mut reader).map_err(io::Error::other)? {
-        let ToZygote::Bear { join } = message.head;
+        let ToZygote::Fork { join } = message.head;
         let mut given = reader.claim(ToZygote::DESCRIPTORS)?.into_iter();
         let (Some(theirs), Some(stderr)) = (given.next(), given.next()) else {
             return Err(io::ErrorKind::InvalidData.into());
         };
         // Opened as the zygote, which may; the child has a user namespace of its own.
-        let doors = join.into_iter().map(|path| (open_door(&path), path));
-        let doors: Vec<_> = doors.collect();
+        let procs_files = join.into_iter().map(|path| (open_procs_file(&path), path));
+        let procs_files: Vec<_> = procs_files.collect();
         let answer = match zygote.fork() {
             Ok(Forked::Child(jail)) => {
                 drop(reader);
                 drop(socket);
-                return live(jail, theirs, &stderr, doors);
+                return live(jail, theirs, &stderr, procs_files);
             }
-            Ok(Forked::Parent(pid)) => FromZygote::Born { pid },
-            Err(error) => FromZygote::Barren {
+            Ok(Forked::Parent(pid)) => FromZygote::Forked { pid },
+            Err(error) => FromZygote::Failed {
                 reason: error.to_string(),
             },
         };
@@ -61,7 +61,7 @@ fn call_oneself(name: &str) {
     let _ = std::fs::write("/proc/self/comm", name);
 }
 
-fn open_door(path: &PathBuf) -> io::Result<File> {
+fn open_procs_file(path: &PathBuf) -> io::Result<File> {
     File::options().write(true).open(path)
 }
 
@@ -70,15 +70,15 @@ fn live(
     jail: Open,
     socket: OwnedFd,
     stderr: &OwnedFd,
-    doors: Vec<(io::Result<File>, PathBuf)>,
+    procs_files: Vec<(io::Result<File>, PathBuf)>,
 ) -> io::Result<()> {
     call_oneself("sandbox");
     host_sys::descriptor::become_standard_error(stderr)?;
     // A terminal's interrupt is for the node, which then ends its sandboxes in order.
     host_sys::process::lead_a_group()?;
-    for (door, path) in doors {
+    for (procs_file, path) in procs_files {
         // The second line of defence: a sandbox without it still keeps its limits itself.
-        if let Err(error) = door.and_then(|mut door| door.write_all(b"0")) {
+        if let Err(error) = procs_file.and_then(|mut procs_file| procs_file.write_all(b"0")) {
             eprintln!(
                 "rekindle: control group not joined: {}: {error}",
                 path.display()

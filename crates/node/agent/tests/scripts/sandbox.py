@@ -96,7 +96,7 @@ def divide():
     libc = ctypes.CDLL(None, use_errno=True)
     while True:
         head, _ = hear()
-        assert head["type"] == "bear"
+        assert head["type"] == "fork"
         channel, errors = waiting
         waiting.clear()
         pid = libc.syscall(clone, clone_parent | signal.SIGCHLD, 0, 0, 0, 0)
@@ -109,7 +109,7 @@ def divide():
         if pid == 0:
             link = socket.socket(fileno=0)
             return
-        say(type="born", pid=pid)
+        say(type="forked", pid=pid)
 
 
 assert sys.argv[2:] == ["--zygote", "--fd", "0"]
