@@ -81,6 +81,7 @@ impl Function {
             },
             snap_start: record.snap_start(config.snapshots),
             isolation: record.isolation(),
+            platform: record.platform(),
             log_group: record.log_group(),
         };
         Self {

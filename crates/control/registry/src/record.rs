@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use base_clock::epoch_ms;
 use proto_lambda::{FunctionArn, LoggingConfig, Qualifier};
 use proto_node::{
-    FRESH_VARIABLE, Isolation, Revision, SECRETS_VARIABLE, SNAPSHOT_VARIABLE, SnapStart,
-    secret_names,
+    FRESH_VARIABLE, Isolation, PLATFORM_VARIABLE, PlatformDemand, Revision, SECRETS_VARIABLE,
+    SNAPSHOT_VARIABLE, SnapStart, secret_names,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -104,6 +104,14 @@ impl FunctionRecord {
         match self.variable(FRESH_VARIABLE) {
             Some("true") => Isolation::PerEvent,
             _ => Isolation::PerInstance,
+        }
+    }
+
+    pub(crate) fn platform(&self) -> PlatformDemand {
+        match self.variable(PLATFORM_VARIABLE) {
+            Some("process") => PlatformDemand::Process,
+            Some("kvm") => PlatformDemand::Kvm,
+            _ => PlatformDemand::None,
         }
     }
 

@@ -5,7 +5,7 @@ mod zips;
 use bytes::Bytes;
 use control_registry::{Config, Readiness, Registry, SnapshotPolicy};
 use proto_lambda::{CreateFunctionRequest, FunctionCode, FunctionRef, Zip, limits};
-use proto_node::{Isolation, SnapStart};
+use proto_node::{Isolation, PlatformDemand, SnapStart};
 use serde_json::{Value, json};
 use zips::zip_with;
 
@@ -84,7 +84,7 @@ async fn what_was_prepared_before_a_restart_is_not_waited_for_after_it() {
         ..Config::new(directory.path())
     };
     let registry = Registry::open(config.clone()).await.unwrap();
-    let fresh = variables(json!({ "REKINDLE_FRESH": "true" }));
+    let fresh = variables(json!({ "REKINDLE_FRESH": "true", "REKINDLE_PLATFORM": "kvm" }));
     let _ = registry.create(request("f", &fresh)).await.unwrap();
     drop(registry);
     let registry = Registry::open(config).await.unwrap();
@@ -92,6 +92,7 @@ async fn what_was_prepared_before_a_restart_is_not_waited_for_after_it() {
         assert_eq!(function.readiness(), Readiness::Ready);
         assert_eq!(function.spec.snap_start, SnapStart::On);
         assert_eq!(function.spec.isolation, Isolation::PerEvent);
+        assert_eq!(function.spec.platform, PlatformDemand::Kvm);
         assert!(!function.begin_preparing());
     }
 }

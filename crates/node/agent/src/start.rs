@@ -1,7 +1,7 @@
 //! Puts together what a sandbox is told at its start.
 
 use node_runtimes::{Runnable, function_environment};
-use proto_node::{FunctionSpec, PLATFORM_VARIABLE, SnapStart};
+use proto_node::{FunctionSpec, PlatformDemand, SnapStart};
 use proto_sandbox::{
     Access, FunctionSpec as SandboxFunction, Initialization, Layer, Limits, MAX_RESPONSE_BYTES,
     MAX_STREAMED_BYTES, Mount, PlatformChoice, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi,
@@ -30,12 +30,12 @@ fn hostname(stream: &str) -> String {
     format!("rekindle-{some}")
 }
 
-/// The platform that a function demands, whatever the server's is.
-fn demanded(function: &FunctionSpec) -> Option<PlatformChoice> {
-    match function.environment.get(PLATFORM_VARIABLE)?.as_str() {
-        "process" => Some(PlatformChoice::Process),
-        "kvm" => Some(PlatformChoice::Kvm),
-        _ => None,
+/// The platform that a function demands, else the node's.
+fn platform_of(function: &FunctionSpec, otherwise: PlatformChoice) -> PlatformChoice {
+    match function.platform {
+        PlatformDemand::Process => PlatformChoice::Process,
+        PlatformDemand::Kvm => PlatformChoice::Kvm,
+        PlatformDemand::None => otherwise,
     }
 }
 
@@ -93,6 +93,6 @@ pub(crate) fn start_spec(
             },
         }),
         strace: false,
-        platform: demanded(function).unwrap_or(platform),
+        platform: platform_of(function, platform),
     }
 }

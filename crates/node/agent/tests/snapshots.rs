@@ -93,6 +93,7 @@ impl Place {
             },
             snap_start: SnapStart::On,
             isolation: Default::default(),
+            platform: Default::default(),
             log_group: "/aws/lambda/f".into(),
         })
     }

@@ -151,6 +151,7 @@ pub(crate) mod tests {
             },
             snap_start: Default::default(),
             isolation: Default::default(),
+            platform: Default::default(),
             log_group: "/aws/lambda/f".into(),
         }
     }

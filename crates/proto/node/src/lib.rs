@@ -43,8 +43,8 @@ pub use reply::{
 };
 pub use revisions::{NoSnapshot, Revisions};
 pub use spec::{
-    CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, PLATFORM_VARIABLE, Revision,
-    SECRETS_VARIABLE, SNAPSHOT_VARIABLE, SnapStart, WARM_UP_VARIABLE, secret_names,
+    CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, PLATFORM_VARIABLE, PlatformDemand,
+    Revision, SECRETS_VARIABLE, SNAPSHOT_VARIABLE, SnapStart, WARM_UP_VARIABLE, secret_names,
 };
 
 /// A boxed future, so that the roles can be used as trait objects.

@@ -74,6 +74,19 @@ pub enum Isolation {
     PerEvent,
 }
 
+/// What a function demands to run its instructions (`REKINDLE_PLATFORM`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PlatformDemand {
+    /// What the node takes for all.
+    #[default]
+    None,
+    /// Stub processes.
+    Process,
+    /// A virtual machine.
+    Kvm,
+}
+
 /// Everything needed to start an instance of one function version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FunctionSpec {
@@ -110,6 +123,9 @@ pub struct FunctionSpec {
     /// Whether an instance takes a second event.
     #[serde(default)]
     pub isolation: Isolation,
+    /// What must run its instructions.
+    #[serde(default)]
+    pub platform: PlatformDemand,
     /// Log group, for example `/aws/lambda/hello`.
     pub log_group: String,
 }

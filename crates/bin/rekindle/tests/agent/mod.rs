@@ -66,6 +66,7 @@ impl Node {
             },
             snap_start: Default::default(),
             isolation: Default::default(),
+            platform: Default::default(),
             log_group: "/aws/lambda/f".into(),
         })
     }

@@ -579,6 +579,7 @@ pub(crate) fn function() -> Arc<FunctionSpec> {
         },
         snap_start: Default::default(),
         isolation: Default::default(),
+        platform: Default::default(),
         log_group: "/aws/lambda/f".into(),
     })
 }
