@@ -88,6 +88,7 @@ bench-snapshots:
 docs:
 	UPDATE_DOCS=1 cargo test -q -p kernel-syscall --test compat_page
 	UPDATE_DOCS=1 cargo test -q -p proto-lambda --test support_page
+	UPDATE_DOCS=1 cargo test -q -p rekindle --bin rekindle the_page_tells_of_every_metric
 
 # Random system calls from a seed of its own: make fuzz SEED=1 SECONDS=600
 SEED ?= $(shell date +%s)

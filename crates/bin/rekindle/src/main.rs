@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod metrics;
 mod platform;
 mod sandbox;
 mod sandbox_log;

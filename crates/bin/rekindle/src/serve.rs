@@ -68,6 +68,7 @@ async fn run(args: &ServeArgs) -> Result<(), Failure> {
     let settings = Config {
         listen: args.listen,
         keys,
+        metrics: crate::metrics::of_the_node(),
         ..Config::default()
     };
     let gateway = Gateway::bind(settings, Arc::clone(&service)).await;

@@ -17,11 +17,11 @@ use control_registry::{Draw, FindError, Function, Readiness};
 use proto_lambda::FunctionRef;
 use proto_node::{
     Body, InvokeHead, InvokeOutcome, LogTail, MAX_RESPONSE_BYTES, PieceSource, Pieces, Reply,
-    ReplyPiece, Taken,
+    ReplyPiece, StartKind, Taken,
 };
 use tokio::time::timeout;
 
-use crate::{AdmitError, InvokeError, Service, service::detached};
+use crate::{AdmitError, InvokeError, Service, metrics, service::detached};
 
 /// Revisions of a function that are tried while it is being changed.
 const UPDATE_ATTEMPTS: u32 = 3;
@@ -82,11 +82,13 @@ impl Service {
         event: Event,
     ) -> Result<InvokeOutcome, InvokeError> {
         let service = Arc::clone(self);
-        detached(async move {
+        let result = detached(async move {
             let (_function, reply) = service.run(admission, event).await?;
             Ok(reply.whole(MAX_RESPONSE_BYTES).await?)
         })
-        .await
+        .await;
+        metrics::count(&result);
+        result
     }
 
     /// Has the node run the event; resolves when the function begins to answer. If the caller goes away before,
@@ -100,15 +102,20 @@ impl Service {
         event: Event,
     ) -> Result<Reply, InvokeError> {
         let service = Arc::clone(self);
-        detached(async move {
+        let result = detached(async move {
             let (function, reply) = service.run(admission, event).await?;
             let pieces = Pieces::new(Held {
                 pieces: reply.pieces,
+                start: reply.head.start,
                 _function: function,
             });
             Ok(Reply { pieces, ..reply })
         })
-        .await
+        .await;
+        if let Err(error) = &result {
+            metrics::count_refusal(error);
+        }
+        result
     }
 
     /// The function is to be held until its event has ended, and with it its code on disk.
@@ -176,9 +183,10 @@ impl Service {
     }
 }
 
-/// An answer that keeps its function.
+/// An answer that keeps its function, and is counted when it ends.
 struct Held {
     pieces: Pieces,
+    start: StartKind,
     _function: Arc<Function>,
 }
 
@@ -192,8 +200,13 @@ impl PieceSource for Held {
                 "the answer has no end".to_owned(),
             ))
         };
-        self.pieces
-            .poll_next(context)
-            .map(|piece| piece.and_then(|piece| piece.map_or_else(no_end, Ok)))
+        let next = self.pieces.poll_next(context);
+        let next = next.map(|piece| piece.and_then(|piece| piece.map_or_else(no_end, Ok)));
+        match &next {
+            Poll::Ready(Ok(ReplyPiece::End(end))) => metrics::count_reply(self.start, end),
+            Poll::Ready(Err(error)) => metrics::count_refusal(&error.clone().into()),
+            Poll::Ready(Ok(ReplyPiece::Chunk(_))) | Poll::Pending => {}
+        }
+        next
     }
 }

@@ -25,6 +25,7 @@ mod error;
 mod invoke;
 mod log_history;
 mod look;
+mod metrics;
 mod prepare;
 mod service;
 
@@ -32,4 +33,5 @@ pub use error::{AdmitError, Interrupted, InvokeError, NotChanged};
 pub use invoke::{Admission, Event};
 pub use log_history::LogHistory;
 pub use look::Description;
+pub use metrics::METRICS;
 pub use service::{Config, Service};

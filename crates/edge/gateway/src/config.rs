@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use base_telemetry::Metric;
+
 /// A key with which clients sign.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AccessKey {
@@ -46,6 +48,8 @@ pub struct Config {
     pub concurrency: u32,
     /// Longest time that requests under way get at shutdown.
     pub shutdown_grace: Duration,
+    /// Metrics of other parts of this process, shown after the service's.
+    pub metrics: Vec<&'static dyn Metric>,
 }
 
 impl Default for Config {
@@ -62,6 +66,7 @@ impl Default for Config {
             body_memory: 512 * 1024 * 1024,
             concurrency: 1000,
             shutdown_grace: Duration::from_secs(10),
+            metrics: Vec::new(),
         }
     }
 }

@@ -7,8 +7,8 @@ use hyper::body::Incoming;
 use proto_lambda::{ApiError, ErrorCode, Operation, Support, resolve};
 
 use crate::{
-    call::Call, download, fixed, functions, guard, invoke, invoke_stream, logs, respond::Answer,
-    shared::Shared, signature, versions,
+    call::Call, download, fixed, functions, guard, invoke, invoke_stream, logs, metrics,
+    respond::Answer, shared::Shared, signature, versions,
 };
 
 /// Paths of our own, beside those of the Lambda API.
@@ -118,7 +118,7 @@ impl Shared {
                 ApiError::new(ErrorCode::UNKNOWN_OPERATION, "Only GET is served here.").into(),
             );
         }
-        let claim = if path == "logs" {
+        let claim = if path == "logs" || path == "metrics" {
             signature::check_claim(&self.config.keys, &head)?
         } else {
             None
@@ -135,6 +135,7 @@ impl Shared {
         match path {
             "health" => crate::respond::ok(&serde_json::json!({ "status": "ok" })),
             "logs" => logs::answer(self, &call),
+            "metrics" => Ok(metrics::answer(self).await),
             _ => match path
                 .strip_prefix("code/")
                 .and_then(|name| name.strip_suffix(".zip"))

@@ -27,6 +27,7 @@ mod invoke;
 mod invoke_stream;
 mod keys;
 mod logs;
+mod metrics;
 mod refusal;
 mod refused_change;
 mod respond;

@@ -131,7 +131,11 @@ async fn with_keys_every_request_must_be_signed() {
         invoker,
     )
     .await;
-    for path in ["/2015-03-31/functions", "/_rekindle/logs?function=f"] {
+    for path in [
+        "/2015-03-31/functions",
+        "/_rekindle/logs?function=f",
+        "/_rekindle/metrics",
+    ] {
         let reply = ask(server.address, "GET", path, b"").await;
         assert_eq!(reply.error(), (403, "MissingAuthenticationTokenException"));
     }
@@ -290,5 +294,25 @@ async fn log_lines_are_kept_and_followed() {
     );
     let missing = ask(server.address, "GET", "/_rekindle/logs?function=g", b"").await;
     assert_eq!(missing.error(), (404, "ResourceNotFoundException"));
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn metrics_are_text_for_prometheus() {
+    let (invoker, _heard) = Scripted::new();
+    let server = Server::start(Config::default(), invoker).await;
+    let reply = ask(server.address, "GET", "/_rekindle/metrics", b"").await;
+    assert_eq!(reply.status, 200);
+    assert_eq!(reply.headers["content-type"], base_telemetry::CONTENT_TYPE);
+    let text = String::from_utf8(reply.body.to_vec()).unwrap();
+    for line in [
+        "# TYPE rekindle_invocations_total counter",
+        "rekindle_invocations_total{start=\"warm\",outcome=\"success\"} ",
+        "# TYPE rekindle_stage_seconds histogram",
+        "rekindle_sandboxes{kind=\"instance\",state=\"idle\"} ",
+        "rekindle_events_waiting ",
+    ] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
     server.stop().await;
 }

@@ -2,7 +2,7 @@
 //!
 //! Lock order: `Store::index`, then nothing; files are moved while it is held, read while it is not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,6 +18,7 @@ use crate::authentic::ServiceKey;
 use crate::directory::{self, Layout, entries, key_of};
 use crate::error::{StoreError, failed};
 use crate::evict::{Entry, Incoming, decide_evictions};
+use crate::index::Index;
 use crate::key::{KeyParts, SnapshotKey};
 use crate::manifest::{self, MAX_LAYERS, Manifest};
 use crate::ready::{Damage, MAX_HOT_BYTES, Opened, Ready, Unusable};
@@ -40,35 +41,6 @@ pub enum SnapshotState {
 pub(crate) struct Reason {
     pub(crate) reason: String,
     pub(crate) at_ms: u64,
-}
-
-#[derive(Debug, Default)]
-struct Index {
-    ready: BTreeMap<SnapshotKey, Arc<Ready>>,
-    pending: BTreeSet<SnapshotKey>,
-    /// Reasons of what lies in quarantine.
-    quarantined: BTreeMap<SnapshotKey, String>,
-}
-
-impl Index {
-    /// A snapshot, then those that lie over it, each after what it lies over.
-    fn with_dependants(&self, key: &SnapshotKey) -> Vec<SnapshotKey> {
-        let mut all = vec![key.clone()];
-        let mut at = 0;
-        while let Some(base) = all.get(at).cloned() {
-            let over = self.ready.iter().filter(|(_, ready)| {
-                let its = ready.manifest.base.as_ref();
-                its.is_some_and(|its| its.key == base)
-            });
-            for (key, _) in over {
-                if !all.contains(key) {
-                    all.push(key.clone());
-                }
-            }
-            at += 1;
-        }
-        all
-    }
 }
 
 /// Snapshots in one directory, owned by one process. Its methods block.
@@ -240,7 +212,7 @@ impl Store {
     pub fn quarantine(&self, key: &SnapshotKey, reason: &str) {
         tracing::warn!(%key, reason, "a snapshot goes to quarantine");
         let mut index = self.index.lock();
-        index.ready.remove(key);
+        index.take_ready(key);
         index.quarantined.insert(key.clone(), reason.to_owned());
         self.move_to_quarantine(&self.layout.ready_one(key), key, reason);
         self.thin_quarantine(&mut index);
@@ -251,7 +223,7 @@ impl Store {
     pub fn remove(&self, key: &SnapshotKey) {
         let mut index = self.index.lock();
         for key in index.with_dependants(key).iter().rev() {
-            index.ready.remove(key);
+            index.take_ready(key);
             self.discard(&self.layout.ready_one(key));
         }
     }
@@ -345,7 +317,7 @@ impl Store {
         directory::sync_directory(&self.layout.ready())?;
         index.quarantined.remove(&key);
         tracing::info!(%key, bytes = manifest.bytes(), function = manifest.about.function, "snapshot ready");
-        index.ready.insert(
+        index.put_ready(
             key,
             Arc::new(Ready::new(manifest, digest, base_clock::epoch_ms(), &[])),
         );
@@ -390,7 +362,7 @@ impl Store {
         for path in decide_evictions(&held, incoming, self.config.budget_bytes)? {
             tracing::info!(path = %path.display(), "a snapshot is evicted");
             if let Some(key) = key_of(&path).filter(|key| self.layout.ready_one(key) == path) {
-                index.ready.remove(&key);
+                index.take_ready(&key);
             }
             self.discard(&path);
         }
@@ -405,7 +377,7 @@ impl Store {
             .get(key)
             .is_some_and(|now| Arc::ptr_eq(now, gone))
         {
-            index.ready.remove(key);
+            index.take_ready(key);
         }
     }
 
@@ -435,7 +407,7 @@ impl Store {
                     let hot = hot.filter(|hot| hot.len() <= MAX_HOT_BYTES);
                     let hot = hot.unwrap_or_default();
                     let ready = Ready::new(manifest, digest, used, &hot);
-                    index.ready.insert(key, Arc::new(ready));
+                    index.put_ready(key, Arc::new(ready));
                 }
                 (Some(reason), _) | (None, Err(reason)) => {
                     tracing::warn!(%key, reason, "a snapshot goes to quarantine");

@@ -1,0 +1,32 @@
+//! What the parts of this program count: all of it is on `docs/metrics.md`.
+
+use base_telemetry::Metric;
+
+/// Metrics of the node that this process has, which are shown beside the service's own.
+pub(crate) fn of_the_node() -> Vec<&'static dyn Metric> {
+    node_snapshots::METRICS.to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    /// Run with `UPDATE_DOCS=1` (`make docs`) it writes the page.
+    #[test]
+    fn the_page_tells_of_every_metric() {
+        let all = [control_service::METRICS, &of_the_node()].concat();
+        let page = format!(
+            "# Metrics\n\n\
+             `GET /_rekindle/metrics` has them in Prometheus' text format (signed like any request where the server has keys).\n\
+             Durations are in seconds, sizes in bytes. This page is generated (`make docs`).\n\n{}",
+            base_telemetry::page(&all)
+        );
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../docs/metrics.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(&path, &page).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), page);
+    }
+}
