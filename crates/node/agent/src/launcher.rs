@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use node_pool::{Capture, InstanceId, LaunchError, Launcher, Link, Moment, NoShell, TakeFirst};
-use node_runtimes::{CapturePoints, Runtime, RuntimeError, Runtimes, late_environment};
+use node_runtimes::{CapturePoints, FunctionRuntime, RuntimeError, Runtimes, late_environment};
 use node_sandboxes::{SandboxProcess, Sandboxes};
 use node_snapshots::Opened;
 use proto_node::{BoxFuture, FunctionSpec, Revision};
@@ -142,7 +142,7 @@ impl ProcessLauncher {
     fn template_for(
         &self,
         function: &FunctionSpec,
-        runtime: &'static dyn Runtime,
+        runtime: &'static dyn FunctionRuntime,
         spec: StartSpec,
     ) -> Box<dyn FnOnce() + Send> {
         let (templates, function) = (self.templates.clone(), function.clone());
@@ -155,7 +155,7 @@ impl ProcessLauncher {
     }
 
     /// What names the snapshot of a function: as [`Self::start`] would start it.
-    fn plan(&self, function: &FunctionSpec) -> Option<(&'static dyn Runtime, StartSpec)> {
+    fn plan(&self, function: &FunctionSpec) -> Option<(&'static dyn FunctionRuntime, StartSpec)> {
         let runnable = self.runtimes.find(function).ok()?;
         let runtime = runnable.runtime;
         let spec = start_spec(function, runnable, "", &self.layers, self.platform);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use node_pool::Capture;
-use node_runtimes::{Runtime, Secrets};
+use node_runtimes::{FunctionRuntime, Secrets};
 use node_snapshots::{
     About, Config, CpuFeatures, KeyParts, Opened, Pending, Scanner, SnapshotKey, SnapshotState,
     Store, StoreError, Unusable,
@@ -119,7 +119,7 @@ impl Snapshots {
     }
 
     /// Whether `function` may be captured at all.
-    fn wanted(function: &FunctionSpec, runtime: &dyn Runtime) -> bool {
+    fn wanted(function: &FunctionSpec, runtime: &dyn FunctionRuntime) -> bool {
         let from_the_start = runtime.snapshots().secrets == Secrets::FromTheStart;
         let secretive = from_the_start && !function.secrets().is_empty();
         function.snap_start == SnapStart::On && !secretive
@@ -128,7 +128,7 @@ impl Snapshots {
     pub(crate) fn has(
         &self,
         function: &FunctionSpec,
-        runtime: &dyn Runtime,
+        runtime: &dyn FunctionRuntime,
         spec: &StartSpec,
     ) -> bool {
         Self::wanted(function, runtime)
@@ -145,7 +145,7 @@ impl Snapshots {
     pub(crate) async fn find(
         &self,
         function: &FunctionSpec,
-        runtime: &dyn Runtime,
+        runtime: &dyn FunctionRuntime,
         spec: &StartSpec,
     ) -> Option<(SnapshotKey, Opened)> {
         if !Self::wanted(function, runtime) {
@@ -245,7 +245,7 @@ impl Snapshots {
     pub(crate) async fn begin(
         &self,
         function: &FunctionSpec,
-        runtime: &dyn Runtime,
+        runtime: &dyn FunctionRuntime,
         spec: &StartSpec,
         ready: Box<dyn FnOnce() + Send>,
     ) -> Option<Box<dyn Capture>> {

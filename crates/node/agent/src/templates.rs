@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use node_runtimes::{Runtime, Template, function_environment};
+use node_runtimes::{FunctionRuntime, Template, function_environment};
 use node_sandboxes::{SandboxProcess, Sandboxes};
 use node_snapshots::{About, KeyParts, Opened, SnapshotState, StoreError};
 use parking_lot::Mutex;
@@ -90,7 +90,7 @@ impl Templates {
     fn plan(
         &self,
         function: &FunctionSpec,
-        runtime: &dyn Runtime,
+        runtime: &dyn FunctionRuntime,
         start: &StartSpec,
     ) -> Option<Plan> {
         let template = runtime.snapshots().template;
@@ -143,7 +143,7 @@ impl Templates {
     pub(crate) async fn begin(
         &self,
         function: &FunctionSpec,
-        runtime: &dyn Runtime,
+        runtime: &dyn FunctionRuntime,
         start: &StartSpec,
         stream: &str,
     ) -> Option<Launched> {
@@ -192,7 +192,7 @@ impl Templates {
     pub(crate) async fn make_for(
         &self,
         function: &FunctionSpec,
-        runtime: &dyn Runtime,
+        runtime: &dyn FunctionRuntime,
         start: &StartSpec,
     ) {
         let Some(Plan { parts, spec }) = self.plan(function, runtime, start) else {

@@ -14,14 +14,14 @@ const RATE: u64 = 1024 * 1024;
 const REOPEN: u64 = BURST / 4;
 
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct LogBudget {
     left: u64,
     at: Instant,
     /// Bytes that must be left for a line to pass.
     least: u64,
 }
 
-impl Budget {
+impl LogBudget {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             left: BURST,
@@ -64,10 +64,10 @@ mod tests {
     #[test]
     fn a_flood_is_cut_off_and_time_heals() {
         let start = Instant::now();
-        let mut budget = Budget::new(start);
+        let mut budget = LogBudget::new(start);
         let flood = (0..100_000).filter(|_| budget.spend(1000, start)).count() as u64;
         assert!(flood * 1064 <= BURST && (flood + 1) * 1064 > BURST);
         assert!(!budget.spend(1000, start));
-        assert!(budget.spend(1_000_000, start + Budget::full_after()));
+        assert!(budget.spend(1_000_000, start + LogBudget::full_after()));
     }
 }

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use proto_node::{FunctionSpec, LogKind, LogRecord};
 use proto_sandbox::LogStream;
 
-use crate::budget::Budget;
+use crate::budget::LogBudget;
 use crate::hub::LogHub;
 use crate::lines::Lines;
 use crate::tail::Tail;
@@ -25,7 +25,7 @@ pub struct InstanceLog {
 
 /// What a line passes through; apart from the buffers it is cut from.
 struct Rest {
-    budget: Budget,
+    budget: LogBudget,
     tail: Tail,
     /// Bytes not stored since the last time that was said.
     dropped: u64,
@@ -35,7 +35,7 @@ impl InstanceLog {
     /// A log that goes to `hub`, as stream `stream` of the function.
     pub fn new(hub: Arc<LogHub>, function: Arc<FunctionSpec>, stream: String) -> Self {
         let (out, err) = (Lines::default(), Lines::default());
-        let budget = Budget::new(base_clock::now());
+        let budget = LogBudget::new(base_clock::now());
         let rest = Rest {
             budget,
             tail: Tail::default(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proto_node::{Absence, CapacityGroup, CapacityKind, CapacityView, FunctionSpec, TargetError};
 
-use crate::decide::{Held, Kind, View, Why};
+use crate::decide::{Held, Kind, PoolView, Why};
 use crate::drive::Pool;
 
 impl Pool {
@@ -47,7 +47,7 @@ fn number(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
-fn told(view: View) -> CapacityView {
+fn told(view: PoolView) -> CapacityView {
     CapacityView {
         memory_mb: view.memory_limit_mb,
         memory_used_mb: view.memory_mb,

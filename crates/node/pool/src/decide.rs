@@ -2,7 +2,7 @@
 //!
 //! This is the one owner of what the machine has to give: instances, preparations and shells are counted in one
 //! budget of memory and processors. What is there follows from the events that come, from what is to be
-//! prepared, and from [`Target`]s. The [`View`] tells what is there, and why something is not.
+//! prepared, and from [`Target`]s. The [`PoolView`] tells what is there, and why something is not.
 //!
 //! An event is a *ticket* from its arrival until an instance takes it; so is a preparation until its turn comes. An
 //! instance has one or more *slots*, each for one event at a time ([`slots`]):
@@ -56,10 +56,10 @@ use proto_node::Revision;
 
 pub use limits::Limits;
 pub use messages::{Action, Input, InstanceId, Kind, Rejection, Shape, Target, TicketId};
-pub use view::{Held, View, Why};
+pub use view::{Held, PoolView, Why};
 
 use budget::Budget;
-use function::Function;
+use function::KnownFunction;
 use lines::Line;
 use sandbox::Sandbox;
 use waiting::{Events, Ticket, Wishes};
@@ -71,7 +71,7 @@ pub struct Decider {
     budget: Budget,
     draining: bool,
     next_instance: u64,
-    functions: HashMap<Revision, Function>,
+    functions: HashMap<Revision, KnownFunction>,
     sandboxes: HashMap<InstanceId, Sandbox>,
     events: Events,
     wishes: Wishes,

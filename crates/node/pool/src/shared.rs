@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 use crate::clock;
 use crate::config::PoolConfig;
 use crate::decide::{
-    Action, Decider, Input, InstanceId, Kind, Limits, Rejection, Target, TicketId, View,
+    Action, Decider, Input, InstanceId, Kind, Limits, PoolView, Rejection, Target, TicketId,
 };
 use crate::invocation::{Invocation, Order};
 use crate::launch::Launcher;
@@ -122,7 +122,7 @@ impl Shared {
         self.perform(&mut state, input);
     }
 
-    pub(crate) fn view(&self) -> View {
+    pub(crate) fn view(&self) -> PoolView {
         self.state.lock().decider.view()
     }
 

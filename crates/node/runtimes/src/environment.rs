@@ -3,7 +3,7 @@
 
 use proto_node::{FunctionSpec, SnapStart};
 
-use crate::{Runtime, Secrets};
+use crate::{FunctionRuntime, Secrets};
 
 /// Names a function cannot set itself.
 const RESERVED: [&str; 16] = [
@@ -29,7 +29,7 @@ const RESERVED: [&str; 16] = [
 /// defaults (`PATH`, `TZ`, …) and lose against what is reserved.
 pub fn function_environment(
     function: &FunctionSpec,
-    runtime: &dyn Runtime,
+    runtime: &dyn FunctionRuntime,
     stream: &str,
     runtime_api: &str,
 ) -> Vec<(String, String)> {
@@ -156,7 +156,7 @@ pub(crate) mod tests {
         }
     }
 
-    fn environment(own: &[(&str, &str)], kind: &dyn Runtime) -> BTreeMap<String, String> {
+    fn environment(own: &[(&str, &str)], kind: &dyn FunctionRuntime) -> BTreeMap<String, String> {
         let pairs = function_environment(&function(own), kind, "stream", "169.254.100.1:9001");
         let map: BTreeMap<_, _> = pairs.iter().cloned().collect();
         assert_eq!(map.len(), pairs.len(), "no name comes twice");
@@ -200,7 +200,7 @@ pub(crate) mod tests {
             secretive.secrets(),
             [("KEY".to_owned(), "s3cr3t-value".to_owned())]
         );
-        let names = |kind: &dyn Runtime| -> Vec<_> {
+        let names = |kind: &dyn FunctionRuntime| -> Vec<_> {
             let all = function_environment(&secretive, kind, "", "");
             all.into_iter().map(|(name, _)| name).collect()
         };

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use proto_node::FunctionSpec;
 use proto_sandbox::Layer;
 
-use crate::{ALL, Roots, Runtime, RuntimeError};
+use crate::{ALL, FunctionRuntime, Roots, RuntimeError};
 
 /// How a function is run.
 #[derive(Clone, Debug)]
@@ -16,7 +16,7 @@ pub struct Runnable {
     /// Path of the program in the sandbox, and its arguments.
     pub argv: Vec<String>,
     /// What is particular to its runtime.
-    pub runtime: &'static dyn Runtime,
+    pub runtime: &'static dyn FunctionRuntime,
     /// Directory of the host that is `/var/runtime`.
     pub runtime_directory: Option<PathBuf>,
     /// What runs, for `INIT_START`.

@@ -23,10 +23,10 @@ use std::fmt;
 use proto_node::FunctionSpec;
 
 /// Every runtime; the first that runs an identifier has it.
-static ALL: [&dyn Runtime; 3] = [&python::Python, &nodejs::NodeJs, &provided::Provided];
+static ALL: [&dyn FunctionRuntime; 3] = [&python::Python, &nodejs::NodeJs, &provided::Provided];
 
 /// What is particular to one runtime.
-pub trait Runtime: fmt::Debug + Sync {
+pub trait FunctionRuntime: fmt::Debug + Sync {
     /// Whether it runs functions with this identifier, for example `python3.11`.
     fn runs(&self, identifier: &str) -> bool;
 

@@ -3,14 +3,14 @@
 use proto_node::{FunctionSpec, SnapStart};
 
 use crate::{
-    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, SnapshotSupport,
+    CapturePoints, Command, Files, FunctionRuntime, Roots, RuntimeError, Secrets, SnapshotSupport,
     Template, Variables,
 };
 
 #[derive(Debug)]
 pub(crate) struct NodeJs;
 
-impl Runtime for NodeJs {
+impl FunctionRuntime for NodeJs {
     fn runs(&self, identifier: &str) -> bool {
         identifier.starts_with("nodejs")
     }

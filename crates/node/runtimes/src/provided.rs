@@ -4,14 +4,14 @@ use proto_node::FunctionSpec;
 
 use crate::roots::is_executable;
 use crate::{
-    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, SnapshotSupport,
+    CapturePoints, Command, Files, FunctionRuntime, Roots, RuntimeError, Secrets, SnapshotSupport,
     Template, Variables,
 };
 
 #[derive(Debug)]
 pub(crate) struct Provided;
 
-impl Runtime for Provided {
+impl FunctionRuntime for Provided {
     fn runs(&self, identifier: &str) -> bool {
         identifier.starts_with("provided")
     }

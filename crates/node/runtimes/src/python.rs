@@ -3,14 +3,14 @@
 use proto_node::FunctionSpec;
 
 use crate::{
-    CapturePoints, Command, Files, Roots, Runtime, RuntimeError, Secrets, SnapshotSupport,
+    CapturePoints, Command, Files, FunctionRuntime, Roots, RuntimeError, Secrets, SnapshotSupport,
     Template, Variables,
 };
 
 #[derive(Debug)]
 pub(crate) struct Python;
 
-impl Runtime for Python {
+impl FunctionRuntime for Python {
     fn runs(&self, identifier: &str) -> bool {
         identifier.starts_with("python3")
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use proto_node::Revision;
 
 use super::Decider;
-use super::function::Function;
+use super::function::KnownFunction;
 use super::messages::{Action, Kind, Rejection, Shape, Target, TicketId};
 use super::waiting::Ticket;
 
@@ -23,10 +23,10 @@ impl Decider {
         }
     }
 
-    fn function(&mut self, revision: Revision, shape: Shape) -> &mut Function {
+    fn function(&mut self, revision: Revision, shape: Shape) -> &mut KnownFunction {
         self.functions
             .entry(revision)
-            .or_insert_with(|| Function::new(shape))
+            .or_insert_with(|| KnownFunction::new(shape))
     }
 
     pub(super) fn arrive(

@@ -2,7 +2,7 @@
 
 use super::limits::Limits;
 use super::messages::Kind;
-use super::sandbox::{For, Sandbox, Stage};
+use super::sandbox::{For, Sandbox, SandboxStage};
 
 /// A sum over sandboxes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -77,12 +77,12 @@ impl Budget {
         self.all.add(sum);
         self.preparations += usize::from(sandbox.kind == Kind::Preparation);
         match sandbox.stage {
-            Stage::Stopping => return self.stopping.add(sum),
-            Stage::ComingUp => {
+            SandboxStage::Stopping => return self.stopping.add(sum),
+            SandboxStage::ComingUp => {
                 self.coming_up += 1;
                 *self.ahead(sandbox.kind) += usize::from(sandbox.whose == For::Later);
             }
-            Stage::Up => {}
+            SandboxStage::Up => {}
         }
         if sandbox.slots.retires() {
             self.retiring.add(sum);
@@ -94,12 +94,12 @@ impl Budget {
         self.all.subtract(sum);
         self.preparations -= usize::from(sandbox.kind == Kind::Preparation);
         match sandbox.stage {
-            Stage::Stopping => return self.stopping.subtract(sum),
-            Stage::ComingUp => {
+            SandboxStage::Stopping => return self.stopping.subtract(sum),
+            SandboxStage::ComingUp => {
                 self.coming_up -= 1;
                 *self.ahead(sandbox.kind) -= usize::from(sandbox.whose == For::Later);
             }
-            Stage::Up => {}
+            SandboxStage::Up => {}
         }
         if sandbox.slots.retires() {
             self.retiring.subtract(sum);

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::limits::Limits;
 use super::lines::Lack;
 use super::messages::{InstanceId, Kind, Shape};
-use super::sandbox::{Sandbox, Stage};
+use super::sandbox::{Sandbox, SandboxStage};
 use super::shells::Shelf;
 
 /// Shells that failed one after the other before starts alone have no more made.
@@ -13,7 +13,7 @@ const FAILURES: u32 = 3;
 
 /// See the head of this file.
 #[derive(Debug, Clone)]
-pub(super) struct Function {
+pub(super) struct KnownFunction {
     pub(super) shape: Shape,
     /// Sandboxes of all kinds that are not gone.
     pub(super) alive: usize,
@@ -36,7 +36,7 @@ pub(super) struct Function {
     pub(super) lack: Lack,
 }
 
-impl Function {
+impl KnownFunction {
     pub(super) fn new(shape: Shape) -> Self {
         Self {
             shape,
@@ -74,15 +74,16 @@ impl Function {
                 self.instances += 1;
                 self.staying += usize::from(sandbox.stays());
                 match stage {
-                    Stage::ComingUp => self.starting.push(id),
-                    Stage::Up if sandbox.slots.free() > 0 => self.free.push(id),
-                    Stage::Up | Stage::Stopping => {}
+                    SandboxStage::ComingUp => self.starting.push(id),
+                    SandboxStage::Up if sandbox.slots.free() > 0 => self.free.push(id),
+                    SandboxStage::Up | SandboxStage::Stopping => {}
                 }
             }
-            (Kind::Preparation, Stage::Stopping) | (Kind::Shell, Stage::Stopping) => {}
+            (Kind::Preparation, SandboxStage::Stopping) | (Kind::Shell, SandboxStage::Stopping) => {
+            }
             (Kind::Preparation, _) => self.preparing.push(id),
-            (Kind::Shell, Stage::ComingUp) => self.shelf.making.push(id),
-            (Kind::Shell, Stage::Up) => self.shelf.ready.push_back(id),
+            (Kind::Shell, SandboxStage::ComingUp) => self.shelf.making.push(id),
+            (Kind::Shell, SandboxStage::Up) => self.shelf.ready.push_back(id),
         }
     }
 
@@ -96,13 +97,13 @@ impl Function {
                 self.instances -= 1;
                 self.staying -= usize::from(sandbox.stays());
                 match stage {
-                    Stage::ComingUp => self.starting.retain(|one| *one != id),
-                    Stage::Up => self.free.retain(|one| *one != id),
-                    Stage::Stopping => {}
+                    SandboxStage::ComingUp => self.starting.retain(|one| *one != id),
+                    SandboxStage::Up => self.free.retain(|one| *one != id),
+                    SandboxStage::Stopping => {}
                 }
             }
             (Kind::Preparation, _) => self.preparing.retain(|one| *one != id),
-            (Kind::Shell, Stage::ComingUp) => self.shelf.making.retain(|one| *one != id),
+            (Kind::Shell, SandboxStage::ComingUp) => self.shelf.making.retain(|one| *one != id),
             (Kind::Shell, _) => self.shelf.ready.retain(|one| *one != id),
         }
     }

@@ -4,7 +4,7 @@ use proto_node::Revision;
 
 use super::Decider;
 use super::messages::{Action, InstanceId, Kind};
-use super::sandbox::{Sandbox, Stage};
+use super::sandbox::{Sandbox, SandboxStage};
 
 impl Decider {
     /// A name for the next sandbox.
@@ -22,7 +22,7 @@ impl Decider {
         }
         if let Some(function) = self.functions.get_mut(&sandbox.revision) {
             function.enter(&sandbox);
-            if sandbox.kind == Kind::Shell && sandbox.stage == Stage::Up {
+            if sandbox.kind == Kind::Shell && sandbox.stage == SandboxStage::Up {
                 self.stocked.insert(sandbox.revision.clone());
             }
         }
@@ -49,10 +49,10 @@ impl Decider {
     /// Changes a sandbox. One that is stopping stays so.
     pub(super) fn change(&mut self, id: InstanceId, change: impl FnOnce(&mut Sandbox)) {
         if let Some(mut sandbox) = self.take_out(id) {
-            let stopping = sandbox.stage == Stage::Stopping;
+            let stopping = sandbox.stage == SandboxStage::Stopping;
             change(&mut sandbox);
             if stopping {
-                sandbox.stage = Stage::Stopping;
+                sandbox.stage = SandboxStage::Stopping;
             }
             self.insert(sandbox);
         }
@@ -73,12 +73,12 @@ impl Decider {
             return;
         };
         match (sandbox.kind, sandbox.stage) {
-            (_, Stage::Stopping) => return,
-            (Kind::Shell, Stage::ComingUp) => {}
-            (Kind::Shell, Stage::Up) => actions.push(Action::DropShell(id)),
+            (_, SandboxStage::Stopping) => return,
+            (Kind::Shell, SandboxStage::ComingUp) => {}
+            (Kind::Shell, SandboxStage::Up) => actions.push(Action::DropShell(id)),
             (Kind::Instance | Kind::Preparation, _) => actions.push(Action::Stop(id)),
         }
-        self.change(id, |sandbox| sandbox.stage = Stage::Stopping);
+        self.change(id, |sandbox| sandbox.stage = SandboxStage::Stopping);
     }
 
     /// Forgets what is not needed of a function that lost something.

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Decider;
 use super::messages::{Action, InstanceId, Kind};
-use super::sandbox::Stage;
+use super::sandbox::SandboxStage;
 
 /// What may end to make room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +116,7 @@ impl Decider {
     fn first_busy(&self) -> Option<InstanceId> {
         let busy = self.sandboxes.values().filter(|sandbox| {
             sandbox.kind == Kind::Instance
-                && sandbox.stage == Stage::Up
+                && sandbox.stage == SandboxStage::Up
                 && !sandbox.slots.retires()
                 && sandbox.slots.taken() > 0
         });

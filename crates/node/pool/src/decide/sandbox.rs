@@ -16,7 +16,7 @@ use super::slots::Slots;
 
 /// How far a sandbox is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum SandboxStage {
     ComingUp,
     Up,
     Stopping,
@@ -37,7 +37,7 @@ pub(super) struct Sandbox {
     pub(super) id: InstanceId,
     pub(super) revision: Revision,
     pub(super) kind: Kind,
-    pub(super) stage: Stage,
+    pub(super) stage: SandboxStage,
     pub(super) whose: For,
     /// Of the budget of memory, in MiB.
     pub(super) cost_mb: u64,
@@ -50,20 +50,20 @@ pub(super) struct Sandbox {
 impl Sandbox {
     /// Whether it is an instance that no event keeps.
     pub(super) fn is_idle(&self) -> bool {
-        self.kind == Kind::Instance && self.stage == Stage::Up && self.slots.taken() == 0
+        self.kind == Kind::Instance && self.stage == SandboxStage::Up && self.slots.taken() == 0
     }
 
     /// Events that it will take in a moment, though not now.
     pub(super) fn coming(&self) -> usize {
         match (self.kind, self.stage) {
-            (Kind::Instance, Stage::ComingUp) => self.slots.free(),
-            (Kind::Instance, Stage::Up) => self.slots.soon(),
+            (Kind::Instance, SandboxStage::ComingUp) => self.slots.free(),
+            (Kind::Instance, SandboxStage::Up) => self.slots.soon(),
             _ => 0,
         }
     }
 
     /// Whether it counts for what its function is to have.
     pub(super) fn stays(&self) -> bool {
-        self.stage != Stage::Stopping && !self.slots.retires()
+        self.stage != SandboxStage::Stopping && !self.slots.retires()
     }
 }

@@ -6,7 +6,7 @@ use proto_node::Revision;
 
 use super::Decider;
 use super::messages::{Action, InstanceId, Kind, Rejection};
-use super::sandbox::{Sandbox, Stage};
+use super::sandbox::{Sandbox, SandboxStage};
 use super::shells::{Demand, LATER};
 use super::slots::Slots;
 
@@ -17,7 +17,7 @@ impl Decider {
     /// The sandbox, if it is of this kind and coming up.
     fn coming_up(&self, id: InstanceId, kind: Kind) -> Option<&Sandbox> {
         let sandbox = self.sandboxes.get(&id)?;
-        (sandbox.kind == kind && sandbox.stage == Stage::ComingUp).then_some(sandbox)
+        (sandbox.kind == kind && sandbox.stage == SandboxStage::ComingUp).then_some(sandbox)
     }
 
     pub(super) fn started(&mut self, id: InstanceId, now: Instant, actions: &mut Vec<Action>) {
@@ -25,17 +25,17 @@ impl Decider {
             return;
         };
         match (sandbox.kind, sandbox.stage) {
-            (Kind::Instance | Kind::Shell, Stage::ComingUp) => {
+            (Kind::Instance | Kind::Shell, SandboxStage::ComingUp) => {
                 if let Some(function) = self.functions.get_mut(&sandbox.revision) {
                     function.lack(sandbox.kind).succeeded();
                 }
                 self.change(id, |sandbox| {
-                    sandbox.stage = Stage::Up;
+                    sandbox.stage = SandboxStage::Up;
                     sandbox.since = now;
                 });
             }
             // It was to end while it was made.
-            (Kind::Shell, Stage::Stopping) => actions.push(Action::DropShell(id)),
+            (Kind::Shell, SandboxStage::Stopping) => actions.push(Action::DropShell(id)),
             _ => {}
         }
     }
@@ -43,9 +43,9 @@ impl Decider {
     pub(super) fn start_failed(&mut self, id: InstanceId, now: Instant, actions: &mut Vec<Action>) {
         if self.coming_up(id, Kind::Shell).is_some() {
             self.failed(id, now);
-            self.change(id, |sandbox| sandbox.stage = Stage::Stopping);
+            self.change(id, |sandbox| sandbox.stage = SandboxStage::Stopping);
         } else if let Some(ticket) = self.event_for(id, now) {
-            self.change(id, |sandbox| sandbox.stage = Stage::Stopping);
+            self.change(id, |sandbox| sandbox.stage = SandboxStage::Stopping);
             actions.push(Action::Assign(ticket, id));
         } else if self.waits_for_event(id) {
             self.stop(id, actions);
@@ -143,10 +143,10 @@ impl Decider {
         let Some(sandbox) = self.sandboxes.get(&id) else {
             return;
         };
-        if sandbox.kind != Kind::Instance || sandbox.stage == Stage::Stopping {
+        if sandbox.kind != Kind::Instance || sandbox.stage == SandboxStage::Stopping {
             return;
         }
-        if sandbox.stage == Stage::ComingUp {
+        if sandbox.stage == SandboxStage::ComingUp {
             // It came up with the event that it took along.
             self.started(id, now, actions);
         }

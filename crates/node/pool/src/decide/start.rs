@@ -8,7 +8,7 @@ use proto_node::Revision;
 use super::Decider;
 use super::messages::{Action, InstanceId, Kind, TicketId};
 use super::room::Reach;
-use super::sandbox::{For, Sandbox, Stage};
+use super::sandbox::{For, Sandbox, SandboxStage};
 use super::shells::LATER;
 use super::slots::Slots;
 use super::waiting::Wish;
@@ -189,7 +189,7 @@ impl Decider {
                 id,
                 revision: revision.clone(),
                 kind,
-                stage: Stage::ComingUp,
+                stage: SandboxStage::ComingUp,
                 whose,
                 cost_mb,
                 slots: Slots::of(function.shape),

@@ -3,14 +3,14 @@
 use proto_node::Revision;
 
 use super::Decider;
-use super::function::Function;
+use super::function::KnownFunction;
 use super::lines::Place;
 use super::messages::{InstanceId, Kind};
-use super::sandbox::Stage;
+use super::sandbox::SandboxStage;
 
 /// All that the decision knows, at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct View {
+pub struct PoolView {
     /// What all sandboxes that are not gone take of the memory, in MiB.
     pub memory_mb: u64,
     /// What they may take, in MiB.
@@ -21,7 +21,7 @@ pub struct View {
     pub processors: usize,
     /// Instances and preparations that are not gone, and how many there may be.
     pub running: usize,
-    /// See [`View::running`].
+    /// See [`PoolView::running`].
     pub running_limit: usize,
     /// Events that wait.
     pub waiting: usize,
@@ -79,7 +79,7 @@ pub enum Why {
 
 impl Decider {
     /// What is there, and why something is not.
-    pub fn view(&self) -> View {
+    pub fn view(&self) -> PoolView {
         let mut held: Vec<_> = self
             .functions
             .iter()
@@ -93,20 +93,20 @@ impl Decider {
             if let Ok(place) = place {
                 let held = &mut held[place];
                 match sandbox.stage {
-                    Stage::ComingUp => held.coming += 1,
-                    Stage::Up => held.up += 1,
-                    Stage::Stopping => held.ending += 1,
+                    SandboxStage::ComingUp => held.coming += 1,
+                    SandboxStage::Up => held.up += 1,
+                    SandboxStage::Stopping => held.ending += 1,
                 }
                 held.memory_mb += sandbox.cost_mb;
-                if sandbox.kind == Kind::Instance && sandbox.stage != Stage::Stopping {
+                if sandbox.kind == Kind::Instance && sandbox.stage != SandboxStage::Stopping {
                     held.events += sandbox.slots.taken();
-                    let up = sandbox.stage == Stage::Up;
+                    let up = sandbox.stage == SandboxStage::Up;
                     held.busy += usize::from(up && sandbox.slots.taken() > 0);
                 }
             }
         }
         held.retain(|one| one.up + one.coming + one.ending + one.wanted + one.waiting > 0);
-        View {
+        PoolView {
             memory_mb: self.budget.memory_mb(),
             memory_limit_mb: self.limits.memory_mb,
             coming_up: self.budget.coming_up(),
@@ -119,7 +119,7 @@ impl Decider {
         }
     }
 
-    fn held_of(&self, revision: &Revision, function: &Function) -> [Held; 3] {
+    fn held_of(&self, revision: &Revision, function: &KnownFunction) -> [Held; 3] {
         Kind::ALL.map(|kind| {
             let (wanted, waiting) = match kind {
                 Kind::Instance => (function.target, self.events.waiting(revision)),
@@ -142,7 +142,7 @@ impl Decider {
         })
     }
 
-    fn why(&self, revision: &Revision, function: &Function, kind: Kind) -> Option<Why> {
+    fn why(&self, revision: &Revision, function: &KnownFunction, kind: Kind) -> Option<Why> {
         let lacks = match kind {
             Kind::Instance => {
                 self.events.waiting(revision) > 0 || function.staying < function.target
