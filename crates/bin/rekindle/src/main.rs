@@ -2,7 +2,11 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod front;
+mod gateway;
 mod metrics;
+mod node;
+mod owned;
 mod platform;
 mod sandbox;
 mod sandbox_log;
@@ -34,7 +38,9 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Doctor(args) => doctor::doctor(&args, &platform::found())?,
         Command::Init(args) => init::init(&args)?,
         Command::Snapshot(args) => snapshots::snapshot(&args)?,
-        Command::Serve(args) => serve::serve(&args)?,
+        Command::Serve(args) => front::block_on(serve::serve(&args))?,
+        Command::Node(args) => front::block_on(node::node(&args))?,
+        Command::Gateway(args) => front::block_on(gateway::gateway(&args))?,
         Command::Deploy(args) => block_on(functions::deploy(&args))?,
         Command::Invoke(args) => block_on(functions::invoke(&args))?,
         Command::Logs(args) => block_on(functions::logs(&args))?,

@@ -112,7 +112,7 @@ async fn a_function_that_asks_too_early_is_captured_later() {
         ("bootstrap", &own, "provided.al2023", ""),
     ] {
         let f = node.written(name, text, runtime, handler);
-        let path = f.code.directory.join(name);
+        let path = node.directory_of(&f.code).join(name);
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
         let mut f = Arc::unwrap_or_clone(f);
         f.snap_start = SnapStart::On;
@@ -160,7 +160,7 @@ done
 "#;
     let mut node = Node::start();
     let f = node.written("bootstrap", program, "provided.al2023", "");
-    let path = f.code.directory.join("bootstrap");
+    let path = node.directory_of(&f.code).join("bootstrap");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut f = Arc::unwrap_or_clone(f);
     f.snap_start = SnapStart::On;

@@ -9,12 +9,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use place::{root, set_up, target};
-use server::Server;
+use server::{Form, Server};
 
 /// Runs a client with nothing of this machine's AWS settings, and expects it to say `ok`.
-fn drive(program: &Path, arguments: &[&Path]) {
+fn drive(form: Form, program: &Path, arguments: &[&Path]) {
     set_up("tests/setup.sh", &[]);
-    let server = Server::start();
+    let server = Server::of(form, "asked");
     let output = Command::new(program)
         .args(arguments)
         .env_clear()
@@ -38,22 +38,50 @@ fn drive(program: &Path, arguments: &[&Path]) {
     );
 }
 
+fn boto3(form: Form) {
+    let script = root().join("tests/clients/lambda_boto3.py");
+    drive(form, &target().join("venv/bin/python"), &[&script]);
+}
+
 #[test]
 fn boto3_drives_every_operation() {
-    let script = root().join("tests/clients/lambda_boto3.py");
-    drive(&target().join("venv/bin/python"), &[&script]);
+    boto3(Form::Serve);
+}
+
+#[test]
+fn boto3_drives_every_operation_on_two_nodes() {
+    boto3(Form::TwoNodes(8));
+}
+
+fn awscli(form: Form) {
+    let script = root().join("tests/clients/lambda_awscli.sh");
+    let aws = target().join("venv/bin/aws");
+    drive(form, Path::new("sh"), &[&script, &aws]);
 }
 
 #[test]
 fn awscli_drives_every_operation() {
-    let script = root().join("tests/clients/lambda_awscli.sh");
-    drive(Path::new("sh"), &[&script, &target().join("venv/bin/aws")]);
+    awscli(Form::Serve);
+}
+
+#[test]
+fn awscli_drives_every_operation_on_two_nodes() {
+    awscli(Form::TwoNodes(8));
+}
+
+fn sdk_for_javascript(form: Form) {
+    let script = root().join("tests/clients/lambda_sdk.mjs");
+    drive(form, Path::new("node"), &[&script]);
 }
 
 #[test]
 fn sdk_for_javascript_drives_every_operation() {
-    let script = root().join("tests/clients/lambda_sdk.mjs");
-    drive(Path::new("node"), &[&script]);
+    sdk_for_javascript(Form::Serve);
+}
+
+#[test]
+fn sdk_for_javascript_drives_every_operation_on_two_nodes() {
+    sdk_for_javascript(Form::TwoNodes(8));
 }
 
 #[test]

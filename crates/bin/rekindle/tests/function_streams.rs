@@ -179,7 +179,7 @@ while True:
     answer()
 ";
     let f = node.written("bootstrap", program, "provided.al2023", "");
-    let path = f.code.directory.join("bootstrap");
+    let path = node.directory_of(&f.code).join("bootstrap");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     for fails in [false, true, false] {
         let event = json!({ "pieces": 30, "fails": fails });

@@ -19,8 +19,16 @@ fn example(name: &str) -> PathBuf {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_examples_answer_cold_and_warm() {
     let node = Node::start();
-    let python = node.function("python3.11", "app.handler", example("hello-python"));
-    let nodejs = node.function("nodejs20.x", "index.handler", example("hello-node"));
+    let python = node.function(
+        "python3.11",
+        "app.handler",
+        node.copy(&example("hello-python")),
+    );
+    let nodejs = node.function(
+        "nodejs20.x",
+        "index.handler",
+        node.copy(&example("hello-node")),
+    );
     for (start, count) in [(StartKind::Cold, 1), (StartKind::Warm, 2)] {
         let outcome = node
             .invoke(&python, json!({ "name": "Ada" }))
@@ -105,7 +113,7 @@ async fn a_program_of_ones_own_speaks_the_runtime_api() {
         c.request('POST', f'/2018-06-01/runtime/invocation/{i}/response', iter([b'[', body, b']']), encode_chunked=True, headers={'Transfer-Encoding': 'chunked'})\n    \
         c.getresponse().read()\n";
     let f = node.written("bootstrap", program, "provided.al2023", "");
-    let path = f.code.directory.join("bootstrap");
+    let path = node.directory_of(&f.code).join("bootstrap");
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
     for event in [json!(1), json!({ "a": "b" })] {
         assert_eq!(
@@ -182,7 +190,7 @@ async fn node_and_provided_functions_answer() {
 
     let script = "#!/bin/sh\necho starting\nexit 9\n";
     let f = node.written("bootstrap", script, "provided.al2023", "");
-    let path = f.code.directory.join("bootstrap");
+    let path = node.directory_of(&f.code).join("bootstrap");
     let refused = node.invoke(&f, json!(1)).await.unwrap();
     assert_eq!(
         value(&refused)["errorType"],

@@ -10,7 +10,7 @@ use proto_lambda::{
     EnvironmentResponse, EphemeralStorage, FunctionConfiguration, FunctionState, LastUpdateStatus,
     Qualifier, RuntimeVersionConfig, SnapStartResponse, TracingConfig, last_modified,
 };
-use proto_node::{CodeLocation, FunctionSpec, Revision, SnapStart};
+use proto_node::{FunctionSpec, Revision, SnapStart};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -75,10 +75,7 @@ impl Function {
             timeout: Duration::from_secs(record.timeout.into()),
             ephemeral_storage_mb: record.ephemeral_storage_mb,
             environment: record.environment.clone().unwrap_or_default(),
-            code: CodeLocation {
-                directory: code.directory().to_owned(),
-                sha256: code.sha256().to_owned(),
-            },
+            code: code.reference(),
             snap_start: record.snap_start(config.snapshots),
             isolation: record.isolation(),
             platform: record.platform(),

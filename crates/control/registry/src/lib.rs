@@ -10,12 +10,12 @@
 //! ```
 //!
 //! A function is `Pending` in the answer to its creation and until its first snapshot is made or given
-//! up; one that starts without is `Active` in every later answer, because its code is unpacked before
-//! the first. `RevisionId` differs between the two, as at AWS.
+//! up; one that starts without is `Active` in every later answer. `RevisionId` differs between the two, as at AWS.
 
 #![forbid(unsafe_code)]
 
 mod alias;
+mod catalogue;
 mod change;
 mod code;
 mod config;
@@ -32,13 +32,14 @@ mod store;
 mod tags;
 mod version;
 
-pub use code::{CodeError, CodeStore, MAX_ENTRIES, StoredCode, UnpackError};
+pub use code::{CodeError, CodeStore, StoredCode};
 pub use config::{Config, SnapshotPolicy};
 pub use entry::{AliasRecord, Draw};
 pub use error::{
     AliasError, ChangeError, DeleteError, FindError, ListError, OpenError, OtherRevision,
 };
 pub use function::{Function, Phase, Retired};
+pub use proto_archive::UnpackError;
 pub use readiness::Readiness;
 pub use record::{FunctionRecord, RECORD_VERSION};
 pub use registry::Registry;

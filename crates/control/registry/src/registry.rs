@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::RwLock;
 use proto_lambda::{AccountLimit, AccountSettings, AccountUsage, FunctionRef, limits};
-use proto_node::Revision;
+use proto_node::{CodeRef, Revision};
 use tokio::sync::Mutex;
 
 use crate::{
@@ -94,6 +94,11 @@ impl Registry {
         let all = functions.values().flat_map(Entry::all);
         all.map(|function| function.record.revision.clone())
             .collect()
+    }
+
+    /// All code that functions have.
+    pub fn codes(&self) -> BTreeSet<CodeRef> {
+        self.code.references()
     }
 
     /// The versions that are these revisions.
@@ -180,16 +185,17 @@ impl Registry {
         }
     }
 
-    /// Removes the code of retired revisions once nothing refers to it.
-    pub async fn collect(&self, retired: Retired) {
+    /// Removes the code of retired revisions once nothing refers to it; what nodes may remove, too.
+    pub async fn collect(&self, retired: Retired) -> Vec<CodeRef> {
         let code = Arc::clone(&self.code);
         let work = tokio::task::spawn_blocking(move || {
             drop(retired);
-            code.collect();
+            code.collect()
         });
-        if let Err(error) = work.await {
+        work.await.unwrap_or_else(|error| {
             tracing::warn!(%error, "collecting old code was interrupted");
-        }
+            Vec::new()
+        })
     }
 
     /// Adds a function: stored first, then visible. The caller holds `changes`.
@@ -260,9 +266,8 @@ impl Registry {
 
     /// Checks a zip on a thread that may block.
     pub(crate) async fn check_code(&self, zip: proto_lambda::Zip) -> Result<(), CodeError> {
-        let code = Arc::clone(&self.code);
-        let checked = tokio::task::spawn_blocking(move || code.check(&zip.0)).await;
-        checked?
+        let checked = tokio::task::spawn_blocking(move || proto_archive::check(&zip.0)).await;
+        Ok(checked??)
     }
 }
 

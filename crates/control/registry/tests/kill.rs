@@ -16,7 +16,7 @@ use proto_lambda::{
     CreateFunctionRequest, FunctionCode, FunctionRef, UpdateFunctionCodeRequest, Zip, limits,
 };
 use serde_json::json;
-use zips::zip_with;
+use zips::{text_in, zip_with};
 
 const CHILD: &str = "REGISTRY_KILL_TEST_DIRECTORY";
 
@@ -100,8 +100,7 @@ async fn acknowledged_functions_survive_kill_9() {
         for (name, state) in &acknowledged {
             let wanted = FunctionRef::parse(name, limits::NAMESPACED_NAME_CHARS).unwrap();
             let function = registry.find(&wanted).unwrap();
-            let content =
-                std::fs::read_to_string(function.spec.code.directory.join("app.py")).unwrap();
+            let content = text_in(function.code.archive(), "app.py");
             // An update that was under way may have taken place without being acknowledged.
             let later = format!("updated {name}");
             assert!(

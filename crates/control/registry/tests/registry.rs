@@ -11,7 +11,7 @@ use proto_lambda::{
     TagResourceRequest, UpdateFunctionCodeRequest, UpdateFunctionConfigurationRequest, Zip, limits,
 };
 use serde_json::json;
-use zips::zip_with;
+use zips::{text_in, zip_with};
 
 fn named(name: &str) -> FunctionRef {
     FunctionRef::parse(name, limits::NAMESPACED_NAME_CHARS).unwrap()
@@ -67,7 +67,7 @@ async fn a_function_is_pending_once_and_active_ever_after() {
         Some(LastUpdateStatus::Successful)
     );
     assert_ne!(settled.revision_id, created.revision_id);
-    let text = std::fs::read_to_string(function.spec.code.directory.join("app.py")).unwrap();
+    let text = text_in(function.code.archive(), "app.py");
     assert_eq!(text, "1");
     assert_eq!(function.spec.environment["KEY"], "value");
 }
@@ -116,19 +116,13 @@ async fn an_update_retires_the_revision_and_its_code() {
         Some(LastUpdateStatus::InProgress)
     );
     assert_eq!(retired.revision, before.spec.revision);
-    assert!(
-        before.spec.code.directory.exists(),
-        "instances may still read it"
-    );
-    let old_directory = before.spec.code.directory.clone();
+    assert!(before.code.archive().exists(), "a node may still want it");
+    let old = (before.code.reference(), before.code.archive().to_owned());
     drop(before);
-    registry.collect(retired).await;
-    assert!(!old_directory.exists());
+    assert_eq!(registry.collect(retired).await, [old.0]);
+    assert!(!old.1.exists());
     let after = registry.find(&named("f")).unwrap();
-    assert_eq!(
-        std::fs::read_to_string(after.spec.code.directory.join("app.py")).unwrap(),
-        "new"
-    );
+    assert_eq!(text_in(after.code.archive(), "app.py"), "new");
     assert_eq!(
         std::fs::read_dir(directory.path().join("code/archives"))
             .unwrap()
@@ -188,15 +182,7 @@ async fn a_stale_revision_id_changes_nothing() {
         .unwrap();
     registry.collect(retired).await;
     assert_eq!(answer.timeout, 9);
-    assert!(
-        registry
-            .find(&named("f"))
-            .unwrap()
-            .spec
-            .code
-            .directory
-            .exists()
-    );
+    assert!(registry.find(&named("f")).unwrap().code.archive().exists());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use proto_lambda::{
     UpdateFunctionCodeRequest, Zip, limits,
 };
 use serde_json::json;
-use zips::zip_with;
+use zips::{text_in, zip_with};
 
 fn named(name: &str) -> FunctionRef {
     FunctionRef::parse(name, limits::NAMESPACED_NAME_CHARS).unwrap()
@@ -40,7 +40,7 @@ fn alias(json: serde_json::Value) -> CreateAliasRequest {
 /// The code of a version as an instance would see it.
 fn content(registry: &Registry, name: &str) -> String {
     let function = registry.find(&named(name)).unwrap();
-    std::fs::read_to_string(function.spec.code.directory.join("app.py")).unwrap()
+    text_in(function.code.archive(), "app.py")
 }
 
 #[tokio::test]

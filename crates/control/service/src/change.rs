@@ -22,6 +22,7 @@ impl Service {
         self.changed(async move {
             let creating = service.registry.create(request).await;
             let created = creating.map_err(NotChanged::Refused)?;
+            service.hand_out_code(&created.function_name).await;
             let begun = service.begin_preparing(&created.function_name);
             Ok((created, begun))
         })
@@ -39,6 +40,7 @@ impl Service {
         self.changed(async move {
             let updating = service.registry.update_code(&wanted, request).await;
             let (updated, retired) = updating.map_err(NotChanged::Refused)?;
+            service.hand_out_code(&wanted.name).await;
             Ok((updated, service.follow_up(&wanted, retired)))
         })
         .await
@@ -153,6 +155,14 @@ impl Service {
         let (answer, begun) = detached(change).await?;
         self.wait_for(&begun).await;
         Ok(answer)
+    }
+
+    /// Gives the node the code of `$LATEST` before anybody asks it for anything of it; if that fails, whoever asks
+    /// first tries again and says why not.
+    async fn hand_out_code(&self, name: &str) {
+        if let Some(latest) = self.registry.versions_of(name).first() {
+            let _ = self.supplied.supply(&latest.spec.code).await;
+        }
     }
 
     /// Has the new revisions prepared, then retires the one before.

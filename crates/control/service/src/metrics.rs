@@ -204,7 +204,9 @@ fn refused(error: &InvokeError) -> Refused {
         InvokeError::Node(
             Node::RuntimeUnavailable { .. } | Node::PlatformUnavailable { .. } | Node::ShuttingDown,
         ) => Refused::Unavailable,
-        InvokeError::Node(Node::Sandbox(_) | Node::Event(_) | Node::NodeLost { .. })
+        InvokeError::Node(
+            Node::Sandbox(_) | Node::CodeMissing | Node::Event(_) | Node::NodeLost { .. },
+        )
         | InvokeError::Interrupted(_) => Refused::Failed,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
+use control_nodes::Supplied;
 use control_registry::{Registry, Retired};
 use proto_node::Node;
 use tokio::task::JoinHandle;
@@ -34,22 +35,31 @@ impl Default for Config {
 pub struct Service {
     pub(crate) config: Config,
     pub(crate) registry: Arc<Registry>,
+    /// Gets the code that it lacks.
     pub(crate) node: Arc<dyn Node>,
+    /// The same.
+    pub(crate) supplied: Arc<Supplied<dyn Node>>,
     logs: Arc<LogHistory>,
     /// Fills `logs`.
     following: JoinHandle<()>,
 }
 
 impl Service {
-    /// Has the node keep what there is and nothing else, and begins to follow its log lines.
+    /// Has the node keep what there is and nothing else, and begins to follow its log lines. The node gets the code
+    /// that it lacks from the registry.
     pub async fn start(registry: Arc<Registry>, node: Arc<dyn Node>, config: Config) -> Arc<Self> {
+        let catalogue = Arc::clone(&registry) as _;
+        let supplied = Arc::new(Supplied::new(node, catalogue));
+        let node: Arc<dyn Node> = Arc::clone(&supplied) as _;
         node.keep_only(registry.revisions()).await;
+        node.keep_code(registry.codes()).await;
         let logs = Arc::new(LogHistory::new(config.log_lines));
         let following = tokio::spawn(Arc::clone(&logs).follow(node.subscribe()));
         Arc::new(Self {
             config,
             registry,
             node,
+            supplied,
             logs,
             following,
         })
@@ -75,7 +85,9 @@ impl Service {
         let service = Arc::clone(self);
         tokio::spawn(async move {
             service.node.forget(retired.revision.clone()).await;
-            service.registry.collect(retired).await;
+            for code in service.registry.collect(retired).await {
+                service.node.remove_code(code).await;
+            }
         })
     }
 }

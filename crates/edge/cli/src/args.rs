@@ -22,8 +22,12 @@ pub struct Cli {
 pub enum Command {
     /// Run a program in a sandbox, with this terminal.
     Run(run::RunArgs),
-    /// Serve the Lambda API.
+    /// Serve the Lambda API, all in one process.
     Serve(ServeArgs),
+    /// Run functions for gateways elsewhere.
+    Node(NodeArgs),
+    /// Serve the Lambda API with functions on nodes.
+    Gateway(GatewayArgs),
     /// Create a function, or update its code and configuration.
     Deploy(functions::DeployArgs),
     /// Call a function.
@@ -52,6 +56,17 @@ pub enum Command {
 /// `rekindle serve`.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
+    /// The API.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// What runs functions.
+    #[command(flatten)]
+    pub node: NodeOptions,
+}
+
+/// Where the API is served, and of what.
+#[derive(Args, Clone, Debug)]
+pub struct ApiArgs {
     /// Address to listen at. Anything but loopback needs --keys.
     #[arg(long, default_value = "127.0.0.1:9000", env = "REKINDLE_LISTEN")]
     pub listen: SocketAddr,
@@ -59,15 +74,20 @@ pub struct ServeArgs {
     /// by nobody else. Without it requests are not authenticated.
     #[arg(long, env = "REKINDLE_KEYS")]
     pub keys: Option<PathBuf>,
-    /// Directory for the database and the code of functions; made when missing.
+    /// Directory for the database and the code of functions; made when missing, and nobody else's.
     #[arg(long, default_value = "rekindle-data", env = "REKINDLE_DATA")]
     pub data: PathBuf,
-    /// How long an instance that has nothing to do is kept.
-    #[arg(long, default_value = "60s")]
-    pub keep_idle: crate::Span,
     /// Which functions start from snapshots.
     #[arg(long, value_enum, default_value_t, env = "REKINDLE_SNAP_START")]
     pub snap_start: SnapStart,
+}
+
+/// How a node runs functions.
+#[derive(Args, Clone, Debug)]
+pub struct NodeOptions {
+    /// How long an instance that has nothing to do is kept.
+    #[arg(long, default_value = "60s")]
+    pub keep_idle: crate::Span,
     /// Whether new functions in Python and Node.js begin in a snapshot of their runtime.
     #[arg(long, value_enum, default_value_t, env = "REKINDLE_TEMPLATES")]
     pub templates: TemplateUse,
@@ -83,6 +103,46 @@ pub struct ServeArgs {
     /// Most that the memory limits of all instances may add up to.
     #[arg(long, default_value = "64G")]
     pub memory: crate::Bytes,
+}
+
+/// `rekindle node`.
+#[derive(Args, Clone, Debug)]
+pub struct NodeArgs {
+    /// Directory for code, snapshots and logs; made when missing, and nobody else's.
+    #[arg(long, default_value = "rekindle-node", env = "REKINDLE_NODE_DATA")]
+    pub data: PathBuf,
+    /// Unix socket to listen at: for gateways of the same user on this machine.
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with = "listen",
+        required_unless_present = "listen"
+    )]
+    pub socket: Option<PathBuf>,
+    /// Address to listen at: for gateways elsewhere, which need the token. Nothing is encrypted: it belongs in a
+    /// network of its own.
+    #[arg(long, value_name = "ADDRESS", requires = "token_file")]
+    pub listen: Option<SocketAddr>,
+    /// File with the token that gateways show, readable by nobody else.
+    #[arg(long, value_name = "FILE", env = "REKINDLE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+    /// What runs functions.
+    #[command(flatten)]
+    pub node: NodeOptions,
+}
+
+/// `rekindle gateway`.
+#[derive(Args, Clone, Debug)]
+pub struct GatewayArgs {
+    /// The API.
+    #[command(flatten)]
+    pub api: ApiArgs,
+    /// A node: unix:PATH or http://HOST:PORT. May be given several times.
+    #[arg(long, value_name = "ADDRESS", required = true)]
+    pub node: Vec<String>,
+    /// File with the token of the nodes, readable by nobody else.
+    #[arg(long, value_name = "FILE", env = "REKINDLE_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }
 
 /// Which functions start from snapshots.

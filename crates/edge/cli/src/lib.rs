@@ -20,7 +20,10 @@ pub mod server;
 pub mod snapshots;
 mod values;
 
-pub use args::{BenchArgs, Cli, Command, SandboxArgs, ServeArgs, SnapStart, TemplateUse};
+pub use args::{
+    ApiArgs, BenchArgs, Cli, Command, GatewayArgs, NodeArgs, NodeOptions, SandboxArgs, ServeArgs,
+    SnapStart, TemplateUse,
+};
 pub use auto::AFFORDABLE;
 pub use client::{Client, ClientError};
 pub use failure::{ExitCode, Failure};

@@ -67,7 +67,10 @@ fn node_error(error: &NodeError) -> ApiError {
             "The platform of this function is not available here: {reason}. `rekindle doctor` tells what is; \
              REKINDLE_PLATFORM of the function, or --platform of the server, chooses another."
         )),
-        NodeError::Sandbox(_) | NodeError::Event(_) | NodeError::NodeLost { .. } => {
+        NodeError::Sandbox(_)
+        | NodeError::CodeMissing
+        | NodeError::Event(_)
+        | NodeError::NodeLost { .. } => {
             tracing::error!(%error, "an invocation could not be run");
             ApiError::service("The function could not be run; the server's log has the reason.")
         }

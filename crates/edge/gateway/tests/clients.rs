@@ -98,7 +98,7 @@ async fn sdk_js(server: &Server, secret: &str) -> Result<(), String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn boto3_drives_every_operation() {
     set_up().await;
-    let server = Server::start(Config::default(), Native).await;
+    let server = Server::start(Config::default(), Native::new()).await;
     boto3(&server, "any").await.unwrap();
     server.stop().await;
 }
@@ -106,7 +106,7 @@ async fn boto3_drives_every_operation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn awscli_drives_every_operation() {
     set_up().await;
-    let server = Server::start(Config::default(), Native).await;
+    let server = Server::start(Config::default(), Native::new()).await;
     awscli(&server, "any").await.unwrap();
     server.stop().await;
 }
@@ -114,7 +114,7 @@ async fn awscli_drives_every_operation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sdk_for_javascript_drives_every_operation() {
     set_up().await;
-    let server = Server::start(Config::default(), Native).await;
+    let server = Server::start(Config::default(), Native::new()).await;
     sdk_js(&server, "any").await.unwrap();
     server.stop().await;
 }
@@ -131,7 +131,7 @@ async fn signatures_of_real_clients_are_checked() {
             keys,
             ..Config::default()
         },
-        Native,
+        Native::new(),
     )
     .await;
     boto3(&server, "right secret/+").await.unwrap();
@@ -182,7 +182,7 @@ async fn keys_of_a_file_sign_and_no_others() {
         keys,
         ..Config::default()
     };
-    let server = Server::start(config, Native).await;
+    let server = Server::start(config, Native::new()).await;
     let unsigned = "unsigned: MissingAuthenticationTokenException";
     for (id, secret, told) in [
         ("ALICE", "a/+=", "ok"),

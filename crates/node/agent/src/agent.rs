@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use node_code::CodeStore;
 use node_logs::{LogHub, LogStore};
 use node_pool::{Arrival, Pool};
 use proto_node::{
-    Body, BoxFuture, Capacity, CapacityKind, CapacityView, FunctionSpec, Invoke, InvokeError,
-    InvokeHead, LogRecord, LogSubscription, Logs, NoSnapshot, Reply, Revision, Revisions, Taken,
-    TargetError,
+    Body, BoxFuture, Capacity, CapacityKind, CapacityView, Code, CodeError, CodeRef, FunctionSpec,
+    Invoke, InvokeError, InvokeHead, LogRecord, LogSubscription, Logs, NoSnapshot, Reply, Revision,
+    Revisions, Taken, TargetError,
 };
 
 use crate::config::AgentConfig;
@@ -22,6 +23,7 @@ const EVENT_BYTES: usize = 6 * 1024 * 1024;
 /// Runs functions on this machine. Dropping it ends every sandbox.
 pub struct Agent {
     pool: Pool,
+    code: Arc<CodeStore>,
     outdated: BTreeSet<Revision>,
 }
 
@@ -31,10 +33,23 @@ impl Agent {
         let store = config.logs.clone().map(LogStore::open).transpose();
         let hub = Arc::new(LogHub::new(store.map_err(AgentError::Logs)?));
         let pool = config.pool;
-        let launcher = Arc::new(ProcessLauncher::new(config)?);
+        let code = CodeStore::open(&config.directory.join("code")).map_err(AgentError::Code)?;
+        let code = Arc::new(code);
+        let launcher = Arc::new(ProcessLauncher::new(config, Arc::clone(&code))?);
         Ok(Self {
             outdated: launcher.outdated(),
+            code,
             pool: Pool::new(launcher, hub, pool),
+        })
+    }
+
+    /// Works on the disk, so not on an async thread.
+    fn off_thread(&self, work: impl FnOnce(&CodeStore) + Send + 'static) -> BoxFuture<'_, ()> {
+        let store = Arc::clone(&self.code);
+        Box::pin(async move {
+            if let Err(error) = tokio::task::spawn_blocking(move || work(&store)).await {
+                tracing::error!(%error, "code could not be removed");
+            }
         })
     }
 
@@ -53,6 +68,9 @@ impl Invoke for Agent {
         taken: Taken,
     ) -> BoxFuture<'_, Result<Reply, InvokeError>> {
         Box::pin(async move {
+            if !self.code.use_by(&function.code, &function.revision) {
+                return Err(InvokeError::CodeMissing);
+            }
             let payload = body.read(EVENT_BYTES).await.map_err(InvokeError::Event)?;
             let event = Arrival {
                 head,
@@ -66,7 +84,10 @@ impl Invoke for Agent {
 
 impl Revisions for Agent {
     fn forget(&self, revision: Revision) -> BoxFuture<'_, ()> {
-        Box::pin(async move { self.pool.forget(&revision).await })
+        Box::pin(async move {
+            self.pool.forget(&revision).await;
+            self.code.forget(&revision);
+        })
     }
 
     fn keep_only(&self, revisions: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
@@ -74,7 +95,13 @@ impl Revisions for Agent {
     }
 
     fn prepare(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, Result<(), NoSnapshot>> {
-        Box::pin(self.pool.prepare(function))
+        Box::pin(async move {
+            if !self.code.use_by(&function.code, &function.revision) {
+                let reason = "the node lacks the function's code";
+                return Err(NoSnapshot::NotStarted(reason.to_owned()));
+            }
+            self.pool.prepare(function).await
+        })
     }
 
     fn has_snapshot(&self, function: Arc<FunctionSpec>) -> BoxFuture<'_, bool> {
@@ -83,6 +110,24 @@ impl Revisions for Agent {
 
     fn outdated(&self) -> BoxFuture<'_, BTreeSet<Revision>> {
         Box::pin(async { self.outdated.clone() })
+    }
+}
+
+impl Code for Agent {
+    fn has_code(&self, code: CodeRef) -> BoxFuture<'_, bool> {
+        Box::pin(async move { self.code.has(&code) })
+    }
+
+    fn put_code(&self, code: CodeRef, archive: Body) -> BoxFuture<'_, Result<(), CodeError>> {
+        Box::pin(async move { self.code.put(&code, archive).await })
+    }
+
+    fn remove_code(&self, code: CodeRef) -> BoxFuture<'_, ()> {
+        self.off_thread(move |store| store.remove(&code))
+    }
+
+    fn keep_code(&self, codes: BTreeSet<CodeRef>) -> BoxFuture<'_, ()> {
+        self.off_thread(move |store| store.keep_only(&codes))
     }
 }
 
@@ -136,7 +181,13 @@ impl Capacity for Agent {
         kind: CapacityKind,
         count: u32,
     ) -> BoxFuture<'_, Result<(), TargetError>> {
-        Box::pin(async move { self.pool.target(function, kind, count) })
+        Box::pin(async move {
+            if !self.code.use_by(&function.code, &function.revision) {
+                let reason = "the node lacks the function's code";
+                return Err(TargetError::NoNode(reason.to_owned()));
+            }
+            self.pool.target(function, kind, count)
+        })
     }
 
     fn drain(&self, within: Duration) -> BoxFuture<'_, ()> {

@@ -13,6 +13,9 @@ pub enum AgentError {
     /// The store of snapshots could not be opened.
     #[error("the store of snapshots could not be opened")]
     Snapshots(#[source] SnapshotsError),
+    /// The store of code could not be opened.
+    #[error("the store of code could not be opened")]
+    Code(#[source] node_code::OpenError),
     /// The log store could not be opened.
     #[error("the log store could not be opened")]
     Logs(#[source] io::Error),

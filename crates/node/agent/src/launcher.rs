@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use node_code::CodeStore;
 use node_pool::{Capture, InstanceId, LaunchError, Launcher, Link, Moment, NoShell, TakeFirst};
 use node_runtimes::{CapturePoints, FunctionRuntime, RuntimeError, Runtimes, late_environment};
 use node_sandboxes::{SandboxProcess, Sandboxes};
@@ -24,6 +25,7 @@ use crate::templates::Templates;
 pub(crate) struct ProcessLauncher {
     layers: Vec<Layer>,
     runtimes: Runtimes,
+    code: Arc<CodeStore>,
     sandboxes: Arc<Sandboxes>,
     shells: Shells,
     snapshots: Option<Arc<Snapshots>>,
@@ -32,7 +34,7 @@ pub(crate) struct ProcessLauncher {
 }
 
 impl ProcessLauncher {
-    pub(crate) fn new(config: AgentConfig) -> Result<Self, AgentError> {
+    pub(crate) fn new(config: AgentConfig, code: Arc<CodeStore>) -> Result<Self, AgentError> {
         let layers = config.layers;
         let snapshots = config
             .snapshots
@@ -59,6 +61,7 @@ impl ProcessLauncher {
             platform: config.platform,
             layers,
             runtimes: runtimes.map_err(AgentError::Runtimes)?,
+            code,
             shells: Shells::new(Arc::clone(&sandboxes)),
             sandboxes,
             snapshots,
@@ -78,7 +81,10 @@ impl ProcessLauncher {
         shell: Option<InstanceId>,
         first: TakeFirst<'_>,
     ) -> Result<Box<dyn Link>, LaunchError> {
-        let runnable = self.runtimes.find(function).map_err(not_runnable)?;
+        let runnable = self
+            .runtimes
+            .find(function, &self.code.tree(&function.code))
+            .map_err(not_runnable)?;
         let runtime = runnable.runtime;
         let spec = start_spec(function, runnable, stream, &self.layers, self.platform);
         if let Some(snapshots) = &self.snapshots
@@ -156,7 +162,10 @@ impl ProcessLauncher {
 
     /// What names the snapshot of a function: as [`Self::start`] would start it.
     fn plan(&self, function: &FunctionSpec) -> Option<(&'static dyn FunctionRuntime, StartSpec)> {
-        let runnable = self.runtimes.find(function).ok()?;
+        let runnable = self
+            .runtimes
+            .find(function, &self.code.tree(&function.code))
+            .ok()?;
         let runtime = runnable.runtime;
         let spec = start_spec(function, runnable, "", &self.layers, self.platform);
         Some((runtime, spec))
@@ -272,7 +281,10 @@ impl Launcher for ProcessLauncher {
     }
 
     fn runtime_version(&self, function: &FunctionSpec) -> String {
-        match self.runtimes.find(function) {
+        match self
+            .runtimes
+            .find(function, &self.code.tree(&function.code))
+        {
             Ok(runnable) => runnable.version,
             Err(_) => function.runtime.clone(),
         }

@@ -52,7 +52,7 @@ pub(crate) fn start_spec(
         target: target.to_owned(),
         access: Access::ReadOnly,
     };
-    let mut mounts = vec![read_only(function.code.directory.clone(), "/var/task")];
+    let mut mounts = vec![read_only(runnable.code, "/var/task")];
     mounts.extend(
         runnable
             .runtime_directory

@@ -149,8 +149,7 @@ impl Templates {
     ) -> Option<Launched> {
         let plan = self.plan(function, runtime, start)?;
         let key = plan.parts.key();
-        if self.snapshots.store.state(&key) != SnapshotState::Ready
-            || has_libraries(&function.code.directory)
+        if self.snapshots.store.state(&key) != SnapshotState::Ready || has_libraries(code_of(start))
         {
             return None;
         }
@@ -298,6 +297,12 @@ fn decides_early(name: &str) -> bool {
 
 /// Whether a function brings libraries that the loader would have taken in place of the system's
 /// (`LD_LIBRARY_PATH` names its directory and `lib` in it).
+fn code_of(start: &StartSpec) -> &Path {
+    let mut mounts = start.rootfs.mounts.iter();
+    let code = mounts.find(|mount| mount.target == "/var/task");
+    code.map_or(Path::new(""), |mount| &mount.source)
+}
+
 fn has_libraries(code: &Path) -> bool {
     [code.to_owned(), code.join("lib")].iter().any(|directory| {
         let Ok(listing) = fs::read_dir(directory) else {

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::{ListedStatus, StoreError, StoreView};
 use proto_node::{
-    Body, Capacity as _, CodeLocation, FunctionSpec, Invoke as _, InvokeHead, InvokeOutcome,
+    Body, Capacity as _, CodeRef, FunctionSpec, Invoke as _, InvokeHead, InvokeOutcome,
     InvokeResult, LogTail, MAX_RESPONSE_BYTES, NoSnapshot, Revision, Revisions as _, SnapStart,
     Stage, StartKind, Taken,
 };
@@ -71,6 +71,19 @@ impl Place {
         StoreView::open(&self.path("node/snapshots")).unwrap()
     }
 
+    /// Some code that the agent has.
+    fn code(&self) -> CodeRef {
+        let code = CodeRef {
+            sha256: "c0de".repeat(16),
+            bytes: 1,
+        };
+        let tree = self.path("node/code/trees").join(&code.sha256);
+        std::fs::create_dir_all(&tree).unwrap();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        std::fs::write(tree.with_extension("boot"), boot.trim()).unwrap();
+        code
+    }
+
     fn function(&self, revision: &str) -> Arc<FunctionSpec> {
         let variables = [("KEY", "s3cr3t-value"), ("REKINDLE_SECRETS", "KEY")];
         Arc::new(FunctionSpec {
@@ -87,10 +100,7 @@ impl Place {
             timeout: Duration::from_secs(20),
             ephemeral_storage_mb: 512,
             environment: variables.map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
-            code: CodeLocation {
-                directory: self.directory.path().to_owned(),
-                sha256: "c0de".into(),
-            },
+            code: self.code(),
             snap_start: SnapStart::On,
             isolation: Default::default(),
             platform: Default::default(),

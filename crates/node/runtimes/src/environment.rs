@@ -120,7 +120,7 @@ pub(crate) mod tests {
     use std::collections::BTreeMap;
     use std::time::Duration;
 
-    use proto_node::{CodeLocation, Revision};
+    use proto_node::{CodeRef, Revision};
 
     use super::*;
     use crate::nodejs::NodeJs;
@@ -145,9 +145,9 @@ pub(crate) mod tests {
                 .iter()
                 .map(|(k, v)| ((*k).into(), (*v).into()))
                 .collect(),
-            code: CodeLocation {
-                directory: "/code".into(),
+            code: CodeRef {
                 sha256: String::new(),
+                bytes: 0,
             },
             snap_start: Default::default(),
             isolation: Default::default(),

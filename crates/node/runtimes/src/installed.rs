@@ -17,6 +17,8 @@ pub struct Runnable {
     pub argv: Vec<String>,
     /// What is particular to its runtime.
     pub runtime: &'static dyn FunctionRuntime,
+    /// Directory of the host that is `/var/task`.
+    pub code: PathBuf,
     /// Directory of the host that is `/var/runtime`.
     pub runtime_directory: Option<PathBuf>,
     /// What runs, for `INIT_START`.
@@ -56,11 +58,11 @@ impl Runtimes {
         })
     }
 
-    /// How to run `function` on this machine.
+    /// How to run `function`, whose code lies in `code`, on this machine.
     ///
     /// # Errors
     /// When it cannot be run here.
-    pub fn find(&self, function: &FunctionSpec) -> Result<Runnable, RuntimeError> {
+    pub fn find(&self, function: &FunctionSpec, code: &Path) -> Result<Runnable, RuntimeError> {
         let name = function.runtime.as_str();
         let mut all = ALL.iter().copied();
         let runtime =
@@ -69,7 +71,7 @@ impl Runtimes {
                     runtime: name.to_owned(),
                     reason: "this platform has no such runtime".to_owned(),
                 })?;
-        let mut command = runtime.command(function, &self.roots)?;
+        let mut command = runtime.command(function, code, &self.roots)?;
         let files = runtime.files();
         // A wrapper script of the function's own, given the command line to run; programs that functions bring have none.
         if let (Some(_), Some(wrapper)) =
@@ -81,6 +83,7 @@ impl Runtimes {
             argv: command.argv,
             runtime,
             runtime_directory: files.map(|files| self.directory.join(files.directory)),
+            code: code.to_owned(),
             version: command.version,
         })
     }
@@ -123,7 +126,7 @@ mod tests {
         let runtimes = Runtimes::install(place.path(), layers).expect("installed");
         let mut function = function(own);
         function.runtime = runtime.to_owned();
-        runtimes.find(&function)
+        runtimes.find(&function, Path::new("/absent"))
     }
 
     #[test]

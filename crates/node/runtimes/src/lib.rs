@@ -19,6 +19,7 @@ pub use installed::{Runnable, Runtimes, texts};
 pub use roots::Roots;
 
 use std::fmt;
+use std::path::Path;
 
 use proto_node::FunctionSpec;
 
@@ -33,11 +34,16 @@ pub trait FunctionRuntime: fmt::Debug + Sync {
     /// What is found in `/var/runtime`; nothing if functions bring all that they need.
     fn files(&self) -> Option<Files>;
 
-    /// How a function is started from these roots.
+    /// How a function whose code lies in `code` is started from these roots.
     ///
     /// # Errors
     /// When this machine, or the function, lacks what it takes.
-    fn command(&self, function: &FunctionSpec, roots: &Roots) -> Result<Command, RuntimeError>;
+    fn command(
+        &self,
+        function: &FunctionSpec,
+        code: &Path,
+        roots: &Roots,
+    ) -> Result<Command, RuntimeError>;
 
     /// What it adds to the environment of its functions.
     fn variables(&self, function: &FunctionSpec) -> Variables;

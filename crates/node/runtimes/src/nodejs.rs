@@ -1,5 +1,7 @@
 //! `nodejs*`: the machine's Node.js with our bootstrap.
 
+use std::path::Path;
+
 use proto_node::{FunctionSpec, SnapStart};
 
 use crate::{
@@ -43,7 +45,12 @@ impl FunctionRuntime for NodeJs {
         })
     }
 
-    fn command(&self, function: &FunctionSpec, roots: &Roots) -> Result<Command, RuntimeError> {
+    fn command(
+        &self,
+        function: &FunctionSpec,
+        _: &Path,
+        roots: &Roots,
+    ) -> Result<Command, RuntimeError> {
         let (program, file) = roots.interpreter("node", &["nodejs"], function)?;
         let mut argv = vec![program];
         if draws_from_processor(function) {

@@ -1,5 +1,7 @@
 //! `provided.*`: a program that the function brings, which speaks the Runtime API itself.
 
+use std::path::Path;
+
 use proto_node::FunctionSpec;
 
 use crate::roots::is_executable;
@@ -21,8 +23,13 @@ impl FunctionRuntime for Provided {
     }
 
     /// A `bootstrap` in the function's code, or in `/opt`.
-    fn command(&self, function: &FunctionSpec, roots: &Roots) -> Result<Command, RuntimeError> {
-        let own = function.code.directory.join("bootstrap");
+    fn command(
+        &self,
+        function: &FunctionSpec,
+        code: &Path,
+        roots: &Roots,
+    ) -> Result<Command, RuntimeError> {
+        let own = code.join("bootstrap");
         let program = if is_executable(&own) {
             "/var/task/bootstrap"
         } else if roots.has_program("opt/bootstrap") {

@@ -1,5 +1,7 @@
 //! `python3.x`: the machine's CPython with our bootstrap.
 
+use std::path::Path;
+
 use proto_node::FunctionSpec;
 
 use crate::{
@@ -39,7 +41,12 @@ impl FunctionRuntime for Python {
         })
     }
 
-    fn command(&self, function: &FunctionSpec, roots: &Roots) -> Result<Command, RuntimeError> {
+    fn command(
+        &self,
+        function: &FunctionSpec,
+        _: &Path,
+        roots: &Roots,
+    ) -> Result<Command, RuntimeError> {
         // The exact version if it is there, else whatever Python 3 there is.
         let (program, file) = roots.interpreter(&function.runtime, &["python3"], function)?;
         let version = match file.strip_prefix("python") {

@@ -49,6 +49,9 @@ pub enum InvokeError {
     /// The sandbox could not be made or broke for a reason that is not the function's.
     #[error("sandbox failed: {0}")]
     Sandbox(String),
+    /// The node has not got the function's code: who has gives it, and asks again.
+    #[error("the node lacks the function's code")]
+    CodeMissing,
     /// The event did not come in whole.
     #[error("the event did not come in: {0}")]
     Event(BodyBroken),

@@ -1,7 +1,7 @@
 //! Running events: the trait, and what goes with an event.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -40,7 +40,9 @@ pub struct InvokeHead {
 /// Told when an event is handed to an instance: from then on nobody may run it elsewhere.
 ///
 /// A node tells it before the first byte of the event leaves for a sandbox, and waits for nothing.
-pub struct Taken(Option<Box<dyn FnOnce() + Send + Sync>>);
+pub struct Taken(Option<Hear>);
+
+type Hear = Box<dyn FnOnce() + Send + Sync>;
 
 impl Taken {
     /// Nobody asks.
@@ -51,6 +53,23 @@ impl Taken {
     /// `hear` is called once, and must not wait.
     pub fn new(hear: impl FnOnce() + Send + Sync + 'static) -> Self {
         Self(Some(Box::new(hear)))
+    }
+
+    /// Two of which either tells, once: for who may have to try twice.
+    pub fn split(self) -> (Self, Self) {
+        let Some(hear) = self.0 else {
+            return (Self(None), Self(None));
+        };
+        let shared = Arc::new(Mutex::new(Some(hear)));
+        let half = |shared: Arc<Mutex<Option<Hear>>>| {
+            Self::new(move || {
+                let hear = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
+                if let Some(hear) = hear {
+                    hear();
+                }
+            })
+        };
+        (half(Arc::clone(&shared)), half(shared))
     }
 
     /// Says that the event is about to be handed over.

@@ -1,6 +1,7 @@
 //! The seam between those who accept invocations (gateway, control) and the nodes that run them.
 //!
-//! A [`Node`] has five roles: [`Invoke`] runs events, [`Revisions`] keeps snapshots, [`Logs`] what functions write,
+//! A [`Node`] has five roles: [`Invoke`] runs events, [`Revisions`] keeps snapshots, [`Code`] what they
+//! are made of, [`Logs`] what functions write,
 //! [`Capacity`] says how much there is. Each is a trait without default bodies; a test that needs one of them
 //! puts a node together from [`Parts`] of [`Nothing`].
 //!
@@ -18,6 +19,7 @@ use std::pin::Pin;
 
 mod body;
 mod capacity;
+mod code;
 mod error;
 mod fault;
 mod invoke;
@@ -31,6 +33,7 @@ mod spec;
 
 pub use body::{Body, BodyBroken, BodySource, BodyWriter, PIECE_BYTES, ReaderGone};
 pub use capacity::{Absence, Capacity, CapacityGroup, CapacityKind, CapacityView, TargetError};
+pub use code::{Catalogue, Code, CodeError};
 pub use error::{Begun, InvokeError, ThrottleReason};
 pub use fault::{FaultKind, FunctionFault, MAX_RESPONSE_BYTES};
 pub use invoke::{Invoke, InvokeHead, LogTail, Taken};
@@ -43,14 +46,14 @@ pub use reply::{
 };
 pub use revisions::{NoSnapshot, Revisions};
 pub use spec::{
-    CodeLocation, FRESH_VARIABLE, FunctionSpec, Isolation, PLATFORM_VARIABLE, PlatformDemand,
-    Revision, SECRETS_VARIABLE, SNAPSHOT_VARIABLE, SnapStart, WARM_UP_VARIABLE, secret_names,
+    CodeRef, FRESH_VARIABLE, FunctionSpec, Isolation, PLATFORM_VARIABLE, PlatformDemand, Revision,
+    SECRETS_VARIABLE, SNAPSHOT_VARIABLE, SnapStart, WARM_UP_VARIABLE, secret_names,
 };
 
 /// A boxed future, so that the roles can be used as trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// A machine that runs functions, or several of them: all roles together.
-pub trait Node: Invoke + Revisions + Logs + Capacity {}
+pub trait Node: Invoke + Revisions + Code + Logs + Capacity {}
 
-impl<T: Invoke + Revisions + Logs + Capacity + ?Sized> Node for T {}
+impl<T: Invoke + Revisions + Code + Logs + Capacity + ?Sized> Node for T {}

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::{
-    Body, BoxFuture, Capacity, CapacityKind, CapacityView, FunctionSpec, Heard, Invoke,
-    InvokeError, InvokeHead, LogRecord, LogSource, LogSubscription, Logs, NoSnapshot, Reply,
-    Revision, Revisions, Taken, TargetError,
+    Body, BoxFuture, Capacity, CapacityKind, CapacityView, Code, CodeError, CodeRef, FunctionSpec,
+    Heard, Invoke, InvokeError, InvokeHead, LogRecord, LogSource, LogSubscription, Logs,
+    NoSnapshot, Reply, Revision, Revisions, Taken, TargetError,
 };
 
 /// A part that has nothing and makes nothing.
@@ -45,6 +45,25 @@ impl Revisions for Nothing {
     }
 
     fn keep_only(&self, _: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+impl Code for Nothing {
+    fn has_code(&self, _: CodeRef) -> BoxFuture<'_, bool> {
+        Box::pin(async { false })
+    }
+
+    fn put_code(&self, _: CodeRef, archive: Body) -> BoxFuture<'_, Result<(), CodeError>> {
+        drop(archive);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_code(&self, _: CodeRef) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    fn keep_code(&self, _: BTreeSet<CodeRef>) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 }
@@ -98,6 +117,8 @@ pub struct Parts {
     pub invoke: Arc<dyn Invoke>,
     /// Keeps revisions.
     pub revisions: Arc<dyn Revisions>,
+    /// Keeps code.
+    pub code: Arc<dyn Code>,
     /// Keeps logs.
     pub logs: Arc<dyn Logs>,
     /// Tells what there is.
@@ -109,6 +130,7 @@ impl Default for Parts {
         Self {
             invoke: Arc::new(Nothing),
             revisions: Arc::new(Nothing),
+            code: Arc::new(Nothing),
             logs: Arc::new(Nothing),
             capacity: Arc::new(Nothing),
         }
@@ -146,6 +168,24 @@ impl Revisions for Parts {
 
     fn keep_only(&self, revisions: BTreeSet<Revision>) -> BoxFuture<'_, ()> {
         self.revisions.keep_only(revisions)
+    }
+}
+
+impl Code for Parts {
+    fn has_code(&self, code: CodeRef) -> BoxFuture<'_, bool> {
+        self.code.has_code(code)
+    }
+
+    fn put_code(&self, code: CodeRef, archive: Body) -> BoxFuture<'_, Result<(), CodeError>> {
+        self.code.put_code(code, archive)
+    }
+
+    fn remove_code(&self, code: CodeRef) -> BoxFuture<'_, ()> {
+        self.code.remove_code(code)
+    }
+
+    fn keep_code(&self, codes: BTreeSet<CodeRef>) -> BoxFuture<'_, ()> {
+        self.code.keep_code(codes)
     }
 }
 

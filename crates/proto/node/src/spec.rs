@@ -1,6 +1,6 @@
 //! What a node must know to start an instance of one function version.
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -18,15 +18,21 @@ impl fmt::Display for Revision {
     }
 }
 
-/// Where the function's code lies on this machine.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CodeLocation {
-    /// Absolute path of the unpacked, read-only directory; the guest sees it as `/var/task`.
-    ///
-    /// It stays in place until [`crate::Revisions::forget`] of the revision has resolved.
-    pub directory: PathBuf,
-    /// SHA-256 of the uploaded archive in lower-case hex; equal hashes mean equal directories.
+/// Names the archive with a function's code; equal ones hold the same.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct CodeRef {
+    /// SHA-256 of the archive in lower-case hex, 64 digits.
     pub sha256: String,
+    /// Length of the archive in bytes.
+    pub bytes: u64,
+}
+
+impl CodeRef {
+    /// Whether the digest is one: what names a file must be nothing else.
+    pub fn is_well_formed(&self) -> bool {
+        let digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        self.sha256.len() == 64 && self.sha256.bytes().all(digit)
+    }
 }
 
 /// The variable that names, separated by commas, those variables whose values are in no snapshot.
@@ -116,8 +122,8 @@ pub struct FunctionSpec {
     pub ephemeral_storage_mb: u32,
     /// The user's environment variables; at most 4 KiB in all.
     pub environment: BTreeMap<String, String>,
-    /// The unpacked code.
-    pub code: CodeLocation,
+    /// Its code.
+    pub code: CodeRef,
     /// Whether its instances start from a snapshot.
     pub snap_start: SnapStart,
     /// Whether an instance takes a second event.

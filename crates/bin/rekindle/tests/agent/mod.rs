@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use bytes::Bytes;
 use node_agent::{Agent, AgentConfig, AgentError, SnapshotsError};
 use node_snapshots::StoreError;
 use proto_node::{
-    Body, Capacity as _, CodeLocation, FunctionSpec, Invoke as _, InvokeError, InvokeHead,
+    Body, Capacity as _, CodeRef, FunctionSpec, Invoke as _, InvokeError, InvokeHead,
     InvokeOutcome, InvokeResult, LogTail, MAX_RESPONSE_BYTES, Reply, Revision, Taken,
 };
 use serde_json::Value;
@@ -44,10 +44,10 @@ impl Node {
         &self,
         runtime: &str,
         handler: &str,
-        code: PathBuf,
+        code: CodeRef,
     ) -> Arc<FunctionSpec> {
         Arc::new(FunctionSpec {
-            revision: Revision(format!("{runtime} {}", code.display())),
+            revision: Revision(format!("{runtime} {}", code.sha256)),
             name: "f".into(),
             version: "$LATEST".into(),
             arn: "arn:aws:lambda:us-east-1:000000000000:function:f".into(),
@@ -60,15 +60,43 @@ impl Node {
             timeout: Duration::from_secs(20),
             ephemeral_storage_mb: 512,
             environment: BTreeMap::from([("OWN".to_owned(), "value".to_owned())]),
-            code: CodeLocation {
-                directory: code,
-                sha256: String::new(),
-            },
+            code,
             snap_start: Default::default(),
             isolation: Default::default(),
             platform: Default::default(),
             log_group: "/aws/lambda/f".into(),
         })
+    }
+
+    /// Code that the agent has, with nothing in it yet.
+    pub(crate) fn code(&self, name: &str) -> CodeRef {
+        let digits = name.bytes().map(|byte| format!("{byte:02x}"));
+        let code = CodeRef {
+            sha256: format!("{:0<64}", digits.collect::<String>()),
+            bytes: 1,
+        };
+        let tree = self.directory_of(&code);
+        std::fs::create_dir_all(&tree).unwrap();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        std::fs::write(tree.with_extension("boot"), boot.trim()).unwrap();
+        code
+    }
+
+    /// Where that lies.
+    pub(crate) fn directory_of(&self, code: &CodeRef) -> PathBuf {
+        let trees = self.directory.path().join("node/code/trees");
+        trees.join(&code.sha256)
+    }
+
+    /// The files of a directory as code that the agent has.
+    pub(crate) fn copy(&self, from: &Path) -> CodeRef {
+        let code = self.code(from.file_name().unwrap().to_str().unwrap());
+        for file in std::fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            let to = self.directory_of(&code).join(file.file_name());
+            std::fs::copy(file.path(), to).unwrap();
+        }
+        code
     }
 
     pub(crate) fn python(&self, code: &str) -> Arc<FunctionSpec> {
@@ -82,10 +110,11 @@ impl Node {
         runtime: &str,
         handler: &str,
     ) -> Arc<FunctionSpec> {
-        let directory = self.directory.path().join(name.replace('.', "-"));
-        std::fs::create_dir(&directory).unwrap();
-        std::fs::write(directory.join(name), text).unwrap();
-        self.function(runtime, handler, directory)
+        let code = self.code(name);
+        let path = self.directory_of(&code).join(name);
+        assert!(!path.exists(), "{name} is there");
+        std::fs::write(path, text).unwrap();
+        self.function(runtime, handler, code)
     }
 
     pub(crate) async fn invoke(

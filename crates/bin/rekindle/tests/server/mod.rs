@@ -1,15 +1,91 @@
-//! `rekindle serve` on a free loopback port, for the length of a test.
+//! `rekindle serve`, or a gateway with two nodes, on free loopback ports and sockets, for the length of a test.
+
+#![allow(
+    dead_code,
+    reason = "not every test that shares this module needs all of it"
+)]
 
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 pub(crate) const REKINDLE: &str = env!("CARGO_BIN_EXE_rekindle");
 
 /// The server; ended when dropped.
 pub(crate) struct Server {
-    child: Child,
+    /// The process that speaks the API.
+    front: Process,
+    pub(crate) nodes: Vec<Node>,
     pub(crate) endpoint: String,
-    _data: tempfile::TempDir,
+    data: tempfile::TempDir,
+}
+
+/// In how many processes it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Form {
+    /// All in one: `rekindle serve`.
+    Serve,
+    /// `rekindle gateway` with two `rekindle node`, each of which may have so many instances.
+    TwoNodes(u32),
+}
+
+/// One node of a server.
+pub(crate) struct Node {
+    pub(crate) process: Process,
+    pub(crate) data: PathBuf,
+    pub(crate) socket: PathBuf,
+}
+
+/// A process that is killed when it is dropped.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Starts one that says a line when it is ready; what the line ends with.
+    pub(crate) fn start(command: &mut Command) -> (Self, String) {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let last = line.trim().rsplit(' ').next().unwrap().to_owned();
+        (Self(child), last)
+    }
+
+    /// `kill -9`, without a word before.
+    pub(crate) fn kill(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+impl Node {
+    /// A node that keeps what it has in `data`.
+    pub(crate) fn start(data: &Path, socket: &Path, instances: u32) -> Self {
+        let mut command = Command::new(REKINDLE);
+        command.arg("node").arg(format!("--instances={instances}"));
+        command.arg("--data").arg(data).arg("--socket").arg(socket);
+        let (process, _) = Process::start(&mut command);
+        Self {
+            process,
+            data: data.to_owned(),
+            socket: socket.to_owned(),
+        }
+    }
 }
 
 impl Server {
@@ -19,25 +95,44 @@ impl Server {
     }
 
     pub(crate) fn with_snap_start(policy: &str) -> Server {
+        Server::of(Form::Serve, policy)
+    }
+
+    pub(crate) fn of(form: Form, policy: &str) -> Server {
         let data = tempfile::tempdir().unwrap();
-        let mut child = Command::new(REKINDLE)
-            .args(["serve", "--snap-start", policy, "--listen", "127.0.0.1:0"])
-            .arg("--data")
-            .arg(data.path())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
-            .read_line(&mut line)
-            .unwrap();
-        let endpoint = line.trim().rsplit(' ').next().unwrap().to_owned();
-        Server {
-            child,
-            endpoint,
-            _data: data,
+        let nodes = match form {
+            Form::Serve => Vec::new(),
+            Form::TwoNodes(instances) => ["one", "two"]
+                .map(|name| {
+                    let socket = data.path().join(name).with_extension("sock");
+                    Node::start(&data.path().join(name), &socket, instances)
+                })
+                .into(),
+        };
+        let mut command = Command::new(REKINDLE);
+        command.arg(if nodes.is_empty() { "serve" } else { "gateway" });
+        command.args(["--snap-start", policy, "--listen", "127.0.0.1:0"]);
+        command.arg("--data").arg(data.path().join("data"));
+        for node in &nodes {
+            command.arg(format!("--node=unix:{}", node.socket.display()));
         }
+        let (front, endpoint) = Process::start(&mut command);
+        Server {
+            front,
+            nodes,
+            endpoint,
+            data,
+        }
+    }
+
+    /// The process that speaks the API.
+    pub(crate) fn pid(&self) -> u32 {
+        self.front.id()
+    }
+
+    /// Its own data directory.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.data.path().join("data")
     }
 
     /// Runs one of our own client commands.
@@ -47,12 +142,5 @@ impl Server {
             .env("REKINDLE_ENDPOINT", &self.endpoint)
             .output()
             .unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

@@ -5,41 +5,27 @@
     reason = "not every test that shares this module needs all of it"
 )]
 
-use std::io::{Cursor, Write};
+use std::fs::File;
+use std::io::{Cursor, Read, Write};
+use std::path::Path;
 
-use zip::{ZipWriter, write::SimpleFileOptions};
-
-/// What an entry is.
-#[derive(Clone, Debug)]
-pub(crate) enum Entry {
-    /// Content and permission bits.
-    File(Vec<u8>, u32),
-    /// A directory.
-    Directory,
-    /// A symlink with its target.
-    Link(String),
-}
-
-/// A zip with these entries.
-pub(crate) fn zip_of(entries: &[(&str, Entry)]) -> Vec<u8> {
-    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
-    for (name, entry) in entries {
-        let options = SimpleFileOptions::default();
-        match entry {
-            Entry::File(content, mode) => {
-                writer
-                    .start_file(*name, options.unix_permissions(*mode))
-                    .unwrap();
-                writer.write_all(content).unwrap();
-            }
-            Entry::Directory => writer.add_directory(*name, options).unwrap(),
-            Entry::Link(target) => writer.add_symlink(*name, target.as_str(), options).unwrap(),
-        }
-    }
-    writer.finish().unwrap().into_inner()
-}
+use zip::{ZipArchive, ZipWriter, write::SimpleFileOptions};
 
 /// A zip with one file.
 pub(crate) fn zip_with(name: &str, content: &str) -> Vec<u8> {
-    zip_of(&[(name, Entry::File(content.as_bytes().to_vec(), 0o644))])
+    let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
+    writer
+        .start_file(name, SimpleFileOptions::default())
+        .unwrap();
+    writer.write_all(content.as_bytes()).unwrap();
+    writer.finish().unwrap().into_inner()
+}
+
+/// The text of a file in a zip.
+pub(crate) fn text_in(zip: &Path, name: &str) -> String {
+    let mut zip = ZipArchive::new(File::open(zip).unwrap()).unwrap();
+    let mut text = String::new();
+    let mut file = zip.by_name(name).unwrap();
+    file.read_to_string(&mut text).unwrap();
+    text
 }

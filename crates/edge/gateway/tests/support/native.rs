@@ -1,12 +1,13 @@
 //! Runs a function's code with the machine's own interpreter, so that protocol tests need no sandbox.
 
-use std::{process::Stdio, sync::Arc};
+use std::{collections::BTreeSet, path::Path, process::Stdio, sync::Arc};
 
 use super::Double;
 use bytes::Bytes;
 use proto_node::{
-    Body, BoxFuture, FunctionFault, FunctionSpec, Invoke, InvokeError, InvokeHead, InvokeOutcome,
-    InvokeResult, MAX_RESPONSE_BYTES, Parts, Reply, StartKind, Taken, Timings, tail_of,
+    Body, BoxFuture, Code, CodeError, CodeRef, FunctionFault, FunctionSpec, Invoke, InvokeError,
+    InvokeHead, InvokeOutcome, InvokeResult, MAX_RESPONSE_BYTES, Parts, Reply, StartKind, Taken,
+    Timings, tail_of,
 };
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt, process::Command};
@@ -42,18 +43,54 @@ const tell = (answer) => fs.writeSync(1, JSON.stringify(answer));
 "#;
 
 /// Starts an interpreter for each event.
-pub(crate) struct Native;
+pub(crate) struct Native {
+    /// Where code is unpacked.
+    trees: tempfile::TempDir,
+}
+
+impl Native {
+    pub(crate) fn new() -> Self {
+        let trees = tempfile::tempdir().unwrap();
+        Self { trees }
+    }
+}
+
+impl Code for Native {
+    fn has_code(&self, code: CodeRef) -> BoxFuture<'_, bool> {
+        let has = self.trees.path().join(code.sha256).exists();
+        Box::pin(async move { has })
+    }
+
+    fn put_code(&self, code: CodeRef, archive: Body) -> BoxFuture<'_, Result<(), CodeError>> {
+        Box::pin(async move {
+            let zip = archive.read(MAX_RESPONSE_BYTES).await.unwrap();
+            proto_archive::unpack(&zip, &self.trees.path().join(code.sha256)).unwrap();
+            Ok(())
+        })
+    }
+
+    fn remove_code(&self, _: CodeRef) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    fn keep_code(&self, _: BTreeSet<CodeRef>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
 
 impl Double for Native {
     fn parts(self) -> Parts {
+        let native = Arc::new(self);
         Parts {
-            invoke: Arc::new(self),
+            invoke: Arc::clone(&native) as _,
+            code: native,
             ..Parts::default()
         }
     }
 }
 
 async fn run(
+    trees: &Path,
     function: &FunctionSpec,
     request: &InvokeHead,
     payload: &Bytes,
@@ -65,7 +102,7 @@ async fn run(
     };
     let mut child = Command::new(program)
         .args([flag, runner])
-        .current_dir(&function.code.directory)
+        .current_dir(trees.join(&function.code.sha256))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("_HANDLER", &function.handler)
         .env("REQUEST_ID", &request.request_id)
@@ -108,7 +145,7 @@ impl Invoke for Native {
         Box::pin(async move {
             let payload = body.read(MAX_RESPONSE_BYTES).await.unwrap();
             taken.tell();
-            let (result, output) = run(&function, &event, &payload).await;
+            let (result, output) = run(self.trees.path(), &function, &event, &payload).await;
             let id = &event.request_id;
             let log = format!(
                 "START RequestId: {id} Version: $LATEST\n{}END RequestId: {id}\nREPORT RequestId: {id}\t\n",

@@ -17,7 +17,7 @@ use node_pool::{
 };
 use parking_lot::Mutex;
 use proto_node::{
-    BoxFuture, CodeLocation, FunctionSpec, InvokeError, InvokeHead, InvokeOutcome, InvokeResult,
+    BoxFuture, CodeRef, FunctionSpec, InvokeError, InvokeHead, InvokeOutcome, InvokeResult,
     LogTail, MAX_RESPONSE_BYTES, Revision, StartKind, Taken,
 };
 use proto_sandbox::{
@@ -573,9 +573,9 @@ pub(crate) fn function() -> Arc<FunctionSpec> {
         timeout: Duration::from_secs(3),
         ephemeral_storage_mb: 512,
         environment: Default::default(),
-        code: CodeLocation {
-            directory: "/code".into(),
+        code: CodeRef {
             sha256: String::new(),
+            bytes: 0,
         },
         snap_start: Default::default(),
         isolation: Default::default(),

@@ -1,21 +1,14 @@
-//! The code store: zips and what they unpack to, addressed by SHA-256.
+//! The code store: zips, addressed by SHA-256. What they unpack to is with the nodes.
 //!
 //! ```text
-//!   archives/<sha256>.zip     synced, then renamed into place: the truth
-//!   unpacked/<sha256>/        made from the archive; `unpacked/<sha256>.boot` holds the boot id
+//!   archives/<sha256>.zip     synced, then renamed into place
 //!   staging/                  work in progress; emptied at start
 //! ```
 //!
-//! Unpacked trees are not synced file by file. A tree made in another boot may have lost bytes to
-//! a power failure, so it is made again from its archive; a mere `kill -9` loses nothing.
-//!
 //! Lock order: `CodeStore::entries` is a leaf; nothing is locked while it is held.
 
-mod tree;
-mod unpack;
-
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,9 +16,10 @@ use std::{
 
 use parking_lot::Mutex;
 use proto_lambda::limits;
+use proto_node::CodeRef;
 use sha2::{Digest, Sha256};
 
-pub use unpack::{MAX_ENTRIES, UnpackError};
+use proto_archive::UnpackError;
 
 use crate::digest::hex;
 
@@ -66,7 +60,6 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
 pub struct StoredCode {
     sha256: String,
     size: u64,
-    directory: PathBuf,
     archive: PathBuf,
 }
 
@@ -81,9 +74,12 @@ impl StoredCode {
         self.size
     }
 
-    /// The unpacked tree.
-    pub fn directory(&self) -> &Path {
-        &self.directory
+    /// What nodes know it as.
+    pub fn reference(&self) -> CodeRef {
+        CodeRef {
+            sha256: self.sha256.clone(),
+            bytes: self.size,
+        }
     }
 
     /// The zip as it was uploaded.
@@ -96,42 +92,33 @@ impl StoredCode {
 #[derive(Debug)]
 pub struct CodeStore {
     root: PathBuf,
-    boot_id: String,
     entries: Mutex<HashMap<String, Arc<StoredCode>>>,
 }
 
 impl CodeStore {
     /// Opens or makes the store and throws away work that a dead process left behind.
     pub fn open(root: &Path) -> Result<Self, CodeError> {
-        // The guest's path to its code is used after changes of directory.
         fs::create_dir_all(root).map_err(failed("make", root))?;
         let root = root.canonicalize().map_err(failed("resolve", root))?;
-        let staging = root.join("staging");
-        if staging.exists() {
-            fs::remove_dir_all(&staging).map_err(failed("clear", &staging))?;
+        // Versions up to 0.1 unpacked here what their nodes now unpack.
+        for directory in ["staging", "unpacked"] {
+            let path = root.join(directory);
+            if path.exists() {
+                fs::remove_dir_all(&path).map_err(failed("clear", &path))?;
+            }
         }
-        for directory in ["archives", "unpacked", "staging"] {
+        for directory in ["archives", "staging"] {
             let path = root.join(directory);
             fs::create_dir_all(&path).map_err(failed("make", &path))?;
         }
         sync_directory(&root)?;
-        let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Ok(Self {
             root,
-            boot_id: boot_id.trim().to_owned(),
             entries: Mutex::default(),
         })
     }
 
-    /// Checks a zip completely and leaves nothing behind.
-    pub fn check(&self, zip: &[u8]) -> Result<(), CodeError> {
-        let staged = self.staging_path();
-        let result = unpack::unpack(zip, &staged);
-        let _ = fs::remove_dir_all(&staged);
-        Ok(result?)
-    }
-
-    /// Stores a zip: unpacked, synced and in place when this returns.
+    /// Stores a zip that unpacks well: checked, synced and in place when this returns.
     pub fn put(&self, zip: &[u8]) -> Result<Arc<StoredCode>, CodeError> {
         let sha256 = hex(&Sha256::digest(zip));
         if let Some(known) = self.entries.lock().get(&sha256) {
@@ -142,37 +129,32 @@ impl CodeStore {
         if held.saturating_add(size) > limits::TOTAL_CODE_BYTES {
             return Err(CodeError::Full);
         }
+        proto_archive::check(zip)?;
         let staged = self.staging_path();
-        let staged_zip = staged.with_extension("zip");
-        let stored = unpack::unpack(zip, &staged)
-            .map_err(CodeError::from)
-            .and_then(|()| write_synced(&staged_zip, zip))
-            .and_then(|()| self.adopt(sha256, size, &staged, Some(&staged_zip)));
+        let stored =
+            write_synced(&staged, zip).and_then(|()| self.adopt(sha256, size, Some(&staged)));
         if stored.is_err() {
-            let _ = fs::remove_dir_all(&staged);
-            let _ = fs::remove_file(&staged_zip);
+            let _ = fs::remove_file(&staged);
         }
         stored
     }
 
-    /// Takes up code that a stored function refers to, unpacking it again where that is needed.
+    /// Code that is there.
+    pub(crate) fn get(&self, sha256: &str) -> Option<Arc<StoredCode>> {
+        self.entries.lock().get(sha256).cloned()
+    }
+
+    /// All code that is there.
+    pub(crate) fn references(&self) -> BTreeSet<CodeRef> {
+        let entries = self.entries.lock();
+        entries.values().map(|entry| entry.reference()).collect()
+    }
+
+    /// Takes up code that a stored function refers to.
     pub fn restore(&self, sha256: &str, size: u64) -> Result<Arc<StoredCode>, CodeError> {
-        if let Some(known) = self.entries.lock().get(sha256) {
-            return Ok(Arc::clone(known));
-        }
         let entry = self.entry(sha256.to_owned(), size);
-        let boot = fs::read_to_string(self.boot_mark(sha256)).unwrap_or_default();
-        if entry.directory.is_dir() && boot == self.boot_id && !boot.is_empty() {
-            let entry = Arc::new(entry);
-            self.entries
-                .lock()
-                .insert(sha256.to_owned(), Arc::clone(&entry));
-            return Ok(entry);
-        }
-        let zip = fs::read(&entry.archive).map_err(failed("read", &entry.archive))?;
-        let staged = self.staging_path();
-        unpack::unpack(&zip, &staged)?;
-        self.adopt(sha256.to_owned(), size, &staged, None)
+        fs::metadata(&entry.archive).map_err(failed("read", &entry.archive))?;
+        self.adopt(sha256.to_owned(), size, None)
     }
 
     /// An entry for code that is lost: its function is shown, and cannot run.
@@ -180,59 +162,54 @@ impl CodeStore {
         Arc::new(self.entry(sha256.to_owned(), size))
     }
 
-    /// Removes code that nobody holds any more, and files that belong to none.
-    pub fn collect(&self) {
-        let trash = self.move_unheld_away();
+    /// Removes code that nobody holds any more, and files that belong to none; what nodes may remove, too.
+    pub fn collect(&self) -> Vec<CodeRef> {
+        let (gone, trash) = self.move_unheld_away();
         for path in trash {
-            let removed = if path.is_dir() {
-                fs::remove_dir_all(&path)
-            } else {
-                fs::remove_file(&path)
-            };
-            if let Err(error) = removed {
+            if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!(path = %path.display(), %error, "old code could not be removed");
             }
         }
+        gone
     }
 
     /// Renames what nobody holds into the staging directory: renaming is atomic, so what stays in
     /// place is whole.
-    fn move_unheld_away(&self) -> Vec<PathBuf> {
-        let mut trash = Vec::new();
+    fn move_unheld_away(&self) -> (Vec<CodeRef>, Vec<PathBuf>) {
+        let (mut gone, mut trash) = (Vec::new(), Vec::new());
         let mut entries = self.entries.lock();
         // While the map is locked nobody can take another reference to an unheld entry.
-        entries.retain(|_, entry| Arc::strong_count(entry) > 1);
-        for directory in ["archives", "unpacked"] {
-            let Ok(listing) = fs::read_dir(self.root.join(directory)) else {
+        entries.retain(|_, entry| {
+            let held = Arc::strong_count(entry) > 1;
+            if !held {
+                gone.push(entry.reference());
+            }
+            held
+        });
+        let listing = fs::read_dir(self.root.join("archives"));
+        for path in listing.into_iter().flatten().flatten() {
+            let path = path.path();
+            let name = path.file_stem().and_then(|name| name.to_str());
+            if name.is_some_and(|name| entries.contains_key(name)) {
                 continue;
-            };
-            for path in listing.flatten().map(|entry| entry.path()) {
-                let name = path
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .unwrap_or_default();
-                if entries.contains_key(name.split('.').next().unwrap_or_default()) {
-                    continue;
-                }
-                let away = self.staging_path();
-                match fs::rename(&path, &away) {
-                    Ok(()) => trash.push(away),
-                    Err(error) => {
-                        tracing::warn!(path = %path.display(), %error, "old code could not be moved")
-                    }
+            }
+            let away = self.staging_path();
+            match fs::rename(&path, &away) {
+                Ok(()) => trash.push(away),
+                Err(error) => {
+                    tracing::warn!(path = %path.display(), %error, "old code could not be moved")
                 }
             }
         }
-        trash
+        (gone, trash)
     }
 
-    /// Moves staged code into place.
+    /// Moves a staged zip into place, if one is given, and knows it from now on.
     fn adopt(
         &self,
         sha256: String,
         size: u64,
-        staged: &Path,
-        staged_zip: Option<&Path>,
+        staged: Option<&Path>,
     ) -> Result<Arc<StoredCode>, CodeError> {
         let entry = Arc::new(self.entry(sha256, size));
         let mut entries = self.entries.lock();
@@ -240,40 +217,24 @@ impl CodeStore {
             // Someone else stored the same bytes meanwhile.
             let known = Arc::clone(known);
             drop(entries);
-            let _ = fs::remove_dir_all(staged);
-            let _ = staged_zip.map(fs::remove_file);
+            let _ = staged.map(fs::remove_file);
             return Ok(known);
         }
-        if let Some(zip) = staged_zip {
+        if let Some(zip) = staged {
             fs::rename(zip, &entry.archive).map_err(failed("move code to", &entry.archive))?;
             sync_directory(&self.root.join("archives"))?;
         }
-        if entry.directory.exists() {
-            // Left by another boot, or by a process that died before its function was stored.
-            let trash = self.staging_path();
-            fs::rename(&entry.directory, &trash).map_err(failed("clear", &entry.directory))?;
-            let _ = fs::remove_dir_all(&trash);
-        }
-        fs::rename(staged, &entry.directory).map_err(failed("move code to", &entry.directory))?;
-        let mark = self.boot_mark(&entry.sha256);
-        fs::write(&mark, &self.boot_id).map_err(failed("write", &mark))?;
         entries.insert(entry.sha256.clone(), Arc::clone(&entry));
         Ok(entry)
     }
 
     fn entry(&self, sha256: String, size: u64) -> StoredCode {
-        let directory = self.root.join("unpacked").join(&sha256);
         let archive = self.root.join("archives").join(format!("{sha256}.zip"));
         StoredCode {
             sha256,
             size,
-            directory,
             archive,
         }
-    }
-
-    fn boot_mark(&self, sha256: &str) -> PathBuf {
-        self.root.join("unpacked").join(format!("{sha256}.boot"))
     }
 
     fn staging_path(&self) -> PathBuf {

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::UnpackError;
+use crate::error::UnpackError;
 
 /// Longest name of one component in bytes (`NAME_MAX`).
 const COMPONENT_BYTES: usize = 255;
@@ -18,9 +18,9 @@ const LINKS_FOLLOWED: usize = 40;
 
 /// What lies at a name.
 #[derive(Debug)]
-pub(crate) enum Node {
+pub(crate) enum TreeNode {
     /// A directory with its entries.
-    Directory(BTreeMap<Vec<u8>, Node>),
+    Directory(BTreeMap<Vec<u8>, TreeNode>),
     /// A file: its index in the archive, and whether anyone may execute it.
     File {
         /// Index in the archive.
@@ -32,7 +32,7 @@ pub(crate) enum Node {
     Link(Vec<u8>),
 }
 
-impl Node {
+impl TreeNode {
     /// An empty directory.
     pub(crate) fn root() -> Self {
         Self::Directory(BTreeMap::new())
@@ -42,7 +42,7 @@ impl Node {
     ///
     /// A directory may be named again; anything else at a name that is taken is refused, and so is
     /// a name that leads through a file or a symlink.
-    pub(crate) fn insert(&mut self, name: &[u8], leaf: Node) -> Result<(), UnpackError> {
+    pub(crate) fn insert(&mut self, name: &[u8], leaf: TreeNode) -> Result<(), UnpackError> {
         let unsafe_name = || UnpackError::UnsafeName { name: shown(name) };
         let components = components(name).ok_or_else(unsafe_name)?;
         let conflict = || UnpackError::Conflict { name: shown(name) };
@@ -184,13 +184,13 @@ fn shown(name: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn tree(entries: &[(&str, Option<&str>)]) -> Result<Node, UnpackError> {
-        let mut root = Node::root();
+    fn tree(entries: &[(&str, Option<&str>)]) -> Result<TreeNode, UnpackError> {
+        let mut root = TreeNode::root();
         for (index, (name, target)) in entries.iter().enumerate() {
             let leaf = match target {
-                Some(target) => Node::Link(target.as_bytes().to_vec()),
-                None if name.ends_with('/') => Node::root(),
-                None => Node::File {
+                Some(target) => TreeNode::Link(target.as_bytes().to_vec()),
+                None if name.ends_with('/') => TreeNode::root(),
+                None => TreeNode::File {
                     index,
                     executable: false,
                 },

@@ -12,12 +12,11 @@ use std::{
 };
 
 use proto_lambda::limits;
-use zip::{ZipArchive, read::ZipFile, result::ZipError};
+use zip::{ZipArchive, read::ZipFile};
 
-use super::tree::Node;
+use crate::error::{MAX_ENTRIES, UnpackError};
+use crate::tree::TreeNode;
 
-/// Most entries of a zip.
-pub const MAX_ENTRIES: usize = 100_000;
 /// Longest target of a symlink in bytes.
 const TARGET_BYTES: u64 = 4096;
 /// Signature of an entry in a zip's central directory (APPNOTE.TXT, 4.3.12).
@@ -28,67 +27,25 @@ const S_IFREG: u32 = 0o100_000;
 const S_IFDIR: u32 = 0o040_000;
 const S_IFLNK: u32 = 0o120_000;
 
-/// Why a zip was refused. The texts reach API clients; the first three are AWS's.
-#[derive(Debug, thiserror::Error)]
-pub enum UnpackError {
-    /// It is no zip, or a damaged one.
-    #[error("Could not unzip uploaded file. Please check your file, then try to upload again.")]
-    NotZip,
-    /// It has no entries.
-    #[error("Uploaded file must be a non-empty zip")]
-    Empty,
-    /// It unpacks to too much.
-    #[error("Unzipped size must be smaller than {} bytes", limits::UNZIPPED_BYTES)]
-    TooLarge,
-    /// It has too many entries.
-    #[error("The zip file must have at most {MAX_ENTRIES} entries")]
-    TooManyEntries,
-    /// A name is absolute, climbs out of the root, or is too long.
-    #[error("The zip file holds an entry with an unsafe name: {name}")]
-    UnsafeName {
-        /// The entry.
-        name: String,
-    },
-    /// A symlink leads out of the root.
-    #[error(
-        "The zip file holds a symbolic link that leads out of the function's code: {name} -> {target}"
-    )]
-    UnsafeLink {
-        /// The entry.
-        name: String,
-        /// Where it leads.
-        target: String,
-    },
-    /// Two entries cannot both be.
-    #[error("The zip file holds entries that exclude each other: {name}")]
-    Conflict {
-        /// The second of them.
-        name: String,
-    },
-    /// A device, pipe or socket.
-    #[error(
-        "The zip file holds an entry that is neither file, directory nor symbolic link: {name}"
-    )]
-    SpecialFile {
-        /// The entry.
-        name: String,
-    },
-    /// The disk.
-    #[error("writing the unpacked code failed")]
-    Io(#[source] io::Error),
-}
-
-impl From<ZipError> for UnpackError {
-    fn from(_: ZipError) -> Self {
-        // Whatever is wrong with it, AWS has one text for it.
-        Self::NotZip
-    }
-}
-
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
 /// Unpacks `zip` into the new directory `into`. On an error the directory may be half made.
-pub(crate) fn unpack(zip: &[u8], into: &Path) -> Result<(), UnpackError> {
+pub fn unpack(zip: &[u8], into: &Path) -> Result<(), UnpackError> {
+    let (mut archive, tree) = open(zip)?;
+    write(&mut archive, &tree, into)
+}
+
+/// Whether `zip` could be unpacked, but for the disk: reads every byte of it and writes none.
+pub fn check(zip: &[u8]) -> Result<(), UnpackError> {
+    let (mut archive, _) = open(zip)?;
+    let mut room = limits::UNZIPPED_BYTES;
+    for index in 0..archive.len() {
+        room -= copy(archive.by_index(index)?, &mut io::sink(), room)?;
+    }
+    Ok(())
+}
+
+fn open(zip: &[u8]) -> Result<(Archive<'_>, TreeNode), UnpackError> {
     // The reader takes memory for each entry, so count before it starts.
     let signatures = zip
         .windows(4)
@@ -99,18 +56,18 @@ pub(crate) fn unpack(zip: &[u8], into: &Path) -> Result<(), UnpackError> {
     }
     let mut archive = Archive::new(Cursor::new(zip))?;
     let tree = plan(&mut archive)?;
-    write(&mut archive, &tree, into)
+    Ok((archive, tree))
 }
 
 /// Reads names, kinds and declared sizes, and checks them all.
-fn plan(archive: &mut Archive<'_>) -> Result<Node, UnpackError> {
+fn plan(archive: &mut Archive<'_>) -> Result<TreeNode, UnpackError> {
     if archive.is_empty() {
         return Err(UnpackError::Empty);
     }
     if archive.len() > MAX_ENTRIES {
         return Err(UnpackError::TooManyEntries);
     }
-    let mut root = Node::root();
+    let mut root = TreeNode::root();
     let mut declared = 0_u64;
     for index in 0..archive.len() {
         let mut entry = archive.by_index(index)?;
@@ -130,7 +87,7 @@ fn node_of(
     entry: &mut ZipFile<'_, Cursor<&[u8]>>,
     index: usize,
     name: &[u8],
-) -> Result<Node, UnpackError> {
+) -> Result<TreeNode, UnpackError> {
     let mode = entry.unix_mode().unwrap_or(0);
     match mode & S_IFMT {
         S_IFLNK => {
@@ -139,11 +96,11 @@ fn node_of(
                 .take(TARGET_BYTES)
                 .read_to_end(&mut target)
                 .map_err(|_| UnpackError::NotZip)?;
-            Ok(Node::Link(target))
+            Ok(TreeNode::Link(target))
         }
-        S_IFDIR => Ok(Node::root()),
-        0 | S_IFREG if name.ends_with(b"/") => Ok(Node::root()),
-        0 | S_IFREG => Ok(Node::File {
+        S_IFDIR => Ok(TreeNode::root()),
+        0 | S_IFREG if name.ends_with(b"/") => Ok(TreeNode::root()),
+        0 | S_IFREG => Ok(TreeNode::File {
             index,
             executable: mode & 0o111 != 0,
         }),
@@ -154,12 +111,12 @@ fn node_of(
 }
 
 /// Writes the tree: directories 755, files 755 or 644, whatever the umask.
-fn write(archive: &mut Archive<'_>, tree: &Node, into: &Path) -> Result<(), UnpackError> {
+fn write(archive: &mut Archive<'_>, tree: &TreeNode, into: &Path) -> Result<(), UnpackError> {
     let mut room = limits::UNZIPPED_BYTES;
-    let mut todo: Vec<(PathBuf, &Node)> = vec![(into.to_owned(), tree)];
+    let mut todo: Vec<(PathBuf, &TreeNode)> = vec![(into.to_owned(), tree)];
     while let Some((path, node)) = todo.pop() {
         match node {
-            Node::Directory(entries) => {
+            TreeNode::Directory(entries) => {
                 DirBuilder::new()
                     .mode(0o755)
                     .create(&path)
@@ -171,10 +128,10 @@ fn write(archive: &mut Archive<'_>, tree: &Node, into: &Path) -> Result<(), Unpa
                         .map(|(name, child)| (path.join(OsStr::from_bytes(name)), child)),
                 );
             }
-            Node::Link(target) => {
+            TreeNode::Link(target) => {
                 symlink(OsStr::from_bytes(target), &path).map_err(UnpackError::Io)?
             }
-            Node::File { index, executable } => {
+            TreeNode::File { index, executable } => {
                 room -= write_file(archive.by_index(*index)?, &path, *executable, room)?;
             }
         }
@@ -184,7 +141,7 @@ fn write(archive: &mut Archive<'_>, tree: &Node, into: &Path) -> Result<(), Unpa
 
 /// Writes one file of at most `room` bytes and says how many there were.
 fn write_file(
-    mut entry: ZipFile<'_, Cursor<&[u8]>>,
+    entry: ZipFile<'_, Cursor<&[u8]>>,
     path: &Path,
     executable: bool,
     room: u64,
@@ -196,6 +153,17 @@ fn write_file(
         .mode(mode)
         .open(path)
         .map_err(UnpackError::Io)?;
+    let written = copy(entry, &mut file, room)?;
+    set_mode(path, mode)?;
+    Ok(written)
+}
+
+/// Copies what an entry unpacks to, at most `room` bytes, and says how many there were.
+fn copy(
+    mut entry: ZipFile<'_, Cursor<&[u8]>>,
+    to: &mut impl io::Write,
+    room: u64,
+) -> Result<u64, UnpackError> {
     let mut buffer = vec![0; 64 * 1024];
     let mut written = 0_u64;
     loop {
@@ -209,9 +177,8 @@ fn write_file(
         if written > room {
             return Err(UnpackError::TooLarge);
         }
-        io::Write::write_all(&mut file, &buffer[..count]).map_err(UnpackError::Io)?;
+        to.write_all(&buffer[..count]).map_err(UnpackError::Io)?;
     }
-    set_mode(path, mode)?;
     Ok(written)
 }
 
