@@ -3,7 +3,7 @@
 
     callers.py [--top FOLDER] [--list]      prints what it finds, and ends with 1 when that is anything
 
-The rows stand in `crates/sandbox/confine/src/{calls,machine}.rs`. Each row (`rule`), and each value of an argument (`value`), names a
+The rows stand in `crates/sandbox/confine/src/{calls,values,machine}.rs`. Each row (`rule`), and each value of an argument (`value`), names a
 place, `by(file below crates/, function, what stands in it)`. That place must be production code that a sandbox is built with. A function of
 `host/sys` is a wrapper: it is a caller only when somebody above, or another such function of its file, calls it.
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 import workspace
 from source import Source
 
-LISTS = ("crates/sandbox/confine/src/calls.rs", "crates/sandbox/confine/src/machine.rs")
+LISTS = tuple(f"crates/sandbox/confine/src/{name}.rs" for name in ("calls", "values", "machine"))
 WRAPPERS = "host/sys/"
 # What a sandbox process is built with, and the lists themselves, which call nothing.
 SANDBOX, JAIL = "sandbox-instance", "sandbox-confine"

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use base_abi::net;
 use kernel_vfs::WaitQueue;
 use parking_lot::Mutex;
 
 use crate::limits::SocketPlace;
-use crate::option::SocketOptions;
+use crate::option::{SocketOptions, give};
 use crate::{NetStack, Result, Timeouts, Ucred};
 
 /// The common part of a socket.
@@ -58,6 +59,17 @@ impl SocketBase {
         self.options.lock().timeouts
     }
 
+    /// getsockopt(2) of level `SOL_SOCKET` for what is the same in every family.
+    pub(crate) fn get_option(&self, name: u32) -> Result<Vec<u8>> {
+        match name {
+            net::SO_TYPE => Ok(give(self.kind)),
+            net::SO_DOMAIN => Ok(give(self.domain)),
+            net::SO_PROTOCOL => Ok(give(self.protocol)),
+            net::SO_COOKIE => Ok(self.ino.to_ne_bytes().to_vec()),
+            _ => self.options.lock().get(name),
+        }
+    }
+
     /// A copy of the options: short lock, no order to mind.
     pub(crate) fn options(&self) -> SocketOptions {
         self.options.lock().clone()
@@ -86,11 +98,5 @@ impl SocketBase {
             queue,
             _place: stack.budget.socket()?,
         })
-    }
-}
-
-impl Drop for SocketBase {
-    fn drop(&mut self) {
-        self.stack.forget(self.ino);
     }
 }

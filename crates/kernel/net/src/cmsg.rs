@@ -140,7 +140,7 @@ impl ControlWriter {
                 self.put(net::SOL_SOCKET, net::SO_TIMESTAMPNS_OLD, &data);
             }
             Control::PacketInfo(ip) => {
-                let lo = crate::interface::LO_INDEX.to_ne_bytes();
+                let lo = crate::loopback::LO_INDEX.to_ne_bytes();
                 self.put(
                     net::SOL_IP,
                     net::IP_PKTINFO,
@@ -149,7 +149,7 @@ impl ControlWriter {
             }
             Control::PacketInfo6(ip) => {
                 let mut data = ip.octets().to_vec();
-                data.extend(crate::interface::LO_INDEX.to_ne_bytes());
+                data.extend(crate::loopback::LO_INDEX.to_ne_bytes());
                 self.put(net::SOL_IPV6, net::IPV6_PKTINFO, &data);
             }
             Control::Tos(tos) => self.put(net::SOL_IP, net::IP_TOS, &[*tos]),

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use base_abi::{Errno, net};
 use kernel_vfs::{Events, Notify, PollTable, Registration};
+use parking_lot::Mutex;
 
 use crate::inet::TcpSocket;
 use crate::{Address, Caller, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket, Ucred};
@@ -141,5 +142,22 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         self.0.close();
+    }
+}
+
+/// The kernel's ends of connections of a restored guest.
+#[derive(Default)]
+struct Resumed(Mutex<Vec<Stream>>);
+
+impl NetStack {
+    /// The kernel's ends of connections of a restored guest to addresses of the sandbox, each once:
+    /// whoever served them before goes on. What is dropped is closed.
+    #[must_use]
+    pub fn take_resumed(&self) -> Vec<Stream> {
+        std::mem::take(&mut *self.family::<Resumed>().0.lock())
+    }
+
+    pub(crate) fn resume(&self, far: Stream) {
+        self.family::<Resumed>().0.lock().push(far);
     }
 }

@@ -21,31 +21,40 @@
 
 mod address;
 mod base;
+mod caller;
 pub mod cmsg;
+mod config;
 pub mod endpoint;
+mod families;
 mod inet;
 mod interface;
 mod limits;
 mod link;
+mod loopback;
 mod message;
 mod netlink;
 mod option;
 mod proc_text;
+mod registry;
 mod rights;
 mod saved;
 mod socket;
+mod socket_file;
 mod stack;
 mod stream_buffer;
 mod unix;
 
 pub use address::{Address, UnixName};
 pub use base::SocketBase;
+pub use caller::{Caller, NoNames, Shutdown, SocketNames};
+pub use config::StackConfig;
 pub use inet::{NoOutbound, Outbound, OutboundRequest};
 pub use limits::{Limits, MAX_BACKLOG};
 pub use message::{Control, Incoming, MsgFlags, Outgoing, Ucred};
 pub use option::Timeouts;
-pub use socket::{Caller, NoNames, Shutdown, Socket, SocketFile, SocketNames};
-pub use stack::{NetStack, StackConfig};
+pub use socket::Socket;
+pub use socket_file::SocketFile;
+pub use stack::NetStack;
 
 /// What every operation returns.
 pub type Result<T> = std::result::Result<T, base_abi::Errno>;

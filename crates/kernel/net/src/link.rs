@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
-use kernel_vfs::save::{LoadError, Unsavable, decode, encode};
+use kernel_vfs::save::{LoadError, ObjectId, Saver, Unsavable, decode, encode};
 use kernel_vfs::{Events, WaitQueue};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -257,5 +257,24 @@ impl LinkEnd {
     /// Takes the pending error.
     pub(crate) fn take_error(&self) -> Option<Errno> {
         self.act(|me, _, _| me.error.take())
+    }
+}
+
+/// One end of a saved connection.
+#[derive(Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct LinkRef {
+    pub(crate) link: ObjectId,
+    pub(crate) server: bool,
+}
+
+impl LinkRef {
+    pub(crate) fn save(
+        end: &LinkEnd,
+        saver: &mut Saver,
+    ) -> std::result::Result<LinkRef, Unsavable> {
+        Ok(LinkRef {
+            link: saver.shared(&end.link, |_| end.link.saved())?,
+            server: end.side == Side::Server,
+        })
     }
 }

@@ -5,7 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use base_abi::net;
 
+use crate::inet::{TcpSocket, UdpSocket};
 use crate::option::TcpState;
+use crate::registry::Registry;
 use crate::{Address, NetStack, Socket, UnixName};
 
 /// An address as `/proc/net` writes it: host-order words in hexadecimal.
@@ -59,7 +61,8 @@ impl NetStack {
     fn tcp_table(&self, domain: u32, head: &str) -> String {
         let mut out = format!("{head:<149}\n");
         let shown = self
-            .tcp_sockets()
+            .family::<Registry<TcpSocket>>()
+            .all()
             .into_iter()
             .filter(|s| s.base().domain == domain);
         let open = shown.filter(|s| s.tcp_state() != TcpState::Close);
@@ -95,7 +98,8 @@ impl NetStack {
     fn udp_table(&self, domain: u32, head: &str) -> String {
         let mut out = format!("{head:<127}\n");
         let shown = self
-            .udp_sockets()
+            .family::<Registry<UdpSocket>>()
+            .all()
             .into_iter()
             .filter(|s| s.base().domain == domain);
         let bound = shown.filter(|s| s.describe().0.port() != 0);
@@ -123,7 +127,7 @@ impl NetStack {
     #[must_use]
     pub fn proc_unix(&self) -> String {
         let mut out = String::from("Num       RefCount Protocol Flags    Type St Inode Path\n");
-        for socket in self.unix_sockets() {
+        for socket in self.family::<Registry<dyn Socket>>().all() {
             let base = socket.base();
             let listening = socket.get_option(net::SOL_SOCKET, net::SO_ACCEPTCONN, 4);
             let listening = listening.is_ok_and(|v| v.first() == Some(&1));
@@ -154,12 +158,14 @@ impl NetStack {
     #[must_use]
     pub fn proc_sockstat(&self) -> String {
         let tcp = self
-            .tcp_sockets()
+            .family::<Registry<TcpSocket>>()
+            .all()
             .iter()
             .filter(|s| s.base().domain == net::AF_INET)
             .count();
         let udp = self
-            .udp_sockets()
+            .family::<Registry<UdpSocket>>()
+            .all()
             .iter()
             .filter(|s| s.base().domain == net::AF_INET)
             .count();

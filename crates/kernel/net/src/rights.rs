@@ -18,11 +18,24 @@ use base_abi::Errno;
 use kernel_vfs::Description;
 use parking_lot::Mutex;
 
-use crate::{Result, SocketFile};
+use crate::Result;
+
+/// A socket whose queue can hold descriptors.
+pub(crate) trait Carrier {
+    /// Shows the descriptors in its receive queue.
+    fn visit_rights(&self, see: &mut dyn FnMut(&Arc<Description>));
+
+    /// Takes the descriptors out of its receive queue.
+    fn take_rights(&self) -> Vec<Rights>;
+}
+
+/// The carrier behind a description, if it is one: what is a socket is known above.
+pub(crate) type FindCarrier = fn(&Description) -> Option<&dyn Carrier>;
 
 /// All descriptors in flight of one namespace.
 pub(crate) struct Ledger {
     limit: usize,
+    carrier: FindCarrier,
     state: Mutex<State>,
     /// Descriptions of dropped messages, to be closed where no lock is held and not recursively.
     garbage: Mutex<Vec<Arc<Description>>>,
@@ -52,15 +65,11 @@ fn key(description: &Arc<Description>) -> usize {
     Arc::as_ptr(description).addr()
 }
 
-fn carries_rights(description: &Description) -> bool {
-    let file = description.downcast::<SocketFile>();
-    file.is_some_and(|f| f.socket().base().domain == base_abi::net::AF_UNIX)
-}
-
 impl Ledger {
-    pub(crate) fn new(limit: usize) -> Arc<Ledger> {
+    pub(crate) fn new(limit: usize, carrier: FindCarrier) -> Arc<Ledger> {
         Arc::new(Ledger {
             limit,
+            carrier,
             state: Mutex::default(),
             garbage: Mutex::default(),
             collecting: AtomicBool::new(false),
@@ -79,7 +88,7 @@ impl Ledger {
             return Err(Errno::ETOOMANYREFS);
         }
         state.total += descriptions.len();
-        for d in descriptions.iter().filter(|d| carries_rights(d)) {
+        for d in descriptions.iter().filter(|d| (self.carrier)(d).is_some()) {
             let flight = state.sockets.entry(key(d)).or_insert_with(|| Flight {
                 description: Arc::downgrade(d),
                 count: 0,
@@ -138,7 +147,7 @@ impl Ledger {
             if state.sockets.is_empty() {
                 return;
             }
-            find_garbage(&state)
+            find_garbage(&state, self.carrier)
         };
         drop(garbage);
         drop(held);
@@ -155,16 +164,10 @@ impl Candidate {
     fn only_in_flight(&self) -> bool {
         Arc::strong_count(&self.description) - 1 <= self.count
     }
-
-    fn children(&self, see: &mut dyn FnMut(&Arc<Description>)) {
-        if let Some(file) = self.description.downcast::<SocketFile>() {
-            file.socket().visit_rights(see);
-        }
-    }
 }
 
 /// Returns references to drop after unlocking, and the messages of garbage queues.
-fn find_garbage(state: &State) -> (Vec<Candidate>, Vec<Rights>) {
+fn find_garbage(state: &State, carrier: FindCarrier) -> (Vec<Candidate>, Vec<Rights>) {
     let flights = state.sockets.values();
     let all: Vec<Candidate> = flights
         .filter_map(|f| {
@@ -181,7 +184,9 @@ fn find_garbage(state: &State) -> (Vec<Candidate>, Vec<Rights>) {
     let mut edges: Vec<Vec<usize>> = vec![Vec::new(); candidates.len()];
     let mut inside = vec![0usize; candidates.len()];
     for (from, candidate) in edges.iter_mut().zip(&candidates) {
-        candidate.children(&mut |child| from.extend(index.get(&key(child))));
+        if let Some(socket) = carrier(&candidate.description) {
+            socket.visit_rights(&mut |child| from.extend(index.get(&key(child))));
+        }
         for to in from.iter() {
             if let Some(n) = inside.get_mut(*to) {
                 *n += 1;
@@ -206,11 +211,8 @@ fn find_garbage(state: &State) -> (Vec<Candidate>, Vec<Rights>) {
     let dead: Vec<&Candidate> = dead.map(|(c, _)| *c).collect();
     let mut garbage = Vec::new();
     if dead.iter().all(|c| c.only_in_flight()) {
-        for file in dead
-            .iter()
-            .filter_map(|c| c.description.downcast::<SocketFile>())
-        {
-            garbage.extend(file.socket().take_rights());
+        for socket in dead.iter().filter_map(|c| carrier(&c.description)) {
+            garbage.extend(socket.take_rights());
         }
     }
     (all, garbage)

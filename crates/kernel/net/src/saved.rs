@@ -9,12 +9,12 @@ use std::sync::Arc;
 
 use base_abi::net;
 use kernel_vfs::WaitQueue;
-use kernel_vfs::save::{LoadError, Loader, ObjectId, Saver, Unsavable};
+use kernel_vfs::save::{LoadError, Loader, Saver, Unsavable};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::inet::{TcpSocket, UdpSocket};
-use crate::link::{Link, LinkEnd, Side};
+use crate::link::{Link, LinkEnd, LinkRef, Side};
 use crate::option::{IpOptions, SocketOptions, TcpOptions};
 use crate::unix::{DatagramState, UnixDatagram, UnixSocket, UnixState};
 use crate::{NetStack, Socket, SocketBase, Ucred};
@@ -73,22 +73,6 @@ pub(crate) enum TcpPhase {
     Linked(LinkRef, SocketAddr),
 }
 
-/// One end of a saved connection.
-#[derive(Clone, Copy, Serialize, Deserialize)]
-pub(crate) struct LinkRef {
-    link: ObjectId,
-    server: bool,
-}
-
-impl LinkRef {
-    pub(crate) fn save(end: &LinkEnd, saver: &mut Saver) -> Result<LinkRef, Unsavable> {
-        Ok(LinkRef {
-            link: saver.shared(&end.link, |_| end.link.saved())?,
-            server: end.side == Side::Server,
-        })
-    }
-}
-
 impl SocketState {
     pub(crate) fn new(base: &SocketBase, body: Body) -> SocketState {
         SocketState {
@@ -98,6 +82,20 @@ impl SocketState {
             options: base.options(),
             body,
         }
+    }
+}
+
+impl UnixSocket {
+    pub(crate) fn to_state(&self, saver: &mut Saver) -> Result<SocketState, Unsavable> {
+        let body = Body::Unix(Box::new(self.body(saver)?));
+        Ok(SocketState::new(self.base(), body))
+    }
+}
+
+impl UnixDatagram {
+    pub(crate) fn to_state(&self, saver: &mut Saver) -> Result<SocketState, Unsavable> {
+        let body = Body::Datagram(Box::new(self.body(saver)?));
+        Ok(SocketState::new(self.base(), body))
     }
 }
 

@@ -4,15 +4,35 @@ use std::sync::Arc;
 
 use base_abi::structs::Stat;
 
-use crate::{Attr, File, FileSystem, FsStat, Inode, Result};
+use crate::{Attr, Description, File, FileSystem, FsStat, Inode, Path, Result};
+
+impl Path {
+    /// The place of an open file: where it was opened, or one made for a file without a place,
+    /// which is what following `/proc/<pid>/fd/<n>` leads to.
+    ///
+    /// # Errors
+    /// What the file's status fails with.
+    pub fn of(description: &Description) -> Result<Path> {
+        if let Some(path) = description.location() {
+            return Ok(path.clone());
+        }
+        let file = description.file();
+        let name = file.anonymous_name();
+        let inode = match file.inode() {
+            Some(inode) => Arc::clone(inode),
+            None => AnonymousInode::wrap(Arc::clone(file)),
+        };
+        Path::detached(inode, name.as_bytes())
+    }
+}
 
 /// Stands for a pipe, a socket or an event file where a walk needs an inode.
-pub(crate) struct AnonymousInode {
+struct AnonymousInode {
     file: Arc<dyn File>,
 }
 
 impl AnonymousInode {
-    pub(crate) fn wrap(file: Arc<dyn File>) -> Arc<dyn Inode> {
+    fn wrap(file: Arc<dyn File>) -> Arc<dyn Inode> {
         Arc::new(AnonymousInode { file })
     }
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::walk::{LastLink, Resolve, Walk};
 use crate::{Credentials, Errno, MountTable, Path, Result};
 
 /// What `CLONE_FS` shares: root, working directory, umask.
@@ -153,35 +152,5 @@ impl<'a> At<'a> {
 
     pub(crate) fn start(&self) -> &Path {
         &self.start
-    }
-
-    /// Finds a place.
-    ///
-    /// # Errors
-    /// `ENOENT` (also for an empty path), `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`.
-    pub fn find(&self, path: &[u8], last: LastLink) -> Result<Path> {
-        self.find_with(path, last, Resolve::empty())
-    }
-
-    /// Finds a place under the restrictions of openat2(2).
-    ///
-    /// # Errors
-    /// As [`find`](At::find); `EXDEV` for what leaves the bounds.
-    pub fn find_with(&self, path: &[u8], last: LastLink, resolve: Resolve) -> Result<Path> {
-        if path.is_empty() {
-            return Err(Errno::ENOENT);
-        }
-        Walk::new(self, path, resolve)?.finish(last)
-    }
-
-    /// As [`find`](At::find); an empty path is the starting place itself (`AT_EMPTY_PATH`).
-    ///
-    /// # Errors
-    /// As [`find`](At::find).
-    pub fn find_or_start(&self, path: &[u8], last: LastLink) -> Result<Path> {
-        if path.is_empty() {
-            return Ok(self.start.clone());
-        }
-        self.find(path, last)
     }
 }

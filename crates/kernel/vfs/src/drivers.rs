@@ -54,14 +54,3 @@ impl Drivers {
         }
     }
 }
-
-/// What all files of one kernel share.
-#[derive(Default)]
-pub struct Vfs {
-    /// Watches below inotify.
-    pub notify: crate::notify::Notifications,
-    /// Advisory locks.
-    pub locks: Arc<crate::FileLocks>,
-    /// Drivers of special files.
-    pub drivers: Drivers,
-}

@@ -6,8 +6,10 @@ use std::sync::Arc;
 
 use base_abi::structs::Stat;
 
+use crate::attr::FileType;
 use crate::save::{Saved, Saver, Unsavable};
-use crate::{Description, Errno, Events, Inode, PollTable, Result, UserMemory};
+use crate::status::StatusFlags;
+use crate::{Errno, Events, Inode, PollTable, Result, UserMemory};
 
 /// Origin of a seek (lseek(2)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,49 +24,6 @@ pub enum Whence {
     Data,
     /// `SEEK_HOLE`.
     Hole,
-}
-
-/// The type bits of `st_mode` (inode(7)); discriminants are `mode >> 12`, which are also the `DT_*` values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum FileType {
-    /// Named or anonymous pipe.
-    Fifo = 1,
-    /// Character device.
-    CharDevice = 2,
-    /// Directory.
-    Directory = 4,
-    /// Block device.
-    BlockDevice = 6,
-    /// Regular file.
-    Regular = 8,
-    /// Symbolic link.
-    Symlink = 10,
-    /// Socket.
-    Socket = 12,
-}
-
-impl FileType {
-    /// The type in a `st_mode`.
-    #[must_use]
-    pub fn from_mode(mode: u32) -> Option<FileType> {
-        Some(match (mode >> 12) & 0xf {
-            1 => FileType::Fifo,
-            2 => FileType::CharDevice,
-            4 => FileType::Directory,
-            6 => FileType::BlockDevice,
-            8 => FileType::Regular,
-            10 => FileType::Symlink,
-            12 => FileType::Socket,
-            _ => return None,
-        })
-    }
-
-    /// The bits for `st_mode`.
-    #[must_use]
-    pub fn mode_bits(self) -> u32 {
-        u32::from(self as u8) << 12
-    }
 }
 
 /// One entry of a directory listing (getdents64(2)).
@@ -241,14 +200,12 @@ pub trait File: Any + Send + Sync {
 
     /// Called when the status flags of its description are set or changed (`O_DIRECT` of pipes,
     /// `O_NONBLOCK` of terminals with `VMIN` above one).
-    fn flags_changed(&self, flags: crate::StatusFlags) {
+    fn flags_changed(&self, flags: StatusFlags) {
         let _ = flags;
     }
 
     /// Called after the last descriptor of the description is gone.
-    fn release(&self, description: &Description) {
-        let _ = description;
-    }
+    fn release(&self) {}
 
     /// Opens the same object anew, for following `/proc/<pid>/fd/<n>` of a file without an inode (pipes).
     ///

@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod anonymous;
+mod attr;
 mod attributes;
 mod context;
 mod dentry;
@@ -31,26 +32,32 @@ pub mod notify;
 mod open;
 mod path;
 mod permission;
+mod places;
 pub mod save;
+mod shared;
+mod status;
 mod wait;
 mod walk;
 
+pub use attr::{
+    Attr, Credentials, FileType, FsStat, InodeId, NewNode, RenameMode, SetAttr, SetTime,
+};
 pub use base_abi::Errno;
 pub use context::{At, FsContext};
 pub use dentry::{Dentry, Limits};
-pub use description::{AccessMode, Description, StatusFlags};
-pub use drivers::{Driver, Drivers, Vfs};
+pub use description::Description;
+pub use drivers::{Driver, Drivers};
 pub use fd_table::{Fd, FdFlags, FdTable, ReservedFd};
-pub use file::{DirEntry, File, FileType, Whence};
-pub use inode::{
-    Attr, Credentials, FileSystem, FsStat, Inode, InodeId, NewNode, RenameMode, SetAttr, SetTime,
-};
+pub use file::{DirEntry, File, Whence};
+pub use inode::{FileSystem, Inode};
 pub use locks::{FileLocks, FlockKind, LockKind, LockOwner, LockRange, RecordLock, SavedLock};
 pub use memory::{NoMemory, UserMemory};
 pub use mount::{Mount, MountFlags, MountTable, Unmount};
 pub use open::OpenHow;
 pub use path::Path;
 pub use permission::{Access, permitted};
+pub use shared::Vfs;
+pub use status::{AccessMode, StatusFlags};
 pub use wait::{Events, Notify, PollTable, Registration, WaitQueue};
 pub use walk::{LastLink, NAME_MAX, PATH_MAX, Resolve};
 

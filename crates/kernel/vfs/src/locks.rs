@@ -7,12 +7,13 @@
 //! Lock order: the table's lock is a leaf; queues are woken after it is released.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::{Description, Errno, Events, InodeId, PollTable, Result, WaitQueue};
+use crate::attr::InodeId;
+use crate::{Errno, Events, PollTable, Result, WaitQueue};
 
+mod of_descriptions;
 mod ranges;
 mod saved;
 
@@ -93,14 +94,8 @@ pub struct FileLocks {
 }
 
 impl FileLocks {
-    /// `LOCK_SH`, `LOCK_EX`; a lock of the other kind held by the description is given up first.
-    ///
-    /// # Errors
-    /// `EAGAIN` when others hold it; `ENOLCK` with too many locks.
-    pub fn flock(self: &Arc<Self>, description: &Description, kind: FlockKind) -> Result<()> {
-        let id = description.inode_id()?;
-        description.owns_locks_in(self);
-        let owner = description.id();
+    /// `LOCK_SH`, `LOCK_EX` of a description by number.
+    fn take_flock(&self, id: InodeId, owner: u64, kind: FlockKind) -> Result<()> {
         let mut table = self.table.lock();
         if table.count >= MAX_LOCKS {
             return Err(Errno::ENOLCK);
@@ -127,16 +122,6 @@ impl FileLocks {
             queue.wake(Events::all());
         }
         if conflict { Err(Errno::EAGAIN) } else { Ok(()) }
-    }
-
-    /// `LOCK_UN`.
-    ///
-    /// # Errors
-    /// What the file's status fails with.
-    pub fn funlock(&self, description: &Description) -> Result<()> {
-        let id = description.inode_id()?;
-        self.remove_flock(id, description.id());
-        Ok(())
     }
 
     /// The first lock that would stand in the way (`F_GETLK`).
@@ -180,27 +165,6 @@ impl FileLocks {
         drop(table);
         queue.wake(Events::all());
         Ok(())
-    }
-
-    /// As [`lock`](FileLocks::lock), for a lock of the description (`F_OFD_SETLK`).
-    ///
-    /// # Errors
-    /// `EAGAIN`, `ENOLCK`.
-    pub fn lock_description(
-        self: &Arc<Self>,
-        description: &Description,
-        range: LockRange,
-        kind: LockKind,
-    ) -> Result<()> {
-        description.owns_locks_in(self);
-        let owner = LockOwner::Description(description.id());
-        let wanted = RecordLock {
-            owner,
-            pid: -1,
-            range,
-            kind,
-        };
-        self.lock(description.inode_id()?, wanted, None)
     }
 
     /// `F_UNLCK` of a range.

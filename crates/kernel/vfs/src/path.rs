@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::anonymous::AnonymousInode;
-use crate::{Dentry, Description, Inode, Mount, Result};
+use crate::{Dentry, Inode, Mount, Result};
 
 /// A place in the tree: a dentry, seen through a mount.
 #[derive(Clone, Debug)]
@@ -28,24 +27,6 @@ impl Path {
         let dentry = Dentry::detached(inode, name)?;
         let mount = Mount::detached(fs, Arc::clone(&dentry));
         Ok(Path { mount, dentry })
-    }
-
-    /// The place of an open file: where it was opened, or one made for a file without a place,
-    /// which is what following `/proc/<pid>/fd/<n>` leads to.
-    ///
-    /// # Errors
-    /// What the file's status fails with.
-    pub fn of(description: &Description) -> Result<Path> {
-        if let Some(path) = description.location() {
-            return Ok(path.clone());
-        }
-        let file = description.file();
-        let name = file.anonymous_name();
-        let inode = match file.inode() {
-            Some(inode) => Arc::clone(inode),
-            None => AnonymousInode::wrap(Arc::clone(file)),
-        };
-        Path::detached(inode, name.as_bytes())
     }
 
     /// The mount.

@@ -14,6 +14,7 @@ pub mod jail;
 mod layers;
 mod machine;
 mod rule;
+mod values;
 
 pub use calls::ALLOWED;
 pub use jail::Guests;

@@ -3,8 +3,9 @@
 
 use base_abi::general as linux;
 
-use crate::calls::{ALLOWED, FCNTLS};
+use crate::calls::ALLOWED;
 use crate::rule::{Check, Rule, Value, by, rule, value};
+use crate::values::FCNTLS;
 
 // Requests of ioctl(2) on a machine and its vCPUs (`linux/kvm.h`, type 0xae).
 const KVM_RUN: u32 = 0xae80;

@@ -240,7 +240,7 @@ impl File for Epoll {
         }
     }
 
-    fn release(&self, _description: &Description) {
+    fn release(&self) {
         let items = self.shared.interests.lock().take();
         items.iter().for_each(|item| item.retire());
         self.shared.ready.lock().clear();

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base_abi::structs::Stat;
 use kernel_vfs::{
-    AccessMode, Description, Errno, Events, File, Inode, PollTable, Result, StatusFlags, UserMemory,
+    AccessMode, Errno, Events, File, Inode, PollTable, Result, StatusFlags, UserMemory,
 };
 
 use super::{Framing, Pipe};
@@ -153,7 +153,7 @@ impl File for PipeEnd {
         self.packets.store(packets, Ordering::Relaxed);
     }
 
-    fn release(&self, _description: &Description) {
+    fn release(&self) {
         self.leave();
     }
 

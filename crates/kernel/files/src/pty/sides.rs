@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base_abi::structs::Stat;
-use kernel_vfs::{Description, Events, File, Inode, PollTable, Result, StatusFlags, UserMemory};
+use kernel_vfs::{Events, File, Inode, PollTable, Result, StatusFlags, UserMemory};
 
 use super::Terminal;
 use super::control::Side;
@@ -78,7 +78,7 @@ impl File for Master {
         self.terminal.control(Side::Master, memory, request, arg)
     }
 
-    fn release(&self, _description: &Description) {
+    fn release(&self) {
         self.close();
     }
 
@@ -182,7 +182,7 @@ impl File for Slave {
         self.nonblocking.store(nonblocking, Ordering::Relaxed);
     }
 
-    fn release(&self, _description: &Description) {
+    fn release(&self) {
         self.close();
     }
 }

@@ -3,22 +3,21 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
-use super::TcpSocket;
 use crate::limits::MAX_BACKLOG;
 
 /// Connections on their way to accept(2).
-pub(super) struct Listener {
+pub(super) struct Listener<T> {
     backlog: usize,
     /// Established, not yet accepted.
-    ready: VecDeque<Arc<TcpSocket>>,
+    ready: VecDeque<Arc<T>>,
     /// Asked for while the queue was full; on a wire their SYN would be sent again and again.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Waiting<T>>,
 }
 
 /// A connection that is not established for want of room.
-pub(super) struct Waiting {
-    pub(super) client: Weak<TcpSocket>,
-    pub(super) child: Arc<TcpSocket>,
+pub(super) struct Waiting<T> {
+    pub(super) client: Weak<T>,
+    pub(super) child: Arc<T>,
 }
 
 /// Where a connection went.
@@ -31,8 +30,8 @@ pub(super) enum Queued {
     Refused,
 }
 
-impl Listener {
-    pub(super) fn new(backlog: i32) -> Listener {
+impl<T> Listener<T> {
+    pub(super) fn new(backlog: i32) -> Listener<T> {
         let mut listener = Listener {
             backlog: 0,
             ready: VecDeque::new(),
@@ -58,7 +57,7 @@ impl Listener {
         self.ready.len()
     }
 
-    pub(super) fn push(&mut self, client: Weak<TcpSocket>, child: Arc<TcpSocket>) -> Queued {
+    pub(super) fn push(&mut self, client: Weak<T>, child: Arc<T>) -> Queued {
         // Linux takes one more than the backlog.
         if self.ready.len() <= self.backlog {
             self.ready.push_back(child);
@@ -72,18 +71,18 @@ impl Listener {
     }
 
     /// The oldest connection, and the one that gets its room.
-    pub(super) fn pop(&mut self) -> Option<(Arc<TcpSocket>, Option<Waiting>)> {
+    pub(super) fn pop(&mut self) -> Option<(Arc<T>, Option<Waiting<T>>)> {
         let accepted = self.ready.pop_front()?;
         Some((accepted, self.waiting.pop_front()))
     }
 
     /// A connection that waited is established.
-    pub(super) fn promote(&mut self, child: Arc<TcpSocket>) {
+    pub(super) fn promote(&mut self, child: Arc<T>) {
         self.ready.push_back(child);
     }
 
     /// Everything, for closing.
-    pub(super) fn drain(self) -> (VecDeque<Arc<TcpSocket>>, VecDeque<Waiting>) {
+    pub(super) fn drain(self) -> (VecDeque<Arc<T>>, VecDeque<Waiting<T>>) {
         (self.ready, self.waiting)
     }
 }

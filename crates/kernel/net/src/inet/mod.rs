@@ -1,5 +1,6 @@
 //! TCP and UDP between the sandbox's own addresses (ip(7), tcp(7), udp(7)).
 
+mod datagram;
 mod listener;
 mod local;
 mod outbound;
@@ -14,8 +15,8 @@ mod udp_receive;
 mod udp_saved;
 
 pub(crate) use local::LocalAddresses;
+pub(crate) use outbound::Beyond;
 pub use outbound::{NoOutbound, Outbound, OutboundRequest};
-pub(crate) use ports::PortTable;
 pub(crate) use tcp::TcpSocket;
 pub(crate) use udp::{SOL_UDPLITE, UdpSocket};
 pub(crate) use udp_delivery::deliver as deliver_datagram;
@@ -107,7 +108,7 @@ fn get_ip_option(
     connected: bool,
 ) -> Result<Vec<u8>> {
     match (level, base.domain) {
-        (net::SOL_SOCKET, _) => base.options.lock().get(base, name),
+        (net::SOL_SOCKET, _) => base.get_option(name),
         (net::SOL_IP, _) => ip.lock().get_v4(name, connected),
         (net::SOL_IPV6, net::AF_INET6) => ip.lock().get_v6(name, connected),
         _ => Err(Errno::EOPNOTSUPP),

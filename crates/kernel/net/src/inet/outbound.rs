@@ -1,7 +1,7 @@
 //! Where traffic goes that does not stay in the sandbox.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use base_abi::Errno;
 
@@ -42,6 +42,20 @@ impl Outbound for NoOutbound {
 
     fn datagram(&self, _from: SocketAddr, _to: SocketAddr, _data: &[u8]) -> Result<()> {
         Err(Errno::ENETUNREACH)
+    }
+}
+
+/// What is beyond a namespace: set once, when it is made.
+#[derive(Default)]
+pub(crate) struct Beyond(OnceLock<Arc<dyn Outbound>>);
+
+impl Beyond {
+    pub(crate) fn set(&self, outbound: Arc<dyn Outbound>) {
+        self.0.get_or_init(|| outbound);
+    }
+
+    pub(crate) fn outbound(&self) -> Arc<dyn Outbound> {
+        Arc::clone(self.0.get_or_init(|| Arc::new(NoOutbound)))
     }
 }
 

@@ -109,15 +109,17 @@ pub(crate) struct PortLease<T> {
     pub(crate) port: u16,
 }
 
-impl<T> PortTable<T> {
-    pub(crate) fn new() -> Arc<PortTable<T>> {
-        Arc::new(PortTable(Mutex::new(Ports {
+impl<T> Default for PortTable<T> {
+    fn default() -> PortTable<T> {
+        PortTable(Mutex::new(Ports {
             by_port: HashMap::new(),
             next_id: 0,
             next_port: *EPHEMERAL.start(),
-        })))
+        }))
     }
+}
 
+impl<T> PortTable<T> {
     /// Binds to a port, 0 for any free one.
     ///
     /// # Errors

@@ -8,10 +8,11 @@ use kernel_vfs::{Events, PollTable};
 use parking_lot::Mutex;
 
 use super::listener::Listener;
-use super::ports::{PortLease, Sharing};
+use super::ports::{PortLease, PortTable, Sharing};
 use super::tcp_rules::{self as rules, Ending};
 use crate::link::{LinkEnd, Wake};
 use crate::option::{IpOptions, SocketOptions, TcpOptions, TcpState, give};
+use crate::registry::{Registration, Registry};
 use crate::stack::Flow;
 use crate::{
     Address, Caller, Incoming, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket, SocketBase,
@@ -25,7 +26,9 @@ const RECEIVE_BUFFER: usize = 131_072;
 
 /// A TCP socket.
 pub(crate) struct TcpSocket {
+    _registration: Registration<TcpSocket>,
     pub(super) base: SocketBase,
+    pub(super) ports: Arc<PortTable<TcpSocket>>,
     pub(super) me: Weak<TcpSocket>,
     pub(super) ip: Mutex<IpOptions>,
     pub(super) tcp: Mutex<TcpOptions>,
@@ -56,7 +59,7 @@ pub(super) struct State {
 /// ```
 pub(super) enum Phase {
     Idle,
-    Listening(Listener),
+    Listening(Listener<TcpSocket>),
     Connecting(Flow),
     Linked(Linked),
     Closed,
@@ -100,9 +103,12 @@ impl TcpSocket {
     }
 
     pub(super) fn with_base(base: SocketBase, tcp: TcpOptions, ip: IpOptions) -> Arc<TcpSocket> {
-        let stack = Arc::clone(&base.stack);
-        let socket = Arc::new_cyclic(|me| TcpSocket {
+        let ports = base.stack.family::<PortTable<TcpSocket>>();
+        let registry = base.stack.family::<Registry<TcpSocket>>();
+        Arc::new_cyclic(|me| TcpSocket {
+            _registration: registry.register(base.ino, Weak::clone(me)),
             base,
+            ports,
             me: Weak::clone(me),
             ip: Mutex::new(ip),
             tcp: Mutex::new(tcp),
@@ -115,9 +121,7 @@ impl TcpSocket {
                 untold: false,
                 idle_shut: false,
             }),
-        });
-        stack.register_tcp(&socket);
-        socket
+        })
     }
 
     pub(super) fn end(&self) -> Option<LinkEnd> {
@@ -205,8 +209,8 @@ impl Socket for TcpSocket {
     fn saved(
         &self,
         saver: &mut kernel_vfs::save::Saver,
-    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
-        self.to_state(saver)
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        kernel_vfs::save::Saved::state(crate::socket::KIND, &self.to_state(saver)?)
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
@@ -223,8 +227,8 @@ impl Socket for TcpSocket {
             return Err(Errno::EINVAL);
         }
         let scope = super::scope(&ip, addr.ip());
-        let lease = stack
-            .tcp_ports
+        let lease = self
+            .ports
             .bind(scope, addr.port(), sharing, Weak::clone(&self.me))?;
         let local = SocketAddr::new(addr.ip(), lease.port);
         state.local = Some(local);

@@ -7,7 +7,7 @@ use base_abi::Errno;
 use kernel_vfs::Events;
 
 use super::listener::{Listener, Queued, Waiting};
-use super::outbound::OutboundRequest;
+use super::outbound::{Beyond, OutboundRequest};
 use super::ports::{Scope, Sharing};
 use super::tcp::{Linked, Phase, State, TcpSocket};
 use super::tcp_rules::{self as rules, Ending};
@@ -37,9 +37,13 @@ impl TcpSocket {
             Way::Outside(_) => {
                 let socket = self.me.upgrade().ok_or(Errno::ECONNABORTED)?;
                 let request = OutboundRequest::new(socket, local, remote);
-                self.base.stack.config().outbound.connect(request);
+                self.base
+                    .stack
+                    .family::<Beyond>()
+                    .outbound()
+                    .connect(request);
             }
-            Way::Inside(_) => match self.base.stack.tcp_ports.listener(remote, local) {
+            Way::Inside(_) => match self.ports.listener(remote, local) {
                 Some(listener) => self.join_queue(&listener, local, remote),
                 None => self.fail(Errno::ECONNREFUSED),
             },
@@ -73,7 +77,12 @@ impl TcpSocket {
         if config.local.contains(to) {
             return Ok(Way::Inside(config.local.source_for(to)));
         }
-        let source = config.outbound.route(SocketAddr::new(to, 0))?;
+        let source = self
+            .base
+            .stack
+            .family::<Beyond>()
+            .outbound()
+            .route(SocketAddr::new(to, 0))?;
         Ok(Way::Outside(source))
     }
 
@@ -96,7 +105,7 @@ impl TcpSocket {
         let scope = Scope::One(ip);
         if state.lease.is_none() {
             let target = Weak::clone(&self.me);
-            let lease = stack.tcp_ports.bind(scope, 0, sharing, target);
+            let lease = self.ports.bind(scope, 0, sharing, target);
             state.lease = Some(lease.map_err(|_| Errno::EADDRNOTAVAIL)?);
         }
         let port = state.lease.as_ref().map_or(0, |l| l.port);
@@ -159,9 +168,8 @@ impl TcpSocket {
         let child = TcpSocket::build(&base.stack, base.domain, base.creator, options, tcp, ip)?;
         let queues = [self.base.queue.clone(), child.base.queue.clone()];
         let link = Link::new(&base.stack.budget, configs, queues);
-        let lease = base
-            .stack
-            .tcp_ports
+        let lease = listener
+            .ports
             .inherit(remote, sharing, Arc::downgrade(&child));
         *child.state.lock() = State {
             phase: Phase::Linked(Linked {
@@ -254,7 +262,7 @@ impl TcpSocket {
             let addr = super::any(self.base.domain);
             let scope = super::scope(&ip, addr);
             let target = Weak::clone(&self.me);
-            let lease = self.base.stack.tcp_ports.bind(scope, 0, sharing, target)?;
+            let lease = self.ports.bind(scope, 0, sharing, target)?;
             state.local = Some(SocketAddr::new(addr, lease.port));
             state.lease = Some(lease);
         }
@@ -278,7 +286,7 @@ impl TcpSocket {
     }
 
     /// A connection that waited gets the room in the queue.
-    fn promote(&self, Waiting { client, child }: Waiting) {
+    fn promote(&self, Waiting { client, child }: Waiting<TcpSocket>) {
         if let Phase::Listening(listener) = &mut self.state.lock().phase {
             listener.promote(Arc::clone(&child));
         }

@@ -9,7 +9,8 @@ use kernel_vfs::save::{Saver, Unsavable};
 
 use super::tcp::{Linked, Phase, TcpSocket};
 use crate::link::LinkEnd;
-use crate::saved::{Body, LinkRef, SocketState, TcpPhase, TcpState};
+use crate::link::LinkRef;
+use crate::saved::{Body, SocketState, TcpPhase, TcpState};
 use crate::{Result, Socket, SocketBase};
 
 impl TcpSocket {
@@ -59,11 +60,11 @@ impl TcpSocket {
         state.error = saved.error.map(Errno::from_raw);
         match (&saved.phase, saved.local, saved.leased) {
             (TcpPhase::Linked(..), Some(local), true) => {
-                state.lease = Some(stack.tcp_ports.inherit(local, sharing, me));
+                state.lease = Some(socket.ports.inherit(local, sharing, me));
             }
             (_, Some(local), true) => {
                 let scope = super::scope(&socket.ip.lock(), local.ip());
-                state.lease = Some(stack.tcp_ports.bind(scope, local.port(), sharing, me)?);
+                state.lease = Some(socket.ports.bind(scope, local.port(), sharing, me)?);
             }
             _ => {}
         }

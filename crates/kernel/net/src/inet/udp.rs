@@ -8,11 +8,13 @@ use base_abi::{Errno, net};
 use kernel_vfs::{Events, PollTable};
 use parking_lot::Mutex;
 
+use super::datagram::Datagram;
+use super::outbound::Beyond;
 use super::ports::{PortLease, PortTable, Scope, Sharing};
-use super::udp_receive::Datagram;
 use crate::limits::Budget;
 use crate::link::Wake;
 use crate::option::{DEFAULT_BUFFER, IpOptions, SocketOptions, give};
+use crate::registry::{Registration, Registry};
 use crate::{
     Address, Caller, Incoming, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket, SocketBase,
     Ucred,
@@ -30,9 +32,19 @@ const HEADER: u32 = 8;
 /// Largest payload of a datagram.
 const MAX_PAYLOAD: usize = 65_507;
 
+/// The ports of a namespace: those of UDP, and those of UDP-Lite beside them.
+#[derive(Default)]
+pub(super) struct UdpPorts {
+    pub(super) udp: Arc<PortTable<UdpSocket>>,
+    pub(super) lite: Arc<PortTable<UdpSocket>>,
+}
+
 /// A UDP socket.
 pub(crate) struct UdpSocket {
+    _registration: Registration<UdpSocket>,
     pub(super) base: SocketBase,
+    /// Those of its protocol.
+    pub(super) ports: Arc<PortTable<UdpSocket>>,
     pub(super) me: Weak<UdpSocket>,
     pub(super) ip: Mutex<IpOptions>,
     pub(super) state: Mutex<State>,
@@ -72,23 +84,20 @@ impl UdpSocket {
     }
 
     pub(super) fn with_base(base: SocketBase, ip: IpOptions) -> Arc<UdpSocket> {
-        let stack = Arc::clone(&base.stack);
-        let socket = Arc::new_cyclic(|me| UdpSocket {
+        let ports = base.stack.family::<UdpPorts>();
+        let ports = match base.protocol {
+            SOL_UDPLITE => Arc::clone(&ports.lite),
+            _ => Arc::clone(&ports.udp),
+        };
+        let registry = base.stack.family::<Registry<UdpSocket>>();
+        Arc::new_cyclic(|me| UdpSocket {
+            _registration: registry.register(base.ino, Weak::clone(me)),
             base,
+            ports,
             me: Weak::clone(me),
             ip: Mutex::new(ip),
             state: Mutex::default(),
-        });
-        stack.register_udp(&socket);
-        socket
-    }
-
-    /// The ports of its protocol.
-    pub(super) fn ports(&self) -> &Arc<PortTable<UdpSocket>> {
-        match self.base.protocol {
-            SOL_UDPLITE => &self.base.stack.udplite_ports,
-            _ => &self.base.stack.udp_ports,
-        }
+        })
     }
 
     /// Which of the two coverages an option of UDP-Lite names.
@@ -134,7 +143,7 @@ impl UdpSocket {
         }
         let addr = super::any(self.base.domain);
         let scope = super::scope(&ip, addr);
-        let lease = self.ports().bind(scope, 0, sharing, Weak::clone(&self.me));
+        let lease = self.ports.bind(scope, 0, sharing, Weak::clone(&self.me));
         let lease = lease.map_err(|_| Errno::EAGAIN)?;
         let local = SocketAddr::new(addr, lease.port);
         state.local = Some(local);
@@ -150,7 +159,11 @@ impl UdpSocket {
         } else if to.is_multicast() || config.local.is_broadcast(to) || config.local.contains(to) {
             config.local.source_for(to)
         } else {
-            config.outbound.route(SocketAddr::new(to, 0))?
+            self.base
+                .stack
+                .family::<Beyond>()
+                .outbound()
+                .route(SocketAddr::new(to, 0))?
         };
         if ip.is_ipv4() != to.is_ipv4() {
             return Err(Errno::ENETUNREACH);
@@ -212,8 +225,8 @@ impl Socket for UdpSocket {
     fn saved(
         &self,
         _saver: &mut kernel_vfs::save::Saver,
-    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
-        self.to_state()
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        kernel_vfs::save::Saved::state(crate::socket::KIND, &self.to_state()?)
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
@@ -231,7 +244,7 @@ impl Socket for UdpSocket {
         }
         let scope = super::scope(&ip, addr.ip());
         let lease = self
-            .ports()
+            .ports
             .bind(scope, addr.port(), sharing, Weak::clone(&self.me))?;
         let local = SocketAddr::new(addr.ip(), lease.port);
         state.local = Some(local);

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use base_abi::{Errno, net};
 
-use super::UdpSocket;
-use super::udp_receive::Datagram;
+use super::datagram::Datagram;
+use super::outbound::Beyond;
+use super::udp::{UdpPorts, UdpSocket};
+use crate::registry::Registry;
 use crate::{NetStack, Result};
 
 impl UdpSocket {
@@ -42,7 +44,7 @@ impl UdpSocket {
             return Ok(());
         }
         if config.local.is_broadcast(to.ip()) {
-            for receiver in self.ports().receivers(to, from) {
+            for receiver in self.ports.receivers(to, from) {
                 receiver.enqueue(datagram.clone());
             }
             return Ok(());
@@ -52,9 +54,9 @@ impl UdpSocket {
             if self.base.protocol != net::SOL_UDP {
                 return Err(Errno::ENETUNREACH);
             }
-            return config.outbound.datagram(from, to, data);
+            return stack.family::<Beyond>().outbound().datagram(from, to, data);
         }
-        match self.ports().receiver(to, from) {
+        match self.ports.receiver(to, from) {
             Some(receiver) => receiver.enqueue(datagram),
             None => self.unreachable(to),
         }
@@ -67,10 +69,17 @@ impl UdpSocket {
 fn to_group(sender: &UdpSocket, datagram: &Datagram) {
     let group = datagram.to.ip();
     let joined = |socket: &Arc<UdpSocket>| socket.ip.lock().groups.contains(&group);
-    if !sender.base.stack.udp_sockets().iter().any(joined) {
+    if !sender
+        .base
+        .stack
+        .family::<Registry<UdpSocket>>()
+        .all()
+        .iter()
+        .any(joined)
+    {
         return;
     }
-    for receiver in sender.ports().receivers(datagram.to, datagram.from) {
+    for receiver in sender.ports.receivers(datagram.to, datagram.from) {
         let wants = joined(&receiver) || receiver.ip.lock().multicast_all;
         if wants {
             receiver.enqueue(datagram.clone());
@@ -86,7 +95,8 @@ pub(crate) fn deliver(
     data: &[u8],
 ) -> Result<()> {
     let receiver = stack
-        .udp_ports
+        .family::<UdpPorts>()
+        .udp
         .receiver(to, from)
         .ok_or(Errno::ECONNREFUSED)?;
     receiver.enqueue(Datagram {

@@ -1,35 +1,14 @@
 //! Received UDP datagrams: how they wait and what a receiver is told of them.
 
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use base_abi::net;
-use base_abi::structs::Timespec;
 use kernel_vfs::Events;
 
+use super::datagram::Datagram;
 use super::udp::UdpSocket;
 use crate::option::Timestamping;
 use crate::{Address, Control, Incoming, MsgFlags};
-
-/// What a datagram costs beside its bytes.
-const OVERHEAD: usize = 512;
-
-/// A received datagram.
-#[derive(Clone)]
-pub(super) struct Datagram {
-    pub(super) data: Arc<[u8]>,
-    pub(super) from: SocketAddr,
-    pub(super) to: SocketAddr,
-    pub(super) tos: u8,
-    pub(super) ttl: i32,
-    pub(super) arrived: Timespec,
-}
-
-impl Datagram {
-    pub(super) fn cost(&self) -> usize {
-        self.data.len() + OVERHEAD
-    }
-}
 
 impl UdpSocket {
     /// Takes a datagram, or drops it for want of room as UDP does.

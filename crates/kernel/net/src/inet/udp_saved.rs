@@ -39,7 +39,7 @@ impl UdpSocket {
             let scope = super::scope(&socket.ip.lock(), bound);
             let me = Arc::downgrade(&socket);
             let lease = socket
-                .ports()
+                .ports
                 .bind(scope, local.port(), socket.sharing(), me)?;
             let mut state = socket.state.lock();
             (state.bound, state.local, state.lease) = (saved.bound, Some(local), Some(lease));

@@ -209,7 +209,7 @@ impl Socket for RouteSocket {
             (net::SOL_NETLINK, NETLINK_GET_STRICT_CHK) => Ok(give(state.strict)),
             (net::SOL_NETLINK, _) => Err(Errno::ENOPROTOOPT),
             (net::SOL_SOCKET, net::SO_ERROR) => Ok(give(0)),
-            (net::SOL_SOCKET, _) => self.base.options.lock().get(&self.base, name),
+            (net::SOL_SOCKET, _) => self.base.get_option(name),
             _ => Err(Errno::ENOPROTOOPT),
         }
     }

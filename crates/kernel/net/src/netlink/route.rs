@@ -6,7 +6,8 @@ use base_abi::{Errno, net};
 
 use super::message::{ACK, DUMP, HEADER, Header, MULTI, attributes, finish, put, split, u32_at};
 use crate::SocketBase;
-use crate::interface::{self, ARPHRD_LOOPBACK, LO_FLAGS_LINK, LO_INDEX, LO_MTU};
+use crate::interface;
+use crate::loopback::{ARPHRD_LOOPBACK, LO_FLAGS_LINK, LO_INDEX, LO_MTU};
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;

@@ -232,7 +232,7 @@ impl IpOptions {
             }
             net::IPV6_MULTICAST_ALL => self.multicast_all = on,
             net::IPV6_MULTICAST_IF => match number {
-                0 | crate::interface::LO_INDEX => self.multicast_interface6 = number,
+                0 | crate::loopback::LO_INDEX => self.multicast_interface6 = number,
                 _ => return Err(Errno::ENODEV),
             },
             net::IPV6_RECVPKTINFO => self.packet_info6 = on,
@@ -299,7 +299,7 @@ fn word(value: &[u8], at: usize) -> Option<[u8; 4]> {
 
 fn lo_or_any(index: [u8; 4]) -> Result<()> {
     match i32::from_ne_bytes(index) {
-        0 | crate::interface::LO_INDEX => Ok(()),
+        0 | crate::loopback::LO_INDEX => Ok(()),
         _ => Err(Errno::ENODEV),
     }
 }

@@ -7,7 +7,7 @@ use base_abi::{Errno, net};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::{flag, give, int};
-use crate::{Caller, Result, SocketBase};
+use crate::{Caller, Result};
 
 /// Default buffer size (`net.core.rmem_default`), and the most without privilege before doubling.
 pub(crate) const DEFAULT_BUFFER: usize = 212_992;
@@ -94,13 +94,10 @@ impl SocketOptions {
         }
     }
 
-    /// getsockopt(2) for what needs no state of the socket. `SO_ERROR`, `SO_ACCEPTCONN` and
+    /// getsockopt(2) for what was set, or could be. What a socket is, `SocketBase` knows; `SO_ERROR`, `SO_ACCEPTCONN` and
     /// `SO_PEERCRED` are the socket's own matter.
-    pub(crate) fn get(&self, base: &SocketBase, name: u32) -> Result<Vec<u8>> {
+    pub(crate) fn get(&self, name: u32) -> Result<Vec<u8>> {
         Ok(match name {
-            net::SO_TYPE => give(base.kind),
-            net::SO_DOMAIN => give(base.domain),
-            net::SO_PROTOCOL => give(base.protocol),
             net::SO_REUSEADDR => give(self.reuse_address),
             net::SO_REUSEPORT => give(self.reuse_port),
             net::SO_KEEPALIVE => give(self.keep_alive),
@@ -126,7 +123,6 @@ impl SocketOptions {
             net::SO_TIMESTAMPNS_OLD => give(self.timestamping == Timestamping::Nano),
             net::SO_TIMESTAMPING_OLD => give(0),
             net::SO_MAX_PACING_RATE => self.max_pacing_rate.to_ne_bytes().to_vec(),
-            net::SO_COOKIE => base.ino.to_ne_bytes().to_vec(),
             net::SO_BINDTODEVICE if self.bound_to_lo => b"lo\0".to_vec(),
             net::SO_BINDTODEVICE => Vec::new(),
             net::SO_BINDTOIFINDEX => give(self.bound_to_lo),
@@ -193,7 +189,7 @@ impl SocketOptions {
             net::SO_TIMESTAMPING_OLD => {}
             net::SO_BINDTOIFINDEX => match number {
                 0 => self.bound_to_lo = false,
-                crate::interface::LO_INDEX => self.bound_to_lo = true,
+                crate::loopback::LO_INDEX => self.bound_to_lo = true,
                 _ => return Err(Errno::ENODEV),
             },
             // There is no program to run on packets here; detaching nothing is ENOENT.

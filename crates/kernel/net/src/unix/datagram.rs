@@ -7,11 +7,12 @@ use base_abi::{Errno, net};
 use kernel_vfs::{Description, Events, PollTable, WaitQueue};
 use parking_lot::Mutex;
 
-use super::names::{NameLease, Target};
+use super::names::{NameLease, NameTable, Target};
 use super::packet::{Charge, Packet, SendAccount};
 use super::{NameCell, SEND_RESERVE, post_rights, sender, unix_name};
 use crate::link::Wake;
 use crate::option::SocketOptions;
+use crate::registry::{Registration, Registry};
 use crate::rights::Rights;
 use crate::{
     Address, Caller, Control, Incoming, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket,
@@ -23,6 +24,7 @@ const MAX_QUEUE: usize = 10;
 
 /// A `SOCK_DGRAM` unix socket.
 pub(crate) struct UnixDatagram {
+    _registration: Registration<dyn Socket>,
     pub(super) base: SocketBase,
     me: Weak<UnixDatagram>,
     pub(super) name: NameCell,
@@ -53,7 +55,9 @@ impl UnixDatagram {
 
     pub(super) fn with_base(base: SocketBase, name: NameCell) -> Arc<UnixDatagram> {
         let stack = Arc::clone(&base.stack);
-        let socket = Arc::new_cyclic(|me| UnixDatagram {
+        let registry = stack.family::<Registry<dyn Socket>>();
+        Arc::new_cyclic(|me| UnixDatagram {
+            _registration: registry.register(base.ino, me.clone() as Weak<dyn Socket>),
             account: SendAccount::new(base.ino, &base.queue, &stack.budget),
             base,
             me: Weak::clone(me),
@@ -61,9 +65,7 @@ impl UnixDatagram {
             lease: Mutex::new(None),
             state: Mutex::default(),
             space: WaitQueue::new(),
-        });
-        stack.register_unix(&(Arc::clone(&socket) as Arc<dyn Socket>));
-        socket
+        })
     }
 
     /// socketpair(2).
@@ -79,11 +81,9 @@ impl UnixDatagram {
     }
 
     fn find(&self, caller: &Caller<'_>, address: &Address) -> Result<Arc<UnixDatagram>> {
-        let names = &self.base.stack.unix_names;
-        match names.find(caller, net::SOCK_DGRAM, unix_name(address)?)? {
-            Target::Datagram(socket) => socket.upgrade().ok_or(Errno::ECONNREFUSED),
-            Target::Connection(_) => Err(Errno::EPROTOTYPE),
-        }
+        let names = &self.base.stack.family::<NameTable>();
+        let found = names.find(caller, net::SOCK_DGRAM, unix_name(address)?)?;
+        found.socket()
     }
 
     /// Where a message goes: the address given, else the connected peer.
@@ -202,8 +202,8 @@ impl Socket for UnixDatagram {
     fn saved(
         &self,
         saver: &mut kernel_vfs::save::Saver,
-    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
-        self.to_state(saver)
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        kernel_vfs::save::Saved::state(crate::socket::KIND, &self.to_state(saver)?)
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
@@ -211,8 +211,8 @@ impl Socket for UnixDatagram {
         if lease.is_some() {
             return Err(Errno::EINVAL);
         }
-        let names = &self.base.stack.unix_names;
-        let target = Target::Datagram(Weak::clone(&self.me));
+        let names = &self.base.stack.family::<NameTable>();
+        let target = Target::new(Weak::clone(&self.me));
         let (name, held) = names.bind(caller, net::SOCK_DGRAM, unix_name(address)?, target)?;
         *self.name.lock() = name;
         *lease = Some(held);

@@ -10,7 +10,6 @@ mod stream_rules;
 
 use crate::option::DEFAULT_BUFFER;
 pub(crate) use datagram::UnixDatagram;
-pub(crate) use names::NameTable;
 pub(crate) use saved::{DatagramState, UnixState};
 pub(crate) use stream::UnixSocket;
 
@@ -69,7 +68,7 @@ fn get_option(
         net::SO_ERROR => Ok(crate::option::give(error().map_or(0, Errno::raw))),
         // No security module, no labels.
         net::SO_PEERSEC => Err(Errno::ENOPROTOOPT),
-        _ => base.options.lock().get(base, name),
+        _ => base.get_option(name),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Which unix socket has which name.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
@@ -9,17 +10,28 @@ use kernel_vfs::save::{PlaceState, Saver, Unsavable};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::{UnixDatagram, UnixSocket};
 use crate::{Caller, Result, UnixName};
 
 /// Autobind tries this many names (unix(7), "Autobind feature").
 const AUTO_NAMES: u32 = 1 << 20;
 
-/// The socket behind a name.
+/// The socket behind a name: of which type, who asks for it knows.
 #[derive(Clone)]
-pub(crate) enum Target {
-    Connection(Weak<UnixSocket>),
-    Datagram(Weak<UnixDatagram>),
+pub(crate) struct Target(Weak<dyn Any + Send + Sync>);
+
+impl Target {
+    pub(crate) fn new<T: Any + Send + Sync>(socket: Weak<T>) -> Target {
+        Target(socket)
+    }
+
+    /// The socket as one of this type.
+    ///
+    /// # Errors
+    /// `ECONNREFUSED` when it is gone, `EPROTOTYPE` when it is of another type.
+    pub(super) fn socket<T: Any + Send + Sync>(&self) -> Result<Arc<T>> {
+        let socket = self.0.upgrade().ok_or(Errno::ECONNREFUSED)?;
+        socket.downcast().map_err(|_| Errno::EPROTOTYPE)
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]

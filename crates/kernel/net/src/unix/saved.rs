@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use super::NameCell;
 use super::datagram::UnixDatagram;
-use super::names::{NameLease, SavedLease, Target};
+use super::names::{NameLease, NameTable, SavedLease, Target};
 use super::packet::{Charge, Packet, SendAccount};
 use super::stream::{Connected, Listening, State, UnixSocket};
 use crate::address::UNIX_PATH_MAX;
 use crate::limits::MAX_BACKLOG;
-use crate::link::LinkEnd;
-use crate::saved::{Body, LinkRef, SocketState};
+use crate::link::{LinkEnd, LinkRef};
+use crate::registry::Registry;
 use crate::{NetStack, Socket, SocketBase, Ucred, UnixName};
 
 /// A socket's name, and whether it is the one that is found under it.
@@ -121,7 +121,7 @@ impl NameState {
         target: Target,
         loader: &mut Loader,
     ) -> Result<Option<NameLease>, LoadError> {
-        let names = &base.stack.unix_names;
+        let names = &base.stack.family::<NameTable>();
         let failed = || LoadError::failed("name of a socket");
         let name = name.lock().clone();
         match (&self.lease, name) {
@@ -146,7 +146,7 @@ impl NameState {
 }
 
 impl UnixSocket {
-    pub(super) fn to_state(&self, saver: &mut Saver) -> Result<SocketState, Unsavable> {
+    pub(crate) fn body(&self, saver: &mut Saver) -> Result<UnixState, Unsavable> {
         let phase = match &*self.state.lock() {
             State::Idle => UnixPhase::Idle,
             State::Listening(listening) if listening.ready.is_empty() => UnixPhase::Listening {
@@ -171,7 +171,7 @@ impl UnixSocket {
             name: NameState::save(&self.name, &self.lease, saver)?,
             phase,
         };
-        Ok(SocketState::new(&self.base, Body::Unix(Box::new(body))))
+        Ok(body)
     }
 
     /// As it was saved.
@@ -207,7 +207,7 @@ impl UnixSocket {
         };
         let name = load_cell(saved.name.cell, loader)?;
         let socket = UnixSocket::with_base(base, Arc::clone(&name), state, saved.idle_shut);
-        let target = Target::Connection(Arc::downgrade(&socket));
+        let target = Target::new(Arc::downgrade(&socket));
         let lease = saved.name.lease(&socket.base, &name, target, loader)?;
         *socket.lease.lock() = lease;
         Ok(socket)
@@ -215,7 +215,7 @@ impl UnixSocket {
 }
 
 impl UnixDatagram {
-    pub(super) fn to_state(&self, saver: &mut Saver) -> Result<SocketState, Unsavable> {
+    pub(crate) fn body(&self, saver: &mut Saver) -> Result<DatagramState, Unsavable> {
         let state = self.state.lock();
         let packet = |packet: &Packet| {
             if packet.rights.is_some() {
@@ -238,7 +238,7 @@ impl UnixDatagram {
             error: state.error.map(Errno::raw),
             queue: state.queue.iter().map(packet).collect::<Result<_, _>>()?,
         };
-        Ok(SocketState::new(&self.base, Body::Datagram(Box::new(body))))
+        Ok(body)
     }
 
     /// As it was saved; connected to others, and with its datagrams, when all are there.
@@ -249,7 +249,7 @@ impl UnixDatagram {
     ) -> Result<Arc<UnixDatagram>, LoadError> {
         let name = load_cell(saved.name.cell, loader)?;
         let socket = UnixDatagram::with_base(base, Arc::clone(&name));
-        let target = Target::Datagram(Arc::downgrade(&socket));
+        let target = Target::new(Arc::downgrade(&socket));
         let lease = saved.name.lease(&socket.base, &name, target, loader)?;
         *socket.lease.lock() = lease;
         {
@@ -295,7 +295,7 @@ impl UnixDatagram {
 impl NetStack {
     /// The datagram socket of this number.
     fn unix_datagram(&self, ino: u64) -> Option<Arc<UnixDatagram>> {
-        let socket: Arc<dyn Socket> = self.numbered_unix(ino)?;
+        let socket: Arc<dyn Socket> = self.family::<Registry<dyn Socket>>().get(ino)?;
         if socket.base().kind != net::SOCK_DGRAM {
             return None;
         }

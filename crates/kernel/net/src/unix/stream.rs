@@ -7,13 +7,13 @@ use base_abi::{Errno, net};
 use kernel_vfs::{Description, Events, PollTable, WaitQueue};
 use parking_lot::Mutex;
 
-use super::names::{NameLease, Target};
-use super::stream_connect::{hang_up, join};
-use super::stream_rules::{self as rules, Accepted, Taken};
+use super::names::{NameLease, NameTable, Target};
+use super::stream_rules::{self as rules, Accepted, Taken, hang_up};
 use super::{NameCell, post_rights, sender, unix_name};
 use crate::limits::MAX_BACKLOG;
 use crate::link::LinkEnd;
 use crate::option::SocketOptions;
+use crate::registry::{Registration, Registry};
 use crate::rights::Rights;
 use crate::{
     Address, Caller, Control, Incoming, MsgFlags, NetStack, Outgoing, Result, Shutdown, Socket,
@@ -22,6 +22,7 @@ use crate::{
 
 /// A unix socket that connects.
 pub(crate) struct UnixSocket {
+    _registration: Registration<dyn Socket>,
     pub(super) base: SocketBase,
     me: Weak<UnixSocket>,
     pub(super) name: NameCell,
@@ -97,7 +98,9 @@ impl UnixSocket {
         idle_shut: (bool, bool),
     ) -> Arc<UnixSocket> {
         let stack = Arc::clone(&base.stack);
-        let socket = Arc::new_cyclic(|me| UnixSocket {
+        let registry = stack.family::<Registry<dyn Socket>>();
+        Arc::new_cyclic(|me| UnixSocket {
+            _registration: registry.register(base.ino, me.clone() as Weak<dyn Socket>),
             base,
             me: Weak::clone(me),
             name,
@@ -105,9 +108,7 @@ impl UnixSocket {
             state: Mutex::new(state),
             idle_shut: Mutex::new(idle_shut),
             space: WaitQueue::new(),
-        });
-        stack.register_unix(&(Arc::clone(&socket) as Arc<dyn Socket>));
-        socket
+        })
     }
 
     /// socketpair(2).
@@ -118,7 +119,7 @@ impl UnixSocket {
     ) -> Result<[Arc<UnixSocket>; 2]> {
         let first = UnixSocket::new(stack, kind, creator)?;
         let second = UnixSocket::new(stack, kind, creator)?;
-        join(&first, &second, [creator; 2]);
+        UnixSocket::join(&first, &second, [creator; 2]);
         Ok([first, second])
     }
 
@@ -168,8 +169,8 @@ impl Socket for UnixSocket {
     fn saved(
         &self,
         saver: &mut kernel_vfs::save::Saver,
-    ) -> std::result::Result<crate::saved::SocketState, kernel_vfs::save::Unsavable> {
-        self.to_state(saver)
+    ) -> std::result::Result<kernel_vfs::save::Saved, kernel_vfs::save::Unsavable> {
+        kernel_vfs::save::Saved::state(crate::socket::KIND, &self.to_state(saver)?)
     }
 
     fn bind(&self, caller: &Caller<'_>, address: &Address) -> Result<()> {
@@ -177,8 +178,8 @@ impl Socket for UnixSocket {
         if lease.is_some() {
             return Err(Errno::EINVAL);
         }
-        let names = &self.base.stack.unix_names;
-        let target = Target::Connection(Weak::clone(&self.me));
+        let names = &self.base.stack.family::<NameTable>();
+        let target = Target::new(Weak::clone(&self.me));
         let (name, held) = names.bind(caller, self.base.kind, unix_name(address)?, target)?;
         *self.name.lock() = name;
         *lease = Some(held);

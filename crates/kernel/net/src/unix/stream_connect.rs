@@ -5,12 +5,11 @@ use std::sync::Arc;
 use base_abi::Errno;
 use kernel_vfs::Events;
 
-use super::names::Target;
+use super::names::NameTable;
 use super::stream::{Connected, State, UnixSocket};
-use super::stream_rules::{self as rules, Accepted};
+use super::stream_rules::{Accepted, hang_up};
 use super::unix_name;
 use crate::link::{EndConfig, Link, LinkEnd, Side};
-use crate::rights::Rights;
 use crate::{Address, Caller, Result, Ucred};
 
 impl UnixSocket {
@@ -19,17 +18,13 @@ impl UnixSocket {
         caller: &Caller<'_>,
         address: &Address,
     ) -> Result<Arc<UnixSocket>> {
-        let names = &self.base.stack.unix_names;
-        match names.find(caller, self.base.kind, unix_name(address)?)? {
-            Target::Connection(socket) => {
-                let socket = socket.upgrade().ok_or(Errno::ECONNREFUSED)?;
-                if socket.base.kind == self.base.kind {
-                    Ok(socket)
-                } else {
-                    Err(Errno::EPROTOTYPE)
-                }
-            }
-            Target::Datagram(_) => Err(Errno::EPROTOTYPE),
+        let names = &self.base.stack.family::<NameTable>();
+        let found = names.find(caller, self.base.kind, unix_name(address)?)?;
+        let socket = found.socket::<UnixSocket>()?;
+        if socket.base.kind == self.base.kind {
+            Ok(socket)
+        } else {
+            Err(Errno::EPROTOTYPE)
         }
     }
 
@@ -119,6 +114,24 @@ impl UnixSocket {
     }
 }
 
+impl UnixSocket {
+    /// Joins two fresh sockets; `seen` are the credentials that the first and the second see.
+    pub(super) fn join(first: &UnixSocket, second: &UnixSocket, seen: [Ucred; 2]) {
+        let link = new_link(first, second);
+        let ends = [(first, second, Side::Client), (second, first, Side::Server)];
+        for ((me, peer, side), peer_credentials) in ends.into_iter().zip(seen) {
+            *me.state.lock() = State::Connected(Connected {
+                end: LinkEnd {
+                    link: Arc::clone(&link),
+                    side,
+                },
+                peer_name: Arc::clone(&peer.name),
+                peer_credentials,
+            });
+        }
+    }
+}
+
 fn config(socket: &UnixSocket) -> EndConfig {
     let options = socket.base.options.lock();
     EndConfig {
@@ -136,25 +149,4 @@ fn new_link(client: &UnixSocket, server: &UnixSocket) -> Arc<Link> {
         [config(client), config(server)],
         queues,
     )
-}
-
-/// Joins two fresh sockets; `seen` are the credentials that the first and the second see.
-pub(super) fn join(first: &UnixSocket, second: &UnixSocket, seen: [Ucred; 2]) {
-    let link = new_link(first, second);
-    let ends = [(first, second, Side::Client), (second, first, Side::Server)];
-    for ((me, peer, side), peer_credentials) in ends.into_iter().zip(seen) {
-        *me.state.lock() = State::Connected(Connected {
-            end: LinkEnd {
-                link: Arc::clone(&link),
-                side,
-            },
-            peer_name: Arc::clone(&peer.name),
-            peer_credentials,
-        });
-    }
-}
-
-#[must_use]
-pub(super) fn hang_up(end: &LinkEnd, accepted: Accepted) -> Vec<Rights> {
-    end.act(|me, peer, wake| rules::close((me, peer, wake), accepted))
 }

@@ -7,7 +7,7 @@ use base_abi::Errno;
 use kernel_vfs::{Description, Events};
 
 use super::SEND_RESERVE;
-use crate::link::{End, Wake};
+use crate::link::{End, LinkEnd, Wake};
 use crate::rights::Rights;
 use crate::{MsgFlags, Result, Shutdown, Ucred};
 
@@ -247,4 +247,10 @@ pub(super) fn events(me: &End, peer: &End) -> Events {
         events |= WRITABLE;
     }
     events
+}
+
+/// Closes an end; what waited in its queue is dropped where no lock is held.
+#[must_use]
+pub(super) fn hang_up(end: &LinkEnd, accepted: Accepted) -> Vec<Rights> {
+    end.act(|me, peer, wake| close((me, peer, wake), accepted))
 }

@@ -8,13 +8,16 @@
 //! Loading is parsing of untrusted bytes: every number is checked, every list bounded.
 
 mod loader;
+mod open;
 mod place;
 mod saver;
+mod write;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use loader::{FileMaker, Loader};
+pub use loader::Loader;
+pub use open::FileMaker;
 pub use place::PlaceState;
 pub use saver::Saver;
 
