@@ -4,7 +4,7 @@
 
 use proto_lambda::ApiError;
 
-use crate::{CodeError, StoreError};
+use crate::{CodeError, OtherRevision, StoreError};
 
 /// Why the registry could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -38,11 +38,6 @@ pub enum FindError {
         arn: String,
     },
 }
-
-/// A change is meant for another revision than the latest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the latest revision is another")]
-pub struct OtherRevision;
 
 /// Why a list cannot be told.
 #[derive(Debug, thiserror::Error)]

@@ -35,13 +35,11 @@ mod version;
 pub use code::{CodeError, CodeStore, StoredCode};
 pub use config::{Config, SnapshotPolicy};
 pub use entry::{AliasRecord, Draw};
-pub use error::{
-    AliasError, ChangeError, DeleteError, FindError, ListError, OpenError, OtherRevision,
-};
+pub use error::{AliasError, ChangeError, DeleteError, FindError, ListError, OpenError};
 pub use function::{Function, Phase, Retired};
 pub use proto_archive::UnpackError;
 pub use readiness::Readiness;
-pub use record::{FunctionRecord, RECORD_VERSION};
+pub use record::{FunctionRecord, OtherRevision, RECORD_VERSION};
 pub use registry::Registry;
 pub use sqlite::SqliteStore;
 pub use store::{Store, StoreError, Stored};

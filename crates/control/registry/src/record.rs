@@ -11,7 +11,7 @@ use proto_node::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::{Config, OtherRevision, SnapshotPolicy};
+use crate::{Config, SnapshotPolicy};
 
 /// Version of the record's JSON form; later versions add members with defaults.
 pub const RECORD_VERSION: u32 = 1;
@@ -167,6 +167,11 @@ pub(crate) fn arn(name: &str, qualifier: Option<&Qualifier>, config: &Config) ->
     }
     .to_string()
 }
+
+/// A change is meant for another revision than the latest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the latest revision is another")]
+pub struct OtherRevision;
 
 /// Refuses a change that is meant for another revision than the latest.
 pub(crate) fn check_revision(latest: &str, wanted: Option<&str>) -> Result<(), OtherRevision> {

@@ -157,7 +157,7 @@ async fn ask(server: &Server, id: &str, secret: &str) -> String {
         .env_clear()
         .env("HOME", "/nonexistent")
         .env("AWS_ENDPOINT_URL", format!("http://{}", server.address))
-        .env("AWS_REGION", "us-east-1")
+        .env("AWS_DEFAULT_REGION", "us-east-1")
         .env("AWS_ACCESS_KEY_ID", id)
         .env("AWS_SECRET_ACCESS_KEY", secret)
         .output()
