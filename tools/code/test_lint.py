@@ -95,7 +95,7 @@ class ChangedCopies(unittest.TestCase):
         cls.folder = tempfile.TemporaryDirectory()
         cls.top = Path(cls.folder.name) / "tree"
         cls.addClassCleanup(cls.folder.cleanup)
-        for part in ("crates", "bench", "tests"):
+        for part in ("crates", "bench", "fuzz", "tests"):
             if (TREE / part).is_dir():
                 shutil.copytree(TREE / part, cls.top / part, ignore=shutil.ignore_patterns("node_modules", "__pycache__", "target"))
         for file in ("Cargo.toml", "Cargo.lock", str(record.FILE)):
