@@ -297,6 +297,10 @@ def versions():
     assert three["Version"] == "3" and three["FunctionArn"] == f"{arn}:3", three
     client.update_function_configuration(FunctionName=name, Environment={"Variables": {"MODE": "m2"}})
 
+    # Two nodes that make two snapshots each may take longer than the answers wait.
+    for version in ["2", "3"]:
+        client.get_waiter("published_version_active").wait(FunctionName=name, Qualifier=version)
+
     # A published version is what it was: its code and its configuration.
     for version, word, mode in [("1", "first", "m1"), ("2", "second", "m1"), ("3", "third", "m1"), ("$LATEST", "third", "m2")]:
         answer = client.invoke(FunctionName=name, Qualifier=version)

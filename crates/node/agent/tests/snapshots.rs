@@ -77,11 +77,16 @@ impl Place {
             sha256: "c0de".repeat(16),
             bytes: 1,
         };
-        let tree = self.path("node/code/trees").join(&code.sha256);
+        let tree = self.tree(&code);
         std::fs::create_dir_all(&tree).unwrap();
         let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
         std::fs::write(tree.with_extension("boot"), boot.trim()).unwrap();
         code
+    }
+
+    /// Where the agent has that code unpacked.
+    fn tree(&self, code: &CodeRef) -> PathBuf {
+        self.path("node/code/trees").join(&code.sha256)
     }
 
     fn function(&self, revision: &str) -> Arc<FunctionSpec> {
@@ -333,7 +338,7 @@ async fn a_function_that_was_prepared_has_its_snapshot_before_its_first_event() 
 async fn a_program_that_knows_nothing_of_snapshots_is_captured_at_its_first_request_for_an_event() {
     let place = Place::new();
     place.tell("offer", "not");
-    let bootstrap = place.path("bootstrap");
+    let bootstrap = place.tree(&place.code()).join("bootstrap");
     std::fs::write(&bootstrap, "#!/bin/sh\n").unwrap();
     std::fs::set_permissions(&bootstrap, std::fs::Permissions::from_mode(0o755)).unwrap();
     let provided = |revision| {
