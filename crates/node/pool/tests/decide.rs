@@ -247,6 +247,17 @@ fn an_event_waits_for_an_instance_that_is_about_to_be_free() {
 }
 
 #[test]
+fn an_event_waits_for_an_instance_that_took_its_first_along_too() {
+    let mut world = World::new();
+    world.arrive(0, 10);
+    world.take(FIRST);
+    world.step(Input::Answered(FIRST));
+    assert_eq!(world.arrive(0, 10), [], "it will be free in a moment");
+    let assigned = [Action::Assign(TicketId(1), FIRST)];
+    assert_eq!(world.step(Input::Finished(FIRST)), assigned);
+}
+
+#[test]
 fn an_event_that_was_taken_along_can_come_back() {
     let mut world = World::new();
     world.arrive(0, 10);

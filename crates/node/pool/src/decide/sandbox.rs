@@ -56,7 +56,8 @@ impl Sandbox {
     /// Events that it will take in a moment, though not now.
     pub(super) fn coming(&self) -> usize {
         match (self.kind, self.stage) {
-            (Kind::Instance, SandboxStage::ComingUp) => self.slots.free(),
+            // It may have taken an event along, and be as good as done with it.
+            (Kind::Instance, SandboxStage::ComingUp) => self.slots.free() + self.slots.soon(),
             (Kind::Instance, SandboxStage::Up) => self.slots.soon(),
             _ => 0,
         }
