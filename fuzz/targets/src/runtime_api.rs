@@ -1,9 +1,9 @@
 //! A guest's bytes on several connections of the Runtime API, with its HTTP heads: no panic, bounds kept.
 
 use proto_sandbox::{EventHead, Initialization};
-use sandbox_runtime::{Event, Limits, Runtime, RuntimeEvent};
+use sandbox_runtime::{Event, RuntimeApi, RuntimeEvent, RuntimeLimits};
 
-const LIMITS: Limits = Limits {
+const LIMITS: RuntimeLimits = RuntimeLimits {
     connections: 3,
     head_bytes: 1024,
     body_bytes: 256,
@@ -14,7 +14,7 @@ const LIMITS: Limits = Limits {
 };
 
 pub(crate) fn run(bytes: &[u8]) {
-    let mut runtime = Runtime::new(LIMITS, Initialization::OnDemand);
+    let mut runtime = RuntimeApi::new(LIMITS, Initialization::OnDemand);
     let mut ids: Vec<_> = (0..LIMITS.connections)
         .filter_map(|_| runtime.open())
         .collect();

@@ -9,9 +9,9 @@ use kernel_mm::SavedMemory;
 use kernel_net::{NetStack, StackConfig};
 use kernel_syscall::snapshot::SavedKernel;
 use sandbox_api::ApiServer;
-use sandbox_runtime::Limits;
+use sandbox_runtime::RuntimeLimits;
 
-const LIMITS: Limits = Limits {
+const LIMITS: RuntimeLimits = RuntimeLimits {
     connections: 3,
     head_bytes: 1024,
     body_bytes: 256,

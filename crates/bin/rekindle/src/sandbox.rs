@@ -5,8 +5,7 @@ use std::io::Write;
 use edge_cli::{ExitCode, Failure, SandboxArgs};
 use host_sys::cgroup;
 use sandbox_confine::jail::{Guests, Open};
-use sandbox_instance::child::{self, Report};
-use sandbox_instance::zygote;
+use sandbox_instance::{Diagnostics, child, zygote};
 
 use crate::sandbox_log;
 
@@ -24,10 +23,10 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
         zygote::run(socket).map_err(|error| fail(&error))?;
         return Ok(0);
     }
-    let report = if args.verbose {
-        Report::Layers
+    let diagnostics = if args.verbose {
+        Diagnostics::Verbose
     } else {
-        Report::Silent
+        Diagnostics::Silent
     };
     for procs_file in &args.join {
         // The second line of defence: a sandbox without it still keeps its limits itself.
@@ -38,7 +37,7 @@ pub(crate) fn sandbox(args: &SandboxArgs) -> Result<u8, Failure> {
             );
         }
     }
-    child::run(socket, report).map_err(|error| fail(&error))?;
+    child::run(socket, diagnostics).map_err(|error| fail(&error))?;
     Ok(0)
 }
 

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use proto_sandbox::{
-    Layer, Limits, PlatformChoice, Program, RootFs, StartSpec, ToSandbox, VERSION, write_message,
+    Layer, PlatformChoice, Program, RootFs, SandboxLimits, StartSpec, ToSandbox, VERSION,
+    WorkloadSpec, write_message,
 };
 use serde_json::Value;
 use server::Server;
@@ -155,12 +156,12 @@ fn a_sandbox_that_is_told_nonsense_complains_on_standard_error() {
             mounts: Vec::new(),
             writable_bytes: 1 << 20,
         },
-        limits: Limits {
+        limits: SandboxLimits {
             memory_bytes: 64 << 20,
             tasks: 8,
             open_files: 64,
         },
-        function: None,
+        workload: WorkloadSpec::Program,
         strace: false,
         platform: PlatformChoice::Process,
     }));

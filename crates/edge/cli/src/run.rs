@@ -16,8 +16,8 @@ use host_sys::cgroup::GroupState;
 use host_sys::signal::Blocked;
 use node_sandboxes::{AttachedSandbox, Reporting};
 use proto_sandbox::{
-    ExitReason, ExitStatus, FailureKind, FromSandbox, Limits, Program, RootFs, StartSpec, Stdio,
-    ToSandbox, VERSION, read_message, write_message,
+    ExitReason, FailureKind, FromSandbox, GuestExit, Program, RootFs, SandboxLimits, StartSpec,
+    Stdio, ToSandbox, VERSION, WorkloadSpec, read_message, write_message,
 };
 
 use crate::failure::{ExitCode, Failure};
@@ -127,12 +127,12 @@ fn start_spec(args: &RunArgs) -> StartSpec {
             mounts: args.mount.iter().map(|mount| mount.0.clone()).collect(),
             writable_bytes: args.disk.0,
         },
-        limits: Limits {
+        limits: SandboxLimits {
             memory_bytes: args.memory.0,
             tasks: args.tasks,
             open_files: 4096,
         },
-        function: None,
+        workload: WorkloadSpec::Program,
         strace: args.strace,
         platform: args.platform.into(),
     }
@@ -237,7 +237,7 @@ fn watch(args: &RunArgs, socket: &Arc<UnixStream>) -> Result<u8, Failure> {
     }
 }
 
-fn exit_code(args: &RunArgs, status: ExitStatus, reason: ExitReason) -> u8 {
+fn exit_code(args: &RunArgs, status: GuestExit, reason: ExitReason) -> u8 {
     if reason == ExitReason::OutOfMemory {
         eprintln!(
             "rekindle: killed: more memory than the limit of {} (raise it with --memory)",
@@ -246,8 +246,8 @@ fn exit_code(args: &RunArgs, status: ExitStatus, reason: ExitReason) -> u8 {
         return 137;
     }
     match status {
-        ExitStatus::Code(code) => code as u8,
-        ExitStatus::Signal(signal) => 128u8.saturating_add(signal as u8),
+        GuestExit::Code(code) => code as u8,
+        GuestExit::Signal(signal) => 128u8.saturating_add(signal as u8),
     }
 }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use node_code::CodeStore;
-use node_pool::{Capture, InstanceId, LaunchError, Launcher, Link, Moment, NoShell, TakeFirst};
+use node_pool::{
+    Capture, CapturePoint, InstanceId, LaunchError, Launcher, Link, NoShell, TakeFirst,
+};
 use node_runtimes::{CapturePoints, FunctionRuntime, RuntimeError, Runtimes, late_environment};
 use node_sandboxes::{SandboxProcess, Sandboxes};
 use node_snapshots::Opened;
@@ -212,13 +214,13 @@ impl Launcher for ProcessLauncher {
     fn capture<'a>(
         &'a self,
         function: &'a FunctionSpec,
-        moment: Moment,
+        moment: CapturePoint,
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
         Box::pin(async move {
             let snapshots = self.snapshots.as_ref()?;
             let (runtime, spec) = self.plan(function)?;
             let offered_only = runtime.snapshots().capture == CapturePoints::Offered;
-            if moment == Moment::FirstEvent && offered_only {
+            if moment == CapturePoint::FirstEvent && offered_only {
                 return None;
             }
             let ready = self.template_for(function, runtime, spec.clone());

@@ -3,9 +3,9 @@
 use node_runtimes::{Runnable, function_environment};
 use proto_node::{FunctionSpec, PlatformDemand, SnapStart};
 use proto_sandbox::{
-    Access, FunctionSpec as SandboxFunction, Initialization, Layer, Limits, MAX_RESPONSE_BYTES,
-    MAX_STREAMED_BYTES, Mount, PlatformChoice, Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApi,
-    StartSpec, Stdio, VERSION,
+    Access, Initialization, Layer, MAX_RESPONSE_BYTES, MAX_STREAMED_BYTES, Mount, PlatformChoice,
+    Program, RUNTIME_API_ADDRESS, RootFs, RuntimeApiSpec, SandboxLimits, StartSpec, Stdio, VERSION,
+    WorkloadSpec,
 };
 
 /// `sbx_user1051`, as whom functions run on AWS.
@@ -76,20 +76,18 @@ pub(crate) fn start_spec(
             mounts,
             writable_bytes: u64::from(function.ephemeral_storage_mb) * MIB,
         },
-        limits: Limits {
+        limits: SandboxLimits {
             memory_bytes: u64::from(function.memory_mb) * MIB,
             tasks: TASKS,
             open_files: OPEN_FILES,
         },
-        function: Some(SandboxFunction {
+        workload: WorkloadSpec::Lambda(RuntimeApiSpec {
+            listen: RUNTIME_API_ADDRESS.to_owned(),
+            max_response_bytes: MAX_RESPONSE_BYTES,
+            max_streamed_bytes: MAX_STREAMED_BYTES,
             initialization: match function.snap_start {
                 SnapStart::Off => Initialization::OnDemand,
                 SnapStart::On => Initialization::SnapStart,
-            },
-            runtime_api: RuntimeApi {
-                listen: RUNTIME_API_ADDRESS.to_owned(),
-                max_response_bytes: MAX_RESPONSE_BYTES,
-                max_streamed_bytes: MAX_STREAMED_BYTES,
             },
         }),
         strace: false,

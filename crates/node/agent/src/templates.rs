@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use proto_node::{FunctionSpec, Revision, SnapStart};
 use proto_sandbox::{
     CaptureSpec, CapturedPages, FromSandbox, Initialization, RUNTIME_API_ADDRESS, StartSpec,
-    ToSandbox,
+    ToSandbox, WorkloadSpec,
 };
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -132,8 +132,8 @@ impl Templates {
         if template == Template::AnyMemory {
             spec.limits.memory_bytes = MEMORY;
         }
-        if let Some(function) = &mut spec.function {
-            function.initialization = Initialization::Template;
+        if let WorkloadSpec::Lambda(runtime_api) = &mut spec.workload {
+            runtime_api.initialization = Initialization::Template;
         }
         let parts = self.snapshots.parts_of(&spec.id, "", &spec);
         Some(Plan { parts, spec })

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::decide::Input;
 use crate::failure::Failure;
 use crate::instance::Instance;
-use crate::launch::{Capture, Link, Moment};
+use crate::launch::{Capture, CapturePoint, Link};
 
 /// Longest time that a sandbox may take to be captured; its first event waits for it.
 const CAPTURE_LIMIT: Duration = Duration::from_secs(10);
@@ -30,7 +30,7 @@ impl Instance {
     pub(crate) async fn at_restore_point(
         &mut self,
         link: &mut dyn Link,
-        moment: Moment,
+        moment: CapturePoint,
     ) -> Result<Guest, Failure> {
         let guest = self.capture_if_wanted(link, moment).await?;
         let resume = self.resume();
@@ -41,19 +41,19 @@ impl Instance {
 
     /// The same for a guest that was frozen at its first event: what thaws it is the event.
     pub(crate) async fn at_first_event(&mut self, link: &mut dyn Link) -> Result<Guest, Failure> {
-        self.capture_if_wanted(link, Moment::FirstEvent).await
+        self.capture_if_wanted(link, CapturePoint::FirstEvent).await
     }
 
     async fn capture_if_wanted(
         &mut self,
         link: &mut dyn Link,
-        moment: Moment,
+        moment: CapturePoint,
     ) -> Result<Guest, Failure> {
         let launcher = &self.shared.launcher;
         let Some(capture) = launcher.capture(&self.function, moment).await else {
             return Ok(Guest::Waits);
         };
-        if moment == Moment::FirstEvent
+        if moment == CapturePoint::FirstEvent
             && let Err(failure) = self.warm_up(link).await
         {
             // The next start of it shall do better.
@@ -90,7 +90,7 @@ impl Instance {
         &mut self,
         link: &mut dyn Link,
         mut capture: Box<dyn Capture>,
-        moment: Moment,
+        moment: CapturePoint,
     ) -> Result<Guest, Failure> {
         let mut guest = Guest::Waits;
         if let Some(origin) = link.origin() {
@@ -139,8 +139,8 @@ impl Instance {
                 FromSandbox::Refused { kind, reason } => {
                     let kind = match moment {
                         // The end of the initialisation may be a better one.
-                        Moment::Asked => RefusalKind::Busy,
-                        Moment::Offered | Moment::FirstEvent => kind,
+                        CapturePoint::Asked => RefusalKind::Busy,
+                        CapturePoint::Offered | CapturePoint::FirstEvent => kind,
                     };
                     self.give_up(capture, kind, &reason);
                     return Ok(guest);

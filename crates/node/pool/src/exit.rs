@@ -1,14 +1,14 @@
 //! How the end of a guest process is told: in the words of Go's `os.ProcessState`,
 //! which AWS's errors carry.
 
-use proto_sandbox::ExitStatus;
+use proto_sandbox::GuestExit;
 
 /// `exit status 127`, `signal: killed`; none for exit code 0.
-pub(crate) fn reason(status: ExitStatus) -> Option<String> {
+pub(crate) fn reason(status: GuestExit) -> Option<String> {
     match status {
-        ExitStatus::Code(0) => None,
-        ExitStatus::Code(code) => Some(format!("exit status {code}")),
-        ExitStatus::Signal(signal) => Some(match signal_text(signal) {
+        GuestExit::Code(0) => None,
+        GuestExit::Code(code) => Some(format!("exit status {code}")),
+        GuestExit::Signal(signal) => Some(match signal_text(signal) {
             Some(text) => format!("signal: {text}"),
             None => format!("signal: signal {signal}"),
         }),
@@ -43,10 +43,10 @@ mod tests {
     #[test]
     fn ends_are_told_as_go_tells_them() {
         let told = |status| reason(status).unwrap_or_default();
-        assert_eq!(told(ExitStatus::Code(0)), "");
-        assert_eq!(told(ExitStatus::Code(127)), "exit status 127");
-        assert_eq!(told(ExitStatus::Signal(11)), "signal: segmentation fault");
-        assert_eq!(told(ExitStatus::Signal(9)), "signal: killed");
-        assert_eq!(told(ExitStatus::Signal(40)), "signal: signal 40");
+        assert_eq!(told(GuestExit::Code(0)), "");
+        assert_eq!(told(GuestExit::Code(127)), "exit status 127");
+        assert_eq!(told(GuestExit::Signal(11)), "signal: segmentation fault");
+        assert_eq!(told(GuestExit::Signal(9)), "signal: killed");
+        assert_eq!(told(GuestExit::Signal(40)), "signal: signal 40");
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use proto_node::{FaultKind, FunctionFault, InvokeError, InvokeResult, StartKind};
-use proto_sandbox::{ExitReason, ExitStatus, FailureKind, FromSandbox};
+use proto_sandbox::{ExitReason, FailureKind, FromSandbox, GuestExit};
 use serde_json::json;
 
 use crate::exit;
@@ -15,7 +15,7 @@ pub(crate) enum Failure {
     /// The runtime told of an init error, with this type and body.
     Reported(Option<String>, Bytes),
     /// Its process ended by itself.
-    Exited(ExitStatus),
+    Exited(GuestExit),
     /// Its process was killed at the memory limit.
     OutOfMemory,
     /// The function has no program to run.

@@ -47,7 +47,7 @@ pub enum NoShell {
 
 /// Where a function stands that can be captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Moment {
+pub enum CapturePoint {
     /// It says that it can be captured, and waits in `restore/next` to be told to go on.
     Offered,
     /// It asks to be captured, and waits in a write to `/proc/rekindle/snapshot`. If that fails, another moment may do.
@@ -97,7 +97,7 @@ pub trait Launcher: Send + Sync + 'static {
     fn capture<'a>(
         &'a self,
         function: &'a FunctionSpec,
-        moment: Moment,
+        moment: CapturePoint,
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
         let _ = (function, moment);
         Box::pin(async { None })

@@ -37,4 +37,4 @@ pub use config::PoolConfig;
 pub use decide::InstanceId;
 pub use drive::Pool;
 pub use invocation::Arrival;
-pub use launch::{Capture, First, LaunchError, Launcher, Link, Moment, NoShell, TakeFirst};
+pub use launch::{Capture, CapturePoint, First, LaunchError, Launcher, Link, NoShell, TakeFirst};

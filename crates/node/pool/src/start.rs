@@ -13,7 +13,7 @@ use crate::decide::Input;
 use crate::failure::Failure;
 use crate::instance::{Init, Instance};
 use crate::invocation::{Invocation, Order, first};
-use crate::launch::{Link, Moment};
+use crate::launch::{CapturePoint, Link};
 
 impl Instance {
     /// Starts a sandbox; one that is restored takes the event along that waits for this instance.
@@ -133,12 +133,12 @@ impl Instance {
                 }
                 head @ (FromSandbox::RestorePoint | FromSandbox::CaptureAsked) => {
                     let moment = match head {
-                        FromSandbox::CaptureAsked => Moment::Asked,
-                        _ => Moment::Offered,
+                        FromSandbox::CaptureAsked => CapturePoint::Asked,
+                        _ => CapturePoint::Offered,
                     };
                     let stands = clock::now();
                     let stood = self.at_restore_point(link, moment).await;
-                    offered |= moment == Moment::Offered || self.keeping.is_some();
+                    offered |= moment == CapturePoint::Offered || self.keeping.is_some();
                     match stood {
                         Ok(Guest::Waits) => {}
                         Ok(Guest::Ready) => return Init::Ready,

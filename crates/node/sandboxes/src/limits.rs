@@ -1,7 +1,7 @@
 //! What the control group of a sandbox may use: the second line behind the sandbox's own counting.
 
 use host_sys::cgroup::{self, CpuWeight};
-use proto_sandbox::StartSpec;
+use proto_sandbox::{StartSpec, WorkloadSpec};
 
 /// Room for the kernel process beyond the guest's memory and files.
 const KERNEL_ROOM: u64 = 256 << 20;
@@ -35,10 +35,10 @@ pub(crate) fn of(spec: &StartSpec) -> cgroup::Limits {
             .tasks
             .saturating_mul(2)
             .saturating_add(KERNEL_TASKS),
-        cpu_weight: spec
-            .function
-            .as_ref()
-            .map(|_| cpu_weight(spec.limits.memory_bytes)),
+        cpu_weight: match spec.workload {
+            WorkloadSpec::Lambda(_) => Some(cpu_weight(spec.limits.memory_bytes)),
+            WorkloadSpec::Program => None,
+        },
     }
 }
 

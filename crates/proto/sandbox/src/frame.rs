@@ -13,6 +13,8 @@ use serde::de::DeserializeOwned;
 pub const MAX_HEADER: usize = 256 * 1024;
 /// Largest payload in bytes: a whole buffered response. An event (6 MiB) with the random numbers of a restore is shorter.
 pub const MAX_PAYLOAD: usize = crate::MAX_RESPONSE_BYTES as usize;
+/// Payloads up to this length are copied behind their header, so that one write wakes the reader once.
+const SMALL: usize = 4096;
 /// Bytes of room that a [`Decoder`] keeps when it holds nothing: pieces and log lines fit.
 const KEPT: usize = 128 * 1024;
 /// Bytes of the two lengths before each header.
@@ -74,8 +76,14 @@ pub fn write_message<H: Serialize>(
     head: &H,
     payload: &[u8],
 ) -> Result<(), FrameError> {
-    to.write_all(&encode_head(head, payload.len())?)?;
-    to.write_all(payload)?;
+    let mut bytes = encode_head(head, payload.len())?;
+    if payload.len() <= SMALL {
+        bytes.extend_from_slice(payload);
+        to.write_all(&bytes)?;
+    } else {
+        to.write_all(&bytes)?;
+        to.write_all(payload)?;
+    }
     Ok(to.flush()?)
 }
 

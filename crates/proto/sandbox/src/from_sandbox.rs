@@ -128,7 +128,7 @@ pub enum FromSandbox {
     /// The first guest process ended (and all others were killed). Last message.
     Exited {
         /// How.
-        status: ExitStatus,
+        status: GuestExit,
         /// Why, when it was not by itself.
         reason: ExitReason,
         /// As in `Usage`.
@@ -184,7 +184,7 @@ pub enum Outcome {
         /// `Lambda-Runtime-Function-Error-Type`, when it was sent.
         error_type: Option<String>,
     },
-    /// The response was longer than `RuntimeApi::max_response_bytes` or, streamed, `max_streamed_bytes`; the
+    /// The response was longer than `RuntimeApiSpec::max_response_bytes` or, streamed, `max_streamed_bytes`; the
     /// runtime was told 413 and lives on.
     ResponseTooLarge,
     /// The runtime's request broke off in the middle of the response.
@@ -204,7 +204,7 @@ pub enum LogStream {
 /// How the first guest process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ExitStatus {
+pub enum GuestExit {
     /// It called exit with this code (0 to 255).
     Code(i32),
     /// This signal killed it.
@@ -219,7 +219,7 @@ pub enum ExitReason {
     Itself,
     /// `ToSandbox::Stop`.
     Stopped,
-    /// Over `Limits::memory_bytes`.
+    /// Over `SandboxLimits::memory_bytes`.
     OutOfMemory,
 }
 

@@ -61,6 +61,7 @@
 //! * `Exited` is the last message of a sandbox; `Failed` stands in for it when
 //!   the guest could never be started.
 
+pub mod event;
 pub mod frame;
 pub mod from_sandbox;
 pub mod jail;
@@ -70,9 +71,10 @@ pub mod start;
 pub mod to_sandbox;
 pub mod zygote;
 
+pub use event::EventHead;
 pub use frame::{Decoder, FrameError, Message, encode, read_message, write_message};
 pub use from_sandbox::{
-    ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Outcome, StageName,
+    ExitReason, FailureKind, FromSandbox, GuestExit, LogStream, Outcome, StageName,
 };
 pub use jail::JailLayer;
 pub use rights::{MAX_DESCRIPTORS, RightsReader, write_with_descriptors};
@@ -81,15 +83,15 @@ pub use snapshot::{
     RestoreSpec, RestoreStage, RestoreTime, ShellSpec,
 };
 pub use start::{
-    Access, FunctionSpec, Initialization, Layer, Limits, Mount, PlatformChoice, Program, RootFs,
-    RuntimeApi, StartSpec, Stdio,
+    Access, Initialization, Layer, Mount, PlatformChoice, Program, RootFs, RuntimeApiSpec,
+    SandboxLimits, StartSpec, Stdio, WorkloadSpec,
 };
-pub use to_sandbox::{EventHead, ToSandbox};
+pub use to_sandbox::ToSandbox;
 pub use zygote::{FromZygote, ToZygote};
 
 /// Version of these messages; [`StartSpec::version`] carries it, and a child that
 /// does not know it answers [`FromSandbox::Failed`].
-pub const VERSION: u32 = 10;
+pub const VERSION: u32 = 11;
 
 /// Largest buffered response in bytes: 6 MiB and 100 bytes, as AWS counts it.
 pub const MAX_RESPONSE_BYTES: u64 = 6 * 1024 * 1024 + 100;

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::StartSpec;
-use crate::to_sandbox::EventHead;
+use crate::event::EventHead;
 
 /// An empty sandbox, made ahead of the event that will need it: jail, files and an empty kernel are there,
 /// the snapshot is opened and checked, and nothing of the guest exists.

@@ -19,9 +19,9 @@ pub struct StartSpec {
     /// Its root file system.
     pub rootfs: RootFs,
     /// What it may use.
-    pub limits: Limits,
-    /// Set for a Lambda function: the Runtime API is served in the sandbox.
-    pub function: Option<FunctionSpec>,
+    pub limits: SandboxLimits,
+    /// What it is for.
+    pub workload: WorkloadSpec,
     /// Report every guest system call on the child's stderr (`--strace`).
     #[serde(default)]
     pub strace: bool,
@@ -119,7 +119,7 @@ pub enum Access {
 /// What one sandbox may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub struct SandboxLimits {
     /// Guest pages and kernel heap together, in bytes. Above it the guest is
     /// killed with [`crate::ExitReason::OutOfMemory`].
     pub memory_bytes: u64,
@@ -129,12 +129,26 @@ pub struct Limits {
     pub open_files: u32,
 }
 
-/// What the sandbox needs to serve the Lambda Runtime API.
+/// What a sandbox is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkloadSpec {
+    /// A program with its streams: there are no events.
+    Program,
+    /// A Lambda function: the Runtime API is served in the sandbox.
+    Lambda(RuntimeApiSpec),
+}
+
+/// Where the Lambda Runtime API listens, and what it accepts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FunctionSpec {
-    /// The API served to the guest.
-    pub runtime_api: RuntimeApi,
+pub struct RuntimeApiSpec {
+    /// `address:port` on the guest's own loopback, normally [`crate::RUNTIME_API_ADDRESS`].
+    pub listen: String,
+    /// Largest response body in bytes, normally [`crate::MAX_RESPONSE_BYTES`].
+    pub max_response_bytes: u64,
+    /// The same for one that is streamed, normally [`crate::MAX_STREAMED_BYTES`].
+    pub max_streamed_bytes: u64,
     /// Whether the runtime is offered `restore/next`.
     #[serde(default)]
     pub initialization: Initialization,
@@ -151,16 +165,4 @@ pub enum Initialization {
     SnapStart,
     /// No function is there yet: it asks `template/next` for one, and goes on as with [`Self::SnapStart`].
     Template,
-}
-
-/// Where the Runtime API listens and what it accepts.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RuntimeApi {
-    /// `address:port` on the guest's own loopback, normally [`crate::RUNTIME_API_ADDRESS`].
-    pub listen: String,
-    /// Largest response body in bytes, normally [`crate::MAX_RESPONSE_BYTES`].
-    pub max_response_bytes: u64,
-    /// The same for one that is streamed, normally [`crate::MAX_STREAMED_BYTES`].
-    pub max_streamed_bytes: u64,
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proto_sandbox::frame::{MAX_HEADER, MAX_PAYLOAD};
 use proto_sandbox::{
-    Decoder, EventHead, ExitReason, ExitStatus, FrameError, FromSandbox, Outcome, RefusalKind,
+    Decoder, EventHead, ExitReason, FrameError, FromSandbox, GuestExit, Outcome, RefusalKind,
     RestoreStage, RestoreTime, StageName, ToSandbox, encode, read_message, write_message,
 };
 
@@ -29,7 +29,7 @@ fn samples() -> Vec<FromSandbox> {
             outcome: Outcome::Function { error_type: None },
         },
         FromSandbox::Exited {
-            status: ExitStatus::Signal(11),
+            status: GuestExit::Signal(11),
             reason: ExitReason::Itself,
             max_memory_bytes: 1,
         },

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base_abi::Errno;
 use kernel_net::NetStack;
@@ -27,7 +27,9 @@ use kernel_net::endpoint::{Listener, Stream};
 use kernel_vfs::{Events, Notify, Registration};
 use parking_lot::Mutex;
 use proto_sandbox::Initialization;
-use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent, Waiting};
+use sandbox_runtime::{
+    Busy, ConnectionId, Event, RuntimeApi, RuntimeEvent, RuntimeLimits, Waiting,
+};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u16 = 64;
@@ -35,12 +37,11 @@ const BACKLOG: u16 = 64;
 const READ_SIZE: usize = 64 * 1024;
 
 /// Receives what the guest's runtime does, in order.
-pub type Sink = Box<dyn Fn(RuntimeEvent) + Send + Sync>;
+pub type Sink = Box<dyn FnMut(RuntimeEvent) + Send>;
 
 /// The Runtime API of one sandbox; it ends when dropped.
 pub struct ApiServer {
     listener: Listener,
-    sink: Sink,
     state: Mutex<State>,
     /// Something happened that the one who runs the server may not have seen.
     again: AtomicBool,
@@ -48,7 +49,8 @@ pub struct ApiServer {
 }
 
 struct State {
-    runtime: Runtime,
+    sink: Sink,
+    runtime: RuntimeApi,
     first: Option<First>,
     connections: BTreeMap<ConnectionId, Connection>,
     buffer: Box<[u8]>,
@@ -60,6 +62,8 @@ struct First {
     event: Event,
     /// From when it asks.
     timeout: Duration,
+    /// When it was delivered.
+    since: Instant,
 }
 
 struct Connection {
@@ -78,11 +82,11 @@ impl ApiServer {
     pub fn start(
         stack: &Arc<NetStack>,
         address: SocketAddr,
-        limits: Limits,
+        limits: RuntimeLimits,
         initialization: Initialization,
         sink: Sink,
     ) -> Result<Arc<Self>, Errno> {
-        let runtime = Runtime::new(limits, initialization);
+        let runtime = RuntimeApi::new(limits, initialization);
         let server = Self::listen(stack, address, runtime, sink)?;
         server.run();
         Ok(server)
@@ -92,11 +96,12 @@ impl ApiServer {
     fn listen(
         stack: &Arc<NetStack>,
         address: SocketAddr,
-        runtime: Runtime,
+        runtime: RuntimeApi,
         sink: Sink,
     ) -> Result<Arc<Self>, Errno> {
         let listener = Listener::bind(stack, address, BACKLOG)?;
         let state = Mutex::new(State {
+            sink,
             runtime,
             first: None,
             connections: BTreeMap::new(),
@@ -105,7 +110,6 @@ impl ApiServer {
         });
         let server = Arc::new_cyclic(|myself| Self {
             listener,
-            sink,
             state,
             again: AtomicBool::new(false),
             myself: Weak::clone(myself),
@@ -129,7 +133,13 @@ impl ApiServer {
     /// Has an event ready for a runtime that will ask for its first, or waits for it already: it is told as
     /// [`RuntimeEvent::Begun`], before the runtime can know of it, and has `timeout` from then.
     pub fn deliver_first(&self, event: Event, timeout: Duration) {
-        self.state.lock().first = Some(First { event, timeout });
+        let since = Instant::now();
+        let first = First {
+            event,
+            timeout,
+            since,
+        };
+        self.state.lock().first = Some(first);
         self.run();
     }
 
@@ -161,7 +171,7 @@ impl ApiServer {
                 return;
             };
             while self.again.swap(false, Ordering::SeqCst) {
-                self.turn(&mut state);
+                self.serve(&mut state);
             }
             drop(state);
             if !self.again.load(Ordering::SeqCst) {
@@ -170,20 +180,21 @@ impl ApiServer {
         }
     }
 
-    fn turn(&self, state: &mut State) {
+    fn serve(&self, state: &mut State) {
         self.accept(state);
         let State {
+            sink,
             runtime,
             first,
             connections,
             buffer,
             ..
         } = state;
-        self.tell(runtime, first);
+        tell(sink, runtime, first);
         for (id, connection) in connections.iter_mut() {
             // What the runtime did is told before it has its answer.
             while connection.write(*id, runtime) | connection.read(*id, runtime, buffer) {
-                self.tell(runtime, first);
+                tell(sink, runtime, first);
             }
         }
         // Events handed over meanwhile may be output of connections that were looked at before.
@@ -195,28 +206,7 @@ impl ApiServer {
             }
             !finished
         });
-        self.tell(runtime, first);
-    }
-
-    /// Tells what the runtime did, and lets it begin with an event that waits for it.
-    fn tell(&self, runtime: &mut Runtime, first: &mut Option<First>) {
-        while let Some(event) = runtime.next_event() {
-            // Said as `Begun`.
-            if event != RuntimeEvent::Ready || first.is_none() {
-                (self.sink)(event);
-            }
-        }
-        if runtime.waits_for() == Some(Waiting::Next)
-            && let Some(First { mut event, timeout }) = first.take()
-        {
-            (self.sink)(RuntimeEvent::Begun);
-            let now = SystemTime::now().duration_since(UNIX_EPOCH);
-            let deadline = now.unwrap_or_default().saturating_add(timeout);
-            event.head.deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
-            if runtime.deliver(event).is_err() {
-                tracing::warn!("an event came while another was worked on; it was dropped");
-            }
-        }
+        tell(sink, runtime, first);
     }
 
     fn accept(&self, state: &mut State) {
@@ -230,6 +220,28 @@ impl ApiServer {
             };
             let connection = Connection::new(stream, &target);
             state.connections.insert(id, connection);
+        }
+    }
+}
+
+/// Tells what the runtime did, and lets it begin with an event that waits for it.
+fn tell(sink: &mut Sink, runtime: &mut RuntimeApi, first: &mut Option<First>) {
+    while let Some(event) = runtime.next_event() {
+        // Said as `Begun`.
+        if event != RuntimeEvent::Ready || first.is_none() {
+            sink(event);
+        }
+    }
+    if runtime.waits_for() == Some(Waiting::Next)
+        && let Some(mut first) = first.take()
+    {
+        let hooks = first.since.elapsed();
+        sink(RuntimeEvent::Begun { hooks });
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let deadline = now.unwrap_or_default().saturating_add(first.timeout);
+        first.event.head.deadline_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX);
+        if runtime.deliver(first.event).is_err() {
+            tracing::warn!("an event came while another was worked on; it was dropped");
         }
     }
 }
@@ -254,7 +266,7 @@ impl Connection {
     }
 
     /// Sends what fits; whether anything did.
-    fn write(&mut self, id: ConnectionId, runtime: &mut Runtime) -> bool {
+    fn write(&mut self, id: ConnectionId, runtime: &mut RuntimeApi) -> bool {
         let output = runtime.output(id);
         if output.is_empty() {
             return false;
@@ -276,7 +288,7 @@ impl Connection {
 
     /// Takes what has come and may be taken; whether anything was. What may not stays here, and behind it with the
     /// guest, whose write then waits.
-    fn read(&mut self, id: ConnectionId, runtime: &mut Runtime, buffer: &mut [u8]) -> bool {
+    fn read(&mut self, id: ConnectionId, runtime: &mut RuntimeApi, buffer: &mut [u8]) -> bool {
         if !self.held.is_empty() {
             let taken = runtime.input(id, &self.held);
             self.held.drain(..taken);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base_abi::Errno;
 use kernel_net::NetStack;
 use kernel_vfs::save::{LoadError, Unsavable};
-use sandbox_runtime::{Limits, Saved};
+use sandbox_runtime::{RuntimeLimits, Saved};
 use serde::{Deserialize, Serialize};
 
 use crate::{ApiServer, Connection, Sink};
@@ -71,7 +71,7 @@ impl ApiServer {
     pub fn load(
         stack: &Arc<NetStack>,
         address: SocketAddr,
-        limits: Limits,
+        limits: RuntimeLimits,
         sink: Sink,
         bytes: &[u8],
     ) -> Result<Arc<Self>, LoadError> {

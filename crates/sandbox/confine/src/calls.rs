@@ -141,11 +141,11 @@ pub const ALLOWED: &[Rule] = &[
         by("proto/sandbox/src/rights.rs", "read", "recvmsg("),
     ),
     rule(
-        linux::__NR_shutdown,
-        "shutdown",
+        linux::__NR_ppoll,
+        "ppoll",
         Check::Any,
-        STREAM,
-        by("sandbox/instance/src/child.rs", "serve", ".shutdown("),
+        "waiting for the node and for what happens in the guest, whichever comes first",
+        by("sandbox/instance/src/inbox.rs", "wait", "poll("),
     ),
     rule(
         linux::__NR_poll,

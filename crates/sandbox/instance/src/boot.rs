@@ -1,26 +1,29 @@
 //! From a specification to a running program, stage by stage.
 
 use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use host_sys::proc::ProcDir;
-use kernel_core::CpuFacts;
-use kernel_syscall::System;
+use kernel_core::{Config, CpuFacts, Kernel};
+use kernel_net::StackConfig;
+use kernel_syscall::{System, SystemConfig};
 use platform_api::Platform;
 use platform_kvm::KvmPlatform;
 use platform_process::{Network, ProcessPlatform};
-use proto_sandbox::{FromSandbox, PlatformChoice, StageName, StartSpec};
+use proto_sandbox::{FromSandbox, PlatformChoice, RUNTIME_API_ADDRESS, StageName, StartSpec};
 use sandbox_confine::Layers;
 use sandbox_confine::jail::{Guests, Open};
 
-use crate::child::Report;
-use crate::function::Function;
-use crate::instance::{HostFacts, assemble};
+use crate::machine::Machine;
 use crate::memory::OwnMemory;
 use crate::outbox::Outbox;
-use crate::{Failure, Instance, rootfs};
+use crate::rootfs::Tree;
+use crate::running::Running;
+use crate::workload::{self, Ends};
+use crate::{BuildError, Diagnostics, rootfs};
 
 /// Reports the time since the last stage.
 struct Stages<'a> {
@@ -53,20 +56,26 @@ impl Stages<'_> {
     }
 }
 
-/// A kernel with its files and its jail closed; nothing runs in it.
+/// A kernel with its files; nothing runs in it.
 pub(crate) struct Empty {
     pub(crate) system: Arc<System>,
     pub(crate) own: OwnMemory,
+}
+
+/// What is told of a jail that was closed around a kernel.
+pub(crate) struct Jailed {
     layers: Layers,
     /// Time that the file tree took.
     tree_time: Duration,
 }
 
 /// Closes the jail around a new kernel.
-pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> {
-    let facts = host_facts().map_err(|e| Failure::host("cannot read what the host offers", &e))?;
-    let own = OwnMemory::open().map_err(|e| Failure::host("cannot open /proc/self/statm", &e))?;
-    let proc = ProcDir::open().map_err(|e| Failure::host("cannot open /proc", &e))?;
+pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<(Empty, Jailed), BuildError> {
+    let facts =
+        host_facts().map_err(|e| BuildError::host("cannot read what the host offers", &e))?;
+    let own =
+        OwnMemory::open().map_err(|e| BuildError::host("cannot open /proc/self/statm", &e))?;
+    let proc = ProcDir::open().map_err(|e| BuildError::host("cannot open /proc", &e))?;
     // Asked while /sys can be read; the guest's clocks want to know later.
     let steady = host_sys::vdso_code::counter_is_steady();
     tracing::debug!(steady, "time stamp counter");
@@ -74,7 +83,7 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
         PlatformChoice::Process => None,
         PlatformChoice::Kvm => {
             let opened = platform_kvm::open();
-            Some(opened.map_err(|e| Failure::platform("cannot open /dev/kvm", &e))?)
+            Some(opened.map_err(|e| BuildError::platform("cannot open /dev/kvm", &e))?)
         }
     };
     let tree_began = Instant::now();
@@ -82,7 +91,7 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
     let mut tree_time = tree_began.elapsed();
     let readable: Vec<_> = tree.readable.iter().map(|f| f.as_fd()).collect();
     jail.restrict_files(&readable, &[])
-        .map_err(|e| Failure::host("cannot close the jail", &e))?;
+        .map_err(|e| BuildError::host("cannot close the jail", &e))?;
     // Before any other thread: the first stub is forked from this process.
     let network = if jail.has_own_namespaces() {
         Network::Callers
@@ -92,12 +101,12 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
     let (platform, guests): (Arc<dyn Platform>, Guests) = match kvm {
         Some(kvm) => {
             let platform =
-                KvmPlatform::with_descriptor(kvm).map_err(|e| Failure::platform("KVM", &e))?;
+                KvmPlatform::with_descriptor(kvm).map_err(|e| BuildError::platform("KVM", &e))?;
             (Arc::new(platform), Guests::Machine)
         }
         None => {
             let platform = ProcessPlatform::with_proc(proc, network)
-                .map_err(|e| Failure::platform("cannot start the process platform", &e))?;
+                .map_err(|e| BuildError::platform("cannot start the process platform", &e))?;
             (Arc::new(platform), Guests::Processes)
         }
     };
@@ -106,43 +115,80 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<Empty, Failure> 
     tree_time += assembly.elapsed();
     let layers = jail
         .seal(guests)
-        .map_err(|e| Failure::host("cannot close the jail", &e))?;
-    Ok(Empty {
-        system,
-        own,
-        layers,
-        tree_time,
-    })
+        .map_err(|e| BuildError::host("cannot close the jail", &e))?;
+    Ok((Empty { system, own }, Jailed { layers, tree_time }))
 }
 
 /// Builds a sandbox and runs its program.
 pub(crate) fn start(
     spec: &StartSpec,
     jail: Open,
-    report: Report,
-    outbox: &Arc<Outbox>,
+    ends: &Ends,
     began: Instant,
-) -> Result<(Instance, Option<Function>), Failure> {
-    let empty = build(spec, jail)?;
+    diagnostics: Diagnostics,
+) -> Result<Running, BuildError> {
+    let (empty, jailed) = build(spec, jail)?;
     let mut stages = Stages {
-        outbox,
+        outbox: &ends.outbox,
         last: began,
     };
-    stages.split(StageName::Sandbox, StageName::RootFs, empty.tree_time);
-    if report == Report::Layers {
-        eprintln!("rekindle: {}", empty.layers);
-    }
-    let (instance, standard) = Instance::prepare(spec, empty.system, empty.own, outbox)?;
-    let function = match &spec.function {
-        Some(function) => Some(Function::start(function, &instance, outbox)?),
-        None => None,
+    stages.split(StageName::Sandbox, StageName::RootFs, jailed.tree_time);
+    diagnostics.jailed(&jailed.layers);
+    let mut running = begin(spec, empty, ends)?;
+    running.workload.loaded(stages.done(StageName::Exec));
+    Ok(running)
+}
+
+/// Runs the program of a kernel that is there.
+pub(crate) fn begin(spec: &StartSpec, empty: Empty, ends: &Ends) -> Result<Running, BuildError> {
+    let (machine, standard) = Machine::prepare(spec, empty.system, empty.own, &ends.outbox)?;
+    let workload = workload::start(&spec.workload, &machine, ends)?;
+    machine.start(spec, &standard)?;
+    Ok(Running { machine, workload })
+}
+
+/// Words from the host that are read before the jail closes.
+pub(crate) struct HostFacts {
+    pub(crate) cpu: CpuFacts,
+    pub(crate) cpus: u32,
+    pub(crate) seed: [u8; 32],
+}
+
+/// A kernel over a file tree, without tasks.
+pub(crate) fn assemble(
+    spec: &StartSpec,
+    platform: Arc<dyn Platform>,
+    facts: &HostFacts,
+    tree: &Tree,
+) -> Result<Arc<System>, BuildError> {
+    let config = Config {
+        hostname: spec.hostname.clone(),
+        cpus: facts.cpus,
+        memory: spec.limits.memory_bytes,
+        max_tasks: usize::try_from(spec.limits.tasks).unwrap_or(usize::MAX),
+        cpu: facts.cpu,
     };
-    instance.start(spec, &standard)?;
-    let executed = stages.done(StageName::Exec);
-    if let Some(function) = &function {
-        function.executed(executed);
-    }
-    Ok((instance, function))
+    let kernel = Kernel::new(config, platform, facts.seed);
+    let tracer: Option<kernel_syscall::Tracer> = spec
+        .strace
+        .then(|| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
+    let config = SystemConfig {
+        tracer,
+        network: StackConfig {
+            addresses: runtime_api_address(),
+            ..StackConfig::default()
+        },
+        ..SystemConfig::default()
+    };
+    let system = Arc::new(System::new(kernel, Arc::clone(&tree.mounts), config));
+    tree.attach(&system)?;
+    Ok(system)
+}
+
+/// The guest's own address at which the Lambda Runtime API is served.
+fn runtime_api_address() -> Vec<IpAddr> {
+    let address: Result<SocketAddr, _> = RUNTIME_API_ADDRESS.parse();
+    address.iter().map(SocketAddr::ip).collect()
 }
 
 fn host_facts() -> io::Result<HostFacts> {

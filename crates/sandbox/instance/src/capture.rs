@@ -8,10 +8,10 @@ use kernel_mm::{MemorySaver, SaveError, SnapshotWriter};
 use kernel_syscall::snapshot::{self, CaptureError};
 use kernel_vfs::save::Unsavable;
 use proto_sandbox::{CaptureSpec, CapturedPages, FromSandbox, MAX_IMAGES, RefusalKind};
-use sandbox_snapshot::{Facts, Moment, PAGES, Sections};
+use sandbox_snapshot::{Facts, PAGES, Sections};
 
-use crate::Instance;
-use crate::function::Function;
+use crate::machine::Machine;
+use crate::workload::Workload;
 
 /// How long tasks may take to come to rest, each time.
 const LIMIT: Duration = Duration::from_millis(500);
@@ -28,8 +28,8 @@ pub(crate) fn refused(kind: RefusalKind, reason: &dyn std::fmt::Display) -> From
 
 /// Captures the guest, which is frozen and stays so.
 pub(crate) fn capture(
-    instance: &Instance,
-    function: Option<&Function>,
+    machine: &Machine,
+    workload: &dyn Workload,
     spec: &CaptureSpec,
     files: Vec<OwnedFd>,
 ) -> FromSandbox {
@@ -37,9 +37,9 @@ pub(crate) fn capture(
     let Some(file) = files.into_iter().next().map(File::from) else {
         return refused(RefusalKind::Host, &"no file came with the request");
     };
-    match write(instance, function, &file, spec) {
+    match write(machine, workload, &file, spec) {
         Ok(bytes) => {
-            instance.system.snapshot_requests.captured();
+            machine.system.snapshot_requests.captured();
             FromSandbox::Captured {
                 bytes,
                 nanoseconds: u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX),
@@ -50,15 +50,15 @@ pub(crate) fn capture(
 }
 
 fn write(
-    instance: &Instance,
-    function: Option<&Function>,
+    machine: &Machine,
+    workload: &dyn Workload,
     file: &File,
     spec: &CaptureSpec,
 ) -> Result<u64, FromSandbox> {
-    let (system, limit) = (&instance.system, spec.max_bytes);
+    let (system, limit) = (&machine.system, spec.max_bytes);
     let images = match spec.pages {
         CapturedPages::All => 1,
-        CapturedPages::Changed => instance.images + 1,
+        CapturedPages::Changed => machine.images + 1,
     };
     if images > MAX_IMAGES {
         let reason = format!("it would lie over more than {} others", MAX_IMAGES - 1);
@@ -104,12 +104,9 @@ fn write(
             (Ok(_), None) => return Err(refused(RefusalKind::Host, &"no memory was saved")),
         }
     };
-    let runtime_api = match function {
-        Some(function) => function
-            .save()
-            .map_err(|error| refused(RefusalKind::Guest, &error))?,
-        None => Vec::new(),
-    };
+    let runtime_api = workload
+        .save()
+        .map_err(|error| refused(RefusalKind::Guest, &error))?;
     let features = system.kernel.platform.features();
     let sections = Sections {
         facts: Facts {
@@ -119,7 +116,7 @@ fn write(
             processor: features.processor.names().map(str::to_owned).collect(),
             max_address: features.max_address,
             images,
-            moment: function.map_or(Moment::Asked, Function::moment),
+            captured_at: workload.stands_at(),
         },
         kernel: captured.state,
         memory,

@@ -1,27 +1,34 @@
 //! One sandbox: a kernel, a platform and a root file system in one jailed process.
 //!
 //! ```text
-//!   Start ─▶ Booting ──────────▶ Running ◀──freeze/thaw──▶ Frozen
-//!              │ (root fs, jail,    │                         │
-//!              │  first program)    └───── exit, Stop, ───────┴──▶ Ended ─▶ Exited
-//!              └─▶ Failed                  out of memory
+//!   Start ─▶ boot ──────────────────────▶ Running ◀──freeze/thaw──▶ (frozen)
+//!              │ (root fs, jail, program)  ▲ │ exit, Stop, out of memory
+//!              └─▶ Failed                  │ └──▶ Exited
+//!   Shell ─▶ Shell ──Restore──▶ Restored ──┘
 //! ```
 //!
-//! [`child::run`] is the whole life of the process; it speaks `proto-sandbox` with its parent.
+//! [`child::run`] is the whole life of the process; it speaks `proto-sandbox` with its parent. What a sandbox is for
+//! is a [`workload`]: a Lambda function, or a program with its streams.
 #![forbid(unsafe_code)]
 
 mod boot;
+mod build_error;
 mod capture;
 pub mod child;
-mod failure;
-mod function;
-mod instance;
+mod diagnostics;
+mod hot;
+mod inbox;
+mod machine;
 mod memory;
+mod notices;
 mod outbox;
-mod restore;
+mod parsed;
 mod rootfs;
+mod running;
+mod shell;
 mod stdio;
+mod workload;
 pub mod zygote;
 
-pub use failure::Failure;
-pub use instance::Instance;
+pub use build_error::BuildError;
+pub use diagnostics::Diagnostics;

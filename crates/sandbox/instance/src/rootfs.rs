@@ -13,7 +13,7 @@ use kernel_vfs::{
 };
 use proto_sandbox::{Access, Layer, Mount, StartSpec};
 
-use crate::Failure;
+use crate::BuildError;
 
 /// Nodes that the writable layers may hold.
 const INODES: u64 = 200_000;
@@ -33,7 +33,7 @@ const HOST_TOPS: [&str; 9] = [
 ];
 
 /// Everything below `/` but `/proc`, `/sys` and `/dev/pts`, which need the kernel.
-pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
+pub(crate) fn build(spec: &StartSpec) -> Result<Tree, BuildError> {
     let budget = Budget::new(BudgetLimits {
         bytes: spec.rootfs.writable_bytes,
         inodes: INODES,
@@ -60,7 +60,7 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
             }
         };
         layers.push(
-            fs.map_err(|e| Failure::rootfs("cannot open a layer", &e))?
+            fs.map_err(|e| BuildError::rootfs("cannot open a layer", &e))?
                 .root(),
         );
     }
@@ -69,14 +69,14 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
     } else {
         host_view::essentials(&identity)
     };
-    let own = own.map_err(|e| Failure::rootfs("cannot make the base directories", &e))?;
+    let own = own.map_err(|e| BuildError::rootfs("cannot make the base directories", &e))?;
     // The machine's own files lie below what is made; an image's own files lie above it.
     if host {
         layers.push(own.root());
     } else {
         layers.insert(0, own.root());
     }
-    let failed = |e: Errno| Failure::rootfs("cannot put the root file system together", &e);
+    let failed = |e: Errno| BuildError::rootfs("cannot put the root file system together", &e);
     let root = TmpFs::over(&layers, budget.clone()).map_err(failed)?;
     for path in ["proc", "sys", "dev"] {
         host_view::directory(&root.root(), path, 0o755).map_err(failed)?;
@@ -109,14 +109,15 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, Failure> {
     Ok(tree)
 }
 
-fn open_directory(path: &HostPath) -> Result<File, Failure> {
-    File::open(path).map_err(|e| Failure::rootfs(&format!("cannot open {}", path.display()), &e))
+fn open_directory(path: &HostPath) -> Result<File, BuildError> {
+    File::open(path).map_err(|e| BuildError::rootfs(&format!("cannot open {}", path.display()), &e))
 }
 
 impl Tree {
     /// Gives the tree its kernel: random numbers, terminals, shared memory, `/proc` and `/sys`.
-    pub(crate) fn attach(&self, system: &Arc<System>) -> Result<(), Failure> {
-        let failed = |e: Errno| Failure::rootfs("cannot mount the kernel's own file systems", &e);
+    pub(crate) fn attach(&self, system: &Arc<System>) -> Result<(), BuildError> {
+        let failed =
+            |e: Errno| BuildError::rootfs("cannot mount the kernel's own file systems", &e);
         let _ = self.kernel.set(Arc::downgrade(system));
         system.mount_own().map_err(failed)?;
         let shm = RootAttr {
@@ -145,16 +146,16 @@ impl Tree {
         At::cwd(&fs, &root).find(path.as_bytes(), LastLink::Follow)
     }
 
-    fn mount(&mut self, mount: &Mount) -> Result<(), Failure> {
+    fn mount(&mut self, mount: &Mount) -> Result<(), BuildError> {
         let text = format!(
             "cannot mount {} at {}",
             mount.source.display(),
             mount.target
         );
-        let failed = |e: Errno| Failure::rootfs(&text, &e);
+        let failed = |e: Errno| BuildError::rootfs(&text, &e);
         self.make_directories(&mount.target).map_err(failed)?;
         let image = HostTree::whole(HostPath::new(&mount.source))
-            .map_err(|e| Failure::rootfs(&text, &e))?;
+            .map_err(|e| BuildError::rootfs(&text, &e))?;
         self.readable.push(open_directory(&mount.source)?);
         let place = self.find(&mount.target).map_err(failed)?;
         let source = mount.source.to_string_lossy();

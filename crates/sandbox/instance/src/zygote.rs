@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use proto_sandbox::{FromZygote, RightsReader, ToZygote, read_message, write_message};
 use sandbox_confine::jail::{Forked, Open, Zygote};
 
-use crate::child::{self, Report};
+use crate::{Diagnostics, child};
 
 /// Makes sandboxes until the node is gone. Returns in the zygote at its end, and in each child when its
 /// sandbox has ended.
@@ -85,5 +85,5 @@ fn live(
             );
         }
     }
-    child::run_in(jail, socket, Report::Silent)
+    child::run_in(jail, socket, Diagnostics::Silent)
 }

@@ -95,7 +95,7 @@ impl HttpAnswer {
 
     pub(crate) fn invalid_transition(from: &str, to: &str) -> Self {
         let message = format!(
-            "State transition from {from} to {to} failed for runtime. Error: State transition is not allowed"
+            "RuntimeState transition from {from} to {to} failed for runtime. Error: RuntimeState transition is not allowed"
         );
         Self::error("403 Forbidden", "InvalidStateTransition", &message)
     }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::answer::HttpAnswer;
 use crate::body::{BodyReader, Progress, Trailers};
 use crate::head::{self, Head, Persistence};
-use crate::limits::Limits;
+use crate::limits::RuntimeLimits;
 
 /// Names a connection of one [`crate::Runtime`]; never used twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -74,7 +74,7 @@ impl Connection {
     }
 
     /// Takes from `bytes` what may be taken now and says what it made; to be called until `Wait`.
-    pub(crate) fn step(&mut self, bytes: &mut &[u8], limits: &Limits) -> Step {
+    pub(crate) fn step(&mut self, bytes: &mut &[u8], limits: &RuntimeLimits) -> Step {
         match &mut self.phase {
             Phase::Closing => {
                 *bytes = &[];
@@ -96,7 +96,7 @@ impl Connection {
         *bytes = later;
     }
 
-    fn read_head(&mut self, bytes: &mut &[u8], limits: &Limits) -> Step {
+    fn read_head(&mut self, bytes: &mut &[u8], limits: &RuntimeLimits) -> Step {
         self.hold(bytes, limits.head_bytes.max(limits.pipelined_bytes));
         // Empty lines before a request are skipped (RFC 9112, 2.2) by the parser.
         match head::parse(&self.input) {
@@ -189,7 +189,7 @@ impl Connection {
     }
 
     /// Whether it holds no more than a connection may.
-    pub(crate) fn is_within(&self, limits: &Limits) -> bool {
+    pub(crate) fn is_within(&self, limits: &RuntimeLimits) -> bool {
         let body = match &self.phase {
             Phase::Body(body) => body.data.len() as u64,
             _ => 0,

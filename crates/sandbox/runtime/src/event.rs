@@ -1,6 +1,7 @@
 //! What goes in (an event for the function) and what comes out.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proto_sandbox::{EventHead, FromSandbox, Outcome};
 use serde::{Deserialize, Serialize};
@@ -31,7 +32,10 @@ pub enum RuntimeEvent {
     /// It asked for its first event: the function is loaded.
     Ready,
     /// It asked for its first event, which was there before it asked: it gets it next.
-    Begun,
+    Begun {
+        /// How long it took, from when the event was there.
+        hooks: Duration,
+    },
     /// It asked for another event after an answer: the turn is over.
     Idle,
     /// It answered the event.
@@ -89,7 +93,7 @@ impl RuntimeEvent {
     /// `Begun`, `Idle` and `RestorePoint`, whose messages carry what only the sandbox knows.
     pub fn into_message(self) -> Option<(FromSandbox, Vec<u8>)> {
         Some(match self {
-            Self::Connected | Self::Begun | Self::Idle | Self::RestorePoint => return None,
+            Self::Connected | Self::Begun { .. } | Self::Idle | Self::RestorePoint => return None,
             Self::Ready => (FromSandbox::Ready, Vec::new()),
             Self::Response {
                 request_id,

@@ -13,7 +13,7 @@
 //! A response is told when it is whole, or, if it streams, in pieces as far as a window allows: bytes
 //! beyond it are not taken, so that a guest whose client stalls blocks in its own write.
 //!
-//! Everything a guest sends is bounded by [`Limits`]; what is refused is refused
+//! Everything a guest sends is bounded by [`RuntimeLimits`]; what is refused is refused
 //! with the status and error type that AWS documents for the Runtime API
 //! (developer guide, "Using the Lambda runtime API for custom runtimes").
 #![forbid(unsafe_code)]
@@ -32,7 +32,7 @@ mod state;
 
 pub use connection::ConnectionId;
 pub use event::{Event, RuntimeEvent};
-pub use limits::Limits;
-pub use runtime::{Busy, Runtime};
+pub use limits::RuntimeLimits;
+pub use runtime::{Busy, RuntimeApi};
 pub use saved::{Inconsistent, Saved};
 pub use state::Waiting;

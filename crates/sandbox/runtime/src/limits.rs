@@ -2,8 +2,8 @@
 
 /// Bounds on what the guest's runtime may make us hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Open connections; more are refused at [`crate::Runtime::open`].
+pub struct RuntimeLimits {
+    /// Open connections; more are refused at [`crate::RuntimeApi::open`].
     pub connections: usize,
     /// Bytes of a request line with its headers; more is answered 431.
     pub head_bytes: usize,
@@ -20,7 +20,7 @@ pub struct Limits {
     pub pipelined_bytes: usize,
 }
 
-impl Default for Limits {
+impl Default for RuntimeLimits {
     fn default() -> Self {
         Self {
             connections: 64,

@@ -10,7 +10,7 @@ use crate::body::{BodyReader, Trailers};
 use crate::connection::Received;
 use crate::event::RuntimeEvent;
 use crate::head::{Delivery, Framing};
-use crate::limits::Limits;
+use crate::limits::RuntimeLimits;
 use crate::state::InvocationNames;
 
 /// What to do when the body of a request is complete.
@@ -59,7 +59,7 @@ impl Request {
     }
 
     /// Most bytes that its body may have.
-    pub(crate) fn limit(&self, limits: &Limits) -> u64 {
+    pub(crate) fn limit(&self, limits: &RuntimeLimits) -> u64 {
         if self.needs_no_body() {
             0
         } else if self.streams() {
@@ -70,7 +70,7 @@ impl Request {
     }
 
     /// How its body is to be read.
-    pub(crate) fn body(&self, framing: Framing, limits: &Limits) -> BodyReader {
+    pub(crate) fn body(&self, framing: Framing, limits: &RuntimeLimits) -> BodyReader {
         let (most, discard) = (self.limit(limits), limits.discard_bytes);
         if self.streams() {
             BodyReader::streamed(framing, most, discard, limits.window_bytes)

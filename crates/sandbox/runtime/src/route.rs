@@ -6,7 +6,7 @@ const API: &str = "/2018-06-01/";
 
 /// An operation of the Runtime API.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Route {
+pub(crate) enum RuntimeRoute {
     Ping,
     Next,
     /// With the request id of the path.
@@ -32,23 +32,25 @@ pub(crate) fn find(
     initialization: Initialization,
     method: &str,
     path: &str,
-) -> Result<Route, NoRoute> {
+) -> Result<RuntimeRoute, NoRoute> {
     let captured = initialization != Initialization::OnDemand;
     let template = initialization == Initialization::Template;
     let (allowed, route) = match path {
-        "/ping" | "/2018-06-01/ping" => ("GET", Route::Ping),
+        "/ping" | "/2018-06-01/ping" => ("GET", RuntimeRoute::Ping),
         _ => {
             let rest = path.strip_prefix(API).ok_or(NoRoute::NotFound)?;
             match *rest.split('/').collect::<Vec<_>>().as_slice() {
-                ["runtime", "invocation", "next"] => ("GET", Route::Next),
+                ["runtime", "invocation", "next"] => ("GET", RuntimeRoute::Next),
                 ["runtime", "invocation", id, "response"] => {
-                    ("POST", Route::Response(id.to_owned()))
+                    ("POST", RuntimeRoute::Response(id.to_owned()))
                 }
-                ["runtime", "invocation", id, "error"] => ("POST", Route::Error(id.to_owned())),
-                ["runtime", "init", "error"] => ("POST", Route::InitError),
-                ["runtime", "restore", "next"] if captured => ("GET", Route::RestoreNext),
-                ["runtime", "template", "next"] if template => ("GET", Route::TemplateNext),
-                ["runtime", "restore", "error"] if captured => ("POST", Route::RestoreError),
+                ["runtime", "invocation", id, "error"] => {
+                    ("POST", RuntimeRoute::Error(id.to_owned()))
+                }
+                ["runtime", "init", "error"] => ("POST", RuntimeRoute::InitError),
+                ["runtime", "restore", "next"] if captured => ("GET", RuntimeRoute::RestoreNext),
+                ["runtime", "template", "next"] if template => ("GET", RuntimeRoute::TemplateNext),
+                ["runtime", "restore", "error"] if captured => ("POST", RuntimeRoute::RestoreError),
                 _ => return Err(NoRoute::NotFound),
             }
         }

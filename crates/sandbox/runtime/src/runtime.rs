@@ -9,10 +9,10 @@ use crate::answer::HttpAnswer;
 use crate::connection::{Connection, ConnectionId, Received, Size, Step};
 use crate::event::{Event, RuntimeEvent};
 use crate::head::{Delivery, Framing, Head};
-use crate::limits::Limits;
+use crate::limits::RuntimeLimits;
 use crate::request::{self, Request};
-use crate::route::{self, NoRoute, Route};
-use crate::state::{InvocationNames, State, Waiting};
+use crate::route::{self, NoRoute, RuntimeRoute};
+use crate::state::{InvocationNames, RuntimeState, Waiting};
 
 /// An event was delivered while another is being worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub struct Busy;
 
 /// The Runtime API as one guest sees it.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Runtime {
+pub struct RuntimeApi {
     #[serde(skip)]
-    pub(crate) limits: Limits,
+    pub(crate) limits: RuntimeLimits,
     initialization: Initialization,
-    pub(crate) state: State,
+    pub(crate) state: RuntimeState,
     pub(crate) connections: BTreeMap<ConnectionId, Connection>,
     pub(crate) requests: BTreeMap<ConnectionId, Request>,
     pub(crate) next_id: u64,
@@ -36,13 +36,13 @@ pub struct Runtime {
     pub(crate) events: VecDeque<RuntimeEvent>,
 }
 
-impl Runtime {
+impl RuntimeApi {
     /// A Runtime API whose guest has not connected yet.
-    pub fn new(limits: Limits, initialization: Initialization) -> Self {
+    pub fn new(limits: RuntimeLimits, initialization: Initialization) -> Self {
         Self {
             limits,
             initialization,
-            state: State::Started,
+            state: RuntimeState::Started,
             connections: BTreeMap::new(),
             requests: BTreeMap::new(),
             next_id: 0,
@@ -100,12 +100,12 @@ impl Runtime {
         self.parked.retain(|parked| *parked != id);
     }
 
-    /// Bytes for the guest; [`Runtime::consume_output`] says how many were sent.
+    /// Bytes for the guest; [`RuntimeApi::consume_output`] says how many were sent.
     pub fn output(&self, id: ConnectionId) -> &[u8] {
         self.connections.get(&id).map_or(&[], Connection::output)
     }
 
-    /// `count` bytes of [`Runtime::output`] are on their way.
+    /// `count` bytes of [`RuntimeApi::output`] are on their way.
     pub fn consume_output(&mut self, id: ConnectionId, count: usize) {
         if let Some(connection) = self.connections.get_mut(&id) {
             connection.consume_output(count);
@@ -122,7 +122,10 @@ impl Runtime {
 
     /// Hands an event to the runtime, now or when it asks for one.
     pub fn deliver(&mut self, event: Event) -> Result<(), Busy> {
-        let working = matches!(self.state, State::Running(_) | State::Responding(..));
+        let working = matches!(
+            self.state,
+            RuntimeState::Running(_) | RuntimeState::Responding(..)
+        );
         if working || self.pending.is_some() {
             return Err(Busy);
         }
@@ -135,12 +138,12 @@ impl Runtime {
     /// `environment` is what it could not have had in a snapshot. Whether one waited.
     pub fn resume(&mut self, environment: &[(String, String)]) -> bool {
         let id = match self.state {
-            State::RestoreReady(id) => {
-                self.state = State::RestoreRunning;
+            RuntimeState::RestoreReady(id) => {
+                self.state = RuntimeState::RestoreRunning;
                 id
             }
-            State::TemplateReady(id) => {
-                self.state = State::Started;
+            RuntimeState::TemplateReady(id) => {
+                self.state = RuntimeState::Started;
                 self.initialization = Initialization::SnapStart;
                 id
             }
@@ -156,7 +159,7 @@ impl Runtime {
     /// What is no such response any more is left alone.
     pub fn credit(&mut self, request_id: &str, bytes: u64) {
         let id = match &self.state {
-            State::Responding(invocation, id) if invocation.request_id == request_id => *id,
+            RuntimeState::Responding(invocation, id) if invocation.request_id == request_id => *id,
             _ => return,
         };
         if let Some(connection) = self.connections.get_mut(&id) {
@@ -220,9 +223,9 @@ impl Runtime {
                 .begin_answer(id, request_id, invocation_id, wanted)
         };
         match route {
-            Route::Ping => Request::Ping,
-            Route::Next => Request::Next,
-            Route::Response(request_id) => match begin(&request_id, "InvocationResponse") {
+            RuntimeRoute::Ping => Request::Ping,
+            RuntimeRoute::Next => Request::Next,
+            RuntimeRoute::Response(request_id) => match begin(&request_id, "InvocationResponse") {
                 Ok(invocation) => Request::Response {
                     invocation,
                     content_type: head.content_type.clone(),
@@ -230,27 +233,29 @@ impl Runtime {
                 },
                 Err(answer) => Request::Refused(answer),
             },
-            Route::Error(request_id) => match begin(&request_id, "InvocationErrorResponse") {
-                Ok(invocation) => Request::Error {
-                    invocation,
-                    error_type: head.error_type.clone(),
-                },
-                Err(answer) => Request::Refused(answer),
-            },
-            Route::InitError => match self.state {
-                State::Started => {
-                    self.state = State::InitError;
+            RuntimeRoute::Error(request_id) => {
+                match begin(&request_id, "InvocationErrorResponse") {
+                    Ok(invocation) => Request::Error {
+                        invocation,
+                        error_type: head.error_type.clone(),
+                    },
+                    Err(answer) => Request::Refused(answer),
+                }
+            }
+            RuntimeRoute::InitError => match self.state {
+                RuntimeState::Started => {
+                    self.state = RuntimeState::InitError;
                     Request::InitError {
                         error_type: head.error_type.clone(),
                     }
                 }
                 _ => Request::Refused(self.state.refuse("InitError")),
             },
-            Route::RestoreNext => Request::RestoreNext,
-            Route::TemplateNext => Request::TemplateNext,
-            Route::RestoreError => match self.state {
-                State::RestoreRunning => {
-                    self.state = State::RestoreError;
+            RuntimeRoute::RestoreNext => Request::RestoreNext,
+            RuntimeRoute::TemplateNext => Request::TemplateNext,
+            RuntimeRoute::RestoreError => match self.state {
+                RuntimeState::RestoreRunning => {
+                    self.state = RuntimeState::RestoreError;
                     Request::RestoreError {
                         error_type: head.error_type.clone(),
                     }
@@ -274,8 +279,8 @@ impl Runtime {
             Some(Request::Ping) => self.answer(id, &HttpAnswer::pong()),
             Some(Request::Next) => self.park(id),
             Some(Request::RestoreNext) => match self.state {
-                State::Started => {
-                    self.state = State::RestoreReady(id);
+                RuntimeState::Started => {
+                    self.state = RuntimeState::RestoreReady(id);
                     self.events.push_back(RuntimeEvent::RestorePoint);
                 }
                 _ => {
@@ -284,8 +289,8 @@ impl Runtime {
                 }
             },
             Some(Request::TemplateNext) => match self.state {
-                State::Started => {
-                    self.state = State::TemplateReady(id);
+                RuntimeState::Started => {
+                    self.state = RuntimeState::TemplateReady(id);
                     self.events.push_back(RuntimeEvent::RestorePoint);
                 }
                 _ => {
@@ -307,7 +312,7 @@ impl Runtime {
             }) => {
                 let told = request::answered(&invocation, content_type, delivery, body);
                 self.events.push_back(told);
-                self.state = State::Answered(invocation);
+                self.state = RuntimeState::HttpAnswered(invocation);
                 self.answer(id, &HttpAnswer::accepted());
             }
             Some(Request::Error {
@@ -321,7 +326,7 @@ impl Runtime {
                     outcome,
                     body: body.data,
                 });
-                self.state = State::Answered(invocation);
+                self.state = RuntimeState::HttpAnswered(invocation);
                 self.answer(id, &HttpAnswer::accepted());
             }
             Some(Request::InitError { error_type }) => {
@@ -336,20 +341,22 @@ impl Runtime {
 
     fn park(&mut self, id: ConnectionId) {
         match self.state {
-            State::Started | State::RestoreRunning => self.events.push_back(RuntimeEvent::Ready),
-            State::Answered(_) => self.events.push_back(RuntimeEvent::Idle),
-            State::Ready => {}
-            State::InitError
-            | State::RestoreReady(_)
-            | State::TemplateReady(_)
-            | State::RestoreError
-            | State::Running(_)
-            | State::Responding(..) => {
+            RuntimeState::Started | RuntimeState::RestoreRunning => {
+                self.events.push_back(RuntimeEvent::Ready)
+            }
+            RuntimeState::HttpAnswered(_) => self.events.push_back(RuntimeEvent::Idle),
+            RuntimeState::Ready => {}
+            RuntimeState::InitError
+            | RuntimeState::RestoreReady(_)
+            | RuntimeState::TemplateReady(_)
+            | RuntimeState::RestoreError
+            | RuntimeState::Running(_)
+            | RuntimeState::Responding(..) => {
                 let answer = self.state.refuse("Ready");
                 return self.answer(id, &answer);
             }
         }
-        self.state = State::Ready;
+        self.state = RuntimeState::Ready;
         self.parked.push_back(id);
         self.hand_over();
     }
@@ -357,16 +364,16 @@ impl Runtime {
     /// What the guest's runtime waits for, if it does nothing else.
     pub fn waits_for(&self) -> Option<Waiting> {
         match &self.state {
-            State::RestoreReady(_) => Some(Waiting::RestoreNext),
-            State::TemplateReady(_) => Some(Waiting::TemplateNext),
-            State::Ready => Some(Waiting::Next),
+            RuntimeState::RestoreReady(_) => Some(Waiting::RestoreNext),
+            RuntimeState::TemplateReady(_) => Some(Waiting::TemplateNext),
+            RuntimeState::Ready => Some(Waiting::Next),
             _ => None,
         }
     }
 
     /// Gives the pending event to the connection that waits longest, if there are both.
     fn hand_over(&mut self) {
-        if self.state != State::Ready || self.pending.is_none() {
+        if self.state != RuntimeState::Ready || self.pending.is_none() {
             return;
         }
         let Some(id) = self.parked.pop_front() else {
@@ -375,7 +382,7 @@ impl Runtime {
         let Some(event) = self.pending.take() else {
             return;
         };
-        self.state = State::Running(InvocationNames::from(&event.head));
+        self.state = RuntimeState::Running(InvocationNames::from(&event.head));
         self.answer(id, &HttpAnswer::event(event));
         // Requests that were pipelined behind this one are next.
         self.input(id, &[]);
@@ -393,9 +400,11 @@ impl Runtime {
 
     /// The connection's request will never be complete.
     fn abandon(&mut self, id: ConnectionId) {
-        if self.state == State::RestoreReady(id) || self.state == State::TemplateReady(id) {
+        if self.state == RuntimeState::RestoreReady(id)
+            || self.state == RuntimeState::TemplateReady(id)
+        {
             // Nobody is there to be told: it may ask again.
-            self.state = State::Started;
+            self.state = RuntimeState::Started;
         }
         self.give_up(id, Outcome::Truncated);
     }
@@ -433,6 +442,6 @@ impl Runtime {
         };
         let told = request::broken_off(&invocation, delivery, outcome);
         self.events.push_back(told);
-        self.state = State::Answered(invocation);
+        self.state = RuntimeState::HttpAnswered(invocation);
     }
 }

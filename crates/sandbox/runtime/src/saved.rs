@@ -6,9 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::connection::ConnectionId;
-use crate::limits::Limits;
-use crate::runtime::Runtime;
-use crate::state::State;
+use crate::limits::RuntimeLimits;
+use crate::runtime::RuntimeApi;
+use crate::state::RuntimeState;
 
 /// What was saved cannot have been a Runtime API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,10 +17,10 @@ pub struct Inconsistent;
 /// A Runtime API that was saved.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Saved(Runtime);
+pub struct Saved(RuntimeApi);
 
-impl Runtime {
-    /// What to save. Nothing may be left to tell: call it after [`Runtime::next_event`] answered none.
+impl RuntimeApi {
+    /// What to save. Nothing may be left to tell: call it after [`RuntimeApi::next_event`] answered none.
     pub fn save(&self) -> Option<impl Serialize + '_> {
         self.events.is_empty().then_some(self)
     }
@@ -43,14 +43,14 @@ impl Saved {
     ///
     /// # Errors
     /// When it breaks a limit or contradicts itself.
-    pub fn load(self, limits: Limits) -> Result<Runtime, Inconsistent> {
+    pub fn load(self, limits: RuntimeLimits) -> Result<RuntimeApi, Inconsistent> {
         let mut runtime = self.0;
         runtime.limits = limits;
         let known = |id: &ConnectionId| runtime.connections.contains_key(id);
         let named_by_state = match &runtime.state {
-            State::RestoreReady(id) | State::TemplateReady(id) | State::Responding(_, id) => {
-                Some(*id)
-            }
+            RuntimeState::RestoreReady(id)
+            | RuntimeState::TemplateReady(id)
+            | RuntimeState::Responding(_, id) => Some(*id),
             _ => None,
         };
         let whole = runtime.connections.len() <= limits.connections

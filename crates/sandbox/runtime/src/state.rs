@@ -35,7 +35,7 @@ impl From<&EventHead> for InvocationNames {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum State {
+pub(crate) enum RuntimeState {
     /// The process runs, `/next` was not asked for yet.
     Started,
     /// `/init/error` was posted; nothing may follow.
@@ -55,10 +55,10 @@ pub(crate) enum State {
     /// This connection is sending the answer.
     Responding(InvocationNames, ConnectionId),
     /// The event is answered; `/next` is awaited.
-    Answered(InvocationNames),
+    HttpAnswered(InvocationNames),
 }
 
-impl State {
+impl RuntimeState {
     /// The state's name in error messages.
     fn name(&self) -> &'static str {
         match self {
@@ -71,7 +71,7 @@ impl State {
             Self::Ready => "Ready",
             Self::Running(_) => "Running",
             Self::Responding(..) => "InvocationResponse",
-            Self::Answered(_) => "ResponseSent",
+            Self::HttpAnswered(_) => "ResponseSent",
         }
     }
 
@@ -87,7 +87,7 @@ impl State {
         invocation_id: Option<&str>,
         wanted: &str,
     ) -> Result<InvocationNames, HttpAnswer> {
-        let (Self::Running(current) | Self::Responding(current, _) | Self::Answered(current)) =
+        let (Self::Running(current) | Self::Responding(current, _) | Self::HttpAnswered(current)) =
             self
         else {
             return Err(HttpAnswer::invalid_request_id());

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use proto_sandbox::EventHead;
 use proto_sandbox::Initialization;
-use sandbox_runtime::{Event, Limits, Runtime, RuntimeEvent};
+use sandbox_runtime::{Event, RuntimeApi, RuntimeEvent, RuntimeLimits};
 
 /// Pieces of which requests are made, so that random input gets past the first byte.
 fn piece() -> impl Strategy<Value = Vec<u8>> {
@@ -40,10 +40,10 @@ proptest! {
     fn any_input_on_several_connections_is_survived(
         script in prop::collection::vec((0usize..3, piece(), 0u8..12), 0..60),
     ) {
-        let limits = Limits {
-            connections: 3, body_bytes: 64, streamed_bytes: 96, window_bytes: 16, discard_bytes: 64, ..Limits::default()
+        let limits = RuntimeLimits {
+            connections: 3, body_bytes: 64, streamed_bytes: 96, window_bytes: 16, discard_bytes: 64, ..RuntimeLimits::default()
         };
-        let mut runtime = Runtime::new(limits, Initialization::OnDemand);
+        let mut runtime = RuntimeApi::new(limits, Initialization::OnDemand);
         let mut ids: Vec<_> = (0..3).map(|_| runtime.open().unwrap()).collect();
         for (at, bytes, action) in script {
             prop_assert!(runtime.input(ids[at], &bytes) <= bytes.len());
@@ -75,7 +75,7 @@ proptest! {
         chunk in 1usize..80,
         cuts in prop::collection::vec(1usize..60, 1..30),
     ) {
-        let mut runtime = Runtime::new(Limits::default(), Initialization::OnDemand);
+        let mut runtime = RuntimeApi::new(RuntimeLimits::default(), Initialization::OnDemand);
         let id = runtime.open().unwrap();
         runtime.deliver(event()).unwrap();
         let mut wire = b"GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n\

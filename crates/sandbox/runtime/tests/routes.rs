@@ -1,12 +1,12 @@
 //! Every route of the Runtime API with its answers and refusals.
 
 use proto_sandbox::{EventHead, Initialization, Outcome};
-use sandbox_runtime::{Busy, ConnectionId, Event, Limits, Runtime, RuntimeEvent, Saved};
+use sandbox_runtime::{Busy, ConnectionId, Event, RuntimeApi, RuntimeEvent, RuntimeLimits, Saved};
 
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\nHost: x\r\n\r\n";
 
-fn small() -> Limits {
-    Limits {
+fn small() -> RuntimeLimits {
+    RuntimeLimits {
         connections: 2,
         head_bytes: 1024,
         body_bytes: 100,
@@ -31,12 +31,12 @@ fn event(id: &str) -> Event {
     }
 }
 
-fn send(runtime: &mut Runtime, id: ConnectionId, text: &str) -> String {
+fn send(runtime: &mut RuntimeApi, id: ConnectionId, text: &str) -> String {
     assert_eq!(runtime.input(id, text.as_bytes()), text.len());
     answer(runtime, id)
 }
 
-fn answer(runtime: &mut Runtime, id: ConnectionId) -> String {
+fn answer(runtime: &mut RuntimeApi, id: ConnectionId) -> String {
     let text = String::from_utf8(runtime.output(id).to_vec()).unwrap();
     runtime.consume_output(id, text.len());
     text
@@ -49,13 +49,13 @@ fn post(path: &str, headers: &str, body: &str) -> String {
     )
 }
 
-fn events(runtime: &mut Runtime) -> Vec<RuntimeEvent> {
+fn events(runtime: &mut RuntimeApi) -> Vec<RuntimeEvent> {
     std::iter::from_fn(|| runtime.next_event()).collect()
 }
 
 /// A runtime that has taken the event `r1`.
-fn running() -> (Runtime, ConnectionId) {
-    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+fn running() -> (RuntimeApi, ConnectionId) {
+    let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     assert_eq!(send(&mut runtime, id, NEXT), "");
     runtime.deliver(event("r1")).unwrap();
@@ -66,7 +66,7 @@ fn running() -> (Runtime, ConnectionId) {
 
 #[test]
 fn next_waits_and_carries_the_event_in_exact_headers() {
-    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+    let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     assert_eq!(send(&mut runtime, id, NEXT), "");
     assert_eq!(
@@ -92,7 +92,7 @@ fn next_waits_and_carries_the_event_in_exact_headers() {
 
 #[test]
 fn an_event_waits_for_next() {
-    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+    let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
     runtime.deliver(event("r1")).unwrap();
     assert_eq!(runtime.deliver(event("r2")), Err(Busy));
     let id = runtime.open().unwrap();
@@ -217,7 +217,7 @@ fn steps_out_of_order_are_refused() {
 
 #[test]
 fn nothing_follows_an_init_error() {
-    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+    let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     let sent = post(
         "init/error",
@@ -311,7 +311,7 @@ fn expect_continue_is_answered_before_the_body() {
 
 #[test]
 fn a_response_broken_off_is_told() {
-    for close in [Runtime::close, Runtime::end_of_input] {
+    for close in [RuntimeApi::close, RuntimeApi::end_of_input] {
         let (mut runtime, id) = running();
         let sent = post("invocation/r1/response", "", "done");
         send(&mut runtime, id, &sent[..sent.len() - 1]);
@@ -332,7 +332,7 @@ fn a_response_broken_off_is_told() {
 
 #[test]
 fn ping_wrong_paths_and_wrong_methods() {
-    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+    let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     assert!(send(&mut runtime, id, "GET /ping HTTP/1.1\r\n\r\n").ends_with("\r\n\r\npong"));
     let got = send(&mut runtime, id, "GET /2018-06-01/nothing HTTP/1.1\r\n\r\n");
@@ -358,7 +358,7 @@ fn what_is_no_http_is_answered_and_closed() {
             "400",
         ),
     ] {
-        let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+        let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
         let id = runtime.open().unwrap();
         let got = send(&mut runtime, id, &sent);
         assert!(got.starts_with(&format!("HTTP/1.1 {status} ")), "{got}");
@@ -391,7 +391,7 @@ fn pipelined_requests_are_answered_in_order_and_bounded() {
 
 #[test]
 fn connections_are_bounded_and_a_dead_one_gets_no_event() {
-    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+    let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
     let (one, two) = (runtime.open().unwrap(), runtime.open().unwrap());
     assert_eq!(runtime.open(), None);
     send(&mut runtime, one, NEXT);
@@ -408,7 +408,7 @@ const RESTORE_NEXT: &str = "GET /2018-06-01/runtime/restore/next HTTP/1.1\r\nHos
 
 #[test]
 fn restore_next_waits_for_the_moment_after_the_snapshot() {
-    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let mut runtime = RuntimeApi::new(small(), Initialization::SnapStart);
     let id = runtime.open().unwrap();
     assert!(!runtime.resume(&[]));
     assert_eq!(send(&mut runtime, id, RESTORE_NEXT), "");
@@ -445,12 +445,12 @@ const TEMPLATE_NEXT: &str = "GET /2018-06-01/runtime/template/next HTTP/1.1\r\nH
 #[test]
 fn a_template_becomes_a_function_which_can_be_captured_itself() {
     for other in [Initialization::OnDemand, Initialization::SnapStart] {
-        let mut runtime = Runtime::new(small(), other);
+        let mut runtime = RuntimeApi::new(small(), other);
         let id = runtime.open().unwrap();
         let refused = send(&mut runtime, id, TEMPLATE_NEXT);
         assert!(refused.starts_with("HTTP/1.1 404 "), "{refused}");
     }
-    let mut runtime = Runtime::new(small(), Initialization::Template);
+    let mut runtime = RuntimeApi::new(small(), Initialization::Template);
     let id = runtime.open().unwrap();
     assert_eq!(send(&mut runtime, id, TEMPLATE_NEXT), "");
     assert_eq!(
@@ -478,7 +478,7 @@ fn a_template_becomes_a_function_which_can_be_captured_itself() {
 
 #[test]
 fn a_clone_gets_the_variables_that_its_snapshot_could_not_hold() {
-    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let mut runtime = RuntimeApi::new(small(), Initialization::SnapStart);
     let id = runtime.open().unwrap();
     send(&mut runtime, id, RESTORE_NEXT);
     let secret = ("KEY".to_owned(), "s\"ü".to_owned());
@@ -492,7 +492,7 @@ fn a_clone_gets_the_variables_that_its_snapshot_could_not_hold() {
 
 #[test]
 fn a_hook_that_fails_after_restore_ends_the_life_of_the_runtime() {
-    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let mut runtime = RuntimeApi::new(small(), Initialization::SnapStart);
     let id = runtime.open().unwrap();
     send(&mut runtime, id, RESTORE_NEXT);
     runtime.resume(&[]);
@@ -517,13 +517,13 @@ fn a_hook_that_fails_after_restore_ends_the_life_of_the_runtime() {
 
 #[test]
 fn the_restore_routes_exist_only_where_a_snapshot_is_taken() {
-    let mut runtime = Runtime::new(small(), Initialization::OnDemand);
+    let mut runtime = RuntimeApi::new(small(), Initialization::OnDemand);
     let id = runtime.open().unwrap();
     for request in [RESTORE_NEXT.to_owned(), post("restore/error", "", "")] {
         assert!(send(&mut runtime, id, &request).starts_with("HTTP/1.1 404 "));
     }
     // And a runtime that knows nothing of them is served as usual.
-    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let mut runtime = RuntimeApi::new(small(), Initialization::SnapStart);
     let id = runtime.open().unwrap();
     assert_eq!(send(&mut runtime, id, NEXT), "");
     assert_eq!(events(&mut runtime).pop(), Some(RuntimeEvent::Ready));
@@ -531,7 +531,7 @@ fn the_restore_routes_exist_only_where_a_snapshot_is_taken() {
 
 #[test]
 fn who_hangs_up_in_restore_next_may_ask_again() {
-    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let mut runtime = RuntimeApi::new(small(), Initialization::SnapStart);
     let id = runtime.open().unwrap();
     send(&mut runtime, id, RESTORE_NEXT);
     runtime.close(id);
@@ -543,7 +543,7 @@ fn who_hangs_up_in_restore_next_may_ask_again() {
 }
 
 /// What a clone has of the Runtime API of its original.
-fn clone_of(runtime: &Runtime) -> Runtime {
+fn clone_of(runtime: &RuntimeApi) -> RuntimeApi {
     let text = serde_json::to_string(&runtime.save().unwrap()).unwrap();
     let saved: Saved = serde_json::from_str(&text).unwrap();
     saved.load(small()).unwrap()
@@ -551,7 +551,7 @@ fn clone_of(runtime: &Runtime) -> Runtime {
 
 #[test]
 fn clones_go_on_from_where_their_original_was_saved() {
-    let mut original = Runtime::new(small(), Initialization::SnapStart);
+    let mut original = RuntimeApi::new(small(), Initialization::SnapStart);
     let id = original.open().unwrap();
     send(&mut original, id, RESTORE_NEXT);
     assert!(original.save().is_none(), "something is left to tell");
@@ -598,7 +598,7 @@ fn a_request_that_was_half_sent_is_completed_in_the_clone() {
 
 #[test]
 fn what_cannot_have_been_saved_is_not_loaded() {
-    let mut runtime = Runtime::new(small(), Initialization::SnapStart);
+    let mut runtime = RuntimeApi::new(small(), Initialization::SnapStart);
     let id = runtime.open().unwrap();
     send(&mut runtime, id, RESTORE_NEXT);
     events(&mut runtime);

@@ -2,25 +2,25 @@
 
 use proptest::prelude::*;
 use proto_sandbox::{EventHead, Initialization, Outcome, PIECE_BYTES};
-use sandbox_runtime::{ConnectionId, Event, Limits, Runtime, RuntimeEvent, Saved};
+use sandbox_runtime::{ConnectionId, Event, RuntimeApi, RuntimeEvent, RuntimeLimits, Saved};
 
 const NEXT: &str = "GET /2018-06-01/runtime/invocation/next HTTP/1.1\r\n\r\n";
 const HEAD: &str = "POST /2018-06-01/runtime/invocation/r/response HTTP/1.1\r\n\
     Lambda-Runtime-Function-Response-Mode: streaming\r\nContent-Type: text/x\r\nTransfer-Encoding: chunked\r\n\r\n";
 
-fn limits() -> Limits {
-    Limits {
+fn limits() -> RuntimeLimits {
+    RuntimeLimits {
         body_bytes: 10,
         streamed_bytes: 1000,
         window_bytes: 100,
         discard_bytes: 1000,
-        ..Limits::default()
+        ..RuntimeLimits::default()
     }
 }
 
 /// A runtime under these limits that has taken the event `r`.
-fn running(limits: Limits) -> (Runtime, ConnectionId) {
-    let mut runtime = Runtime::new(limits, Initialization::OnDemand);
+fn running(limits: RuntimeLimits) -> (RuntimeApi, ConnectionId) {
+    let mut runtime = RuntimeApi::new(limits, Initialization::OnDemand);
     let id = runtime.open().unwrap();
     runtime.input(id, NEXT.as_bytes());
     deliver(&mut runtime);
@@ -30,7 +30,7 @@ fn running(limits: Limits) -> (Runtime, ConnectionId) {
     (runtime, id)
 }
 
-fn deliver(runtime: &mut Runtime) {
+fn deliver(runtime: &mut RuntimeApi) {
     let head = EventHead {
         request_id: "r".into(),
         ..EventHead::default()
@@ -39,11 +39,11 @@ fn deliver(runtime: &mut Runtime) {
     runtime.deliver(Event { head, payload }).unwrap();
 }
 
-fn events(runtime: &mut Runtime) -> Vec<RuntimeEvent> {
+fn events(runtime: &mut RuntimeApi) -> Vec<RuntimeEvent> {
     std::iter::from_fn(|| runtime.next_event()).collect()
 }
 
-fn answer(runtime: &mut Runtime, id: ConnectionId) -> String {
+fn answer(runtime: &mut RuntimeApi, id: ConnectionId) -> String {
     let text = String::from_utf8(runtime.output(id).to_vec()).unwrap();
     runtime.consume_output(id, text.len());
     text
@@ -139,7 +139,7 @@ fn nothing_beyond_the_window_is_taken_until_there_is_credit() {
 
 #[test]
 fn what_came_along_with_the_head_waits_for_credit_too() {
-    let limits = Limits {
+    let limits = RuntimeLimits {
         window_bytes: 3,
         ..limits()
     };
@@ -158,7 +158,7 @@ fn what_came_along_with_the_head_waits_for_credit_too() {
 
 #[test]
 fn a_stream_that_is_too_long_is_ended_at_its_limit_and_the_runtime_lives_on() {
-    let limits = Limits {
+    let limits = RuntimeLimits {
         streamed_bytes: 5,
         ..limits()
     };
@@ -182,7 +182,7 @@ fn a_stream_that_is_too_long_is_ended_at_its_limit_and_the_runtime_lives_on() {
 
 #[test]
 fn a_stream_that_breaks_off_or_turns_to_nonsense_is_told() {
-    for close in [Runtime::close, Runtime::end_of_input] {
+    for close in [RuntimeApi::close, RuntimeApi::end_of_input] {
         let (mut runtime, id) = running(limits());
         runtime.input(id, &[HEAD.as_bytes(), b"5\r\nab"].concat());
         close(&mut runtime, id);
@@ -248,7 +248,7 @@ proptest! {
             Just("zz\r\n"),
         ],
     ) {
-        let limits = Limits { streamed_bytes: most, window_bytes: window, ..limits() };
+        let limits = RuntimeLimits { streamed_bytes: most, window_bytes: window, ..limits() };
         let (mut runtime, id) = running(limits);
         let mut wire = HEAD.as_bytes().to_vec();
         body.chunks(chunk_bytes).for_each(|part| wire.extend(chunk(part)));

@@ -45,12 +45,12 @@ pub struct Facts {
     /// Files with its pages: this one, and those that it lies over.
     pub images: u32,
     /// The guest asked for the snapshot itself, or waits in `restore/next`, or for an event.
-    pub moment: Moment,
+    pub captured_at: CapturedAt,
 }
 
 /// Where the guest stood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Moment {
+pub enum CapturedAt {
     /// In `restore/next`.
     RestorePoint,
     /// In a write to `/proc/rekindle/snapshot`, or it is no function.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use proptest::prelude::*;
-use sandbox_snapshot::{Facts, FormatError, Moment, PAGES, Sections, read, write};
+use sandbox_snapshot::{CapturedAt, Facts, FormatError, PAGES, Sections, read, write};
 
 fn sections() -> Sections {
     Sections {
@@ -15,7 +15,7 @@ fn sections() -> Sections {
             processor: vec!["avx".to_owned()],
             max_address: 1 << 47,
             images: 1,
-            moment: Moment::RestorePoint,
+            captured_at: CapturedAt::RestorePoint,
         },
         kernel: vec![1; 300],
         memory: vec![2; 5000],

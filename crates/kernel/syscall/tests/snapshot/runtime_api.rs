@@ -5,7 +5,7 @@ use std::time::Duration;
 use kernel_net::endpoint::Listener;
 use kernel_vfs::save::LoadError;
 use sandbox_api::ApiServer;
-use sandbox_runtime::{Event, Limits, RuntimeEvent};
+use sandbox_runtime::{Event, RuntimeEvent, RuntimeLimits};
 
 use crate::guest::{boot, limit};
 use crate::moving::{move_house, wait_for, wait_until_asleep};
@@ -69,7 +69,8 @@ print(c.getresponse().status)
     let (tell, events) = std::sync::mpsc::channel();
     let net = &machine.system.net;
     let start = proto_sandbox::Initialization::SnapStart;
-    let server = ApiServer::start(net, address, Limits::default(), start, sink(tell)).unwrap();
+    let server =
+        ApiServer::start(net, address, RuntimeLimits::default(), start, sink(tell)).unwrap();
     machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program]);
     wait_for(&machine, "ready\n");
     wait_until_asleep(&machine);
@@ -88,10 +89,11 @@ print(c.getresponse().status)
         &[saved.as_slice(), b"x"].concat(),
     ] {
         let (tell, _) = std::sync::mpsc::channel();
-        let refused = ApiServer::load(net, address, Limits::default(), sink(tell), bad);
+        let refused = ApiServer::load(net, address, RuntimeLimits::default(), sink(tell), bad);
         assert!(matches!(refused.err(), Some(LoadError::Malformed(_))));
     }
-    let server = ApiServer::load(net, address, Limits::default(), sink(tell), &saved).unwrap();
+    let server =
+        ApiServer::load(net, address, RuntimeLimits::default(), sink(tell), &saved).unwrap();
     assert!(server.resume(&[("KEY".to_owned(), "late".to_owned())]));
     let head = proto_sandbox::EventHead {
         request_id: "r1".to_owned(),

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use node_logs::LogHub;
 use node_pool::decide::{InstanceId, Limits};
 use node_pool::{
-    Arrival, Capture, First, LaunchError, Launcher, Link, Moment, NoShell, Pool, PoolConfig,
+    Arrival, Capture, CapturePoint, First, LaunchError, Launcher, Link, NoShell, Pool, PoolConfig,
     TakeFirst,
 };
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use proto_node::{
     LogTail, MAX_RESPONSE_BYTES, Revision, StartKind, Taken,
 };
 use proto_sandbox::{
-    EventHead, ExitReason, ExitStatus, FailureKind, FromSandbox, LogStream, Message, Outcome,
+    EventHead, ExitReason, FailureKind, FromSandbox, GuestExit, LogStream, Message, Outcome,
     PIECE_BYTES, RefusalKind, RestoreStage, RestoreTime, STREAM_WINDOW, StageName, ToSandbox,
 };
 use tokio::sync::{Notify, mpsc};
@@ -300,14 +300,14 @@ impl Launcher for Scripted {
     fn capture<'a>(
         &'a self,
         _function: &'a FunctionSpec,
-        moment: Moment,
+        moment: CapturePoint,
     ) -> BoxFuture<'a, Option<Box<dyn Capture>>> {
         let captures = Arc::clone(&self.captures);
         let wanted = match self.script {
             Script::Captured | Script::NotCaptured | Script::CapturedLate => {
-                moment == Moment::Asked
+                moment == CapturePoint::Asked
             }
-            Script::Silent => moment == Moment::FirstEvent,
+            Script::Silent => moment == CapturePoint::FirstEvent,
             Script::EndsInCapture => captures.lock().is_empty(),
             _ => false,
         };
@@ -397,7 +397,7 @@ impl Out {
         });
     }
 
-    fn exit(&self, status: ExitStatus, reason: ExitReason) {
+    fn exit(&self, status: GuestExit, reason: ExitReason) {
         self.say(
             FromSandbox::Exited {
                 status,
@@ -466,9 +466,9 @@ async fn play(script: Script, (nth, first): (usize, Option<First>), mut heard: H
         }
         Script::Spoilt | Script::Killed if nth == 0 || script == Script::Spoilt && nth == 1 => {
             out.say(FromSandbox::Restored { times: Vec::new() }, b"");
-            return out.exit(ExitStatus::Signal(11), ExitReason::Itself);
+            return out.exit(GuestExit::Signal(11), ExitReason::Itself);
         }
-        Script::ExitAtInit => return out.exit(ExitStatus::Code(3), ExitReason::Itself),
+        Script::ExitAtInit => return out.exit(GuestExit::Code(3), ExitReason::Itself),
         _ => {}
     }
     out.say(
@@ -503,10 +503,10 @@ async fn play(script: Script, (nth, first): (usize, Option<First>), mut heard: H
             dropped: 0,
         };
         match &payload[..] {
-            b"exit" => return out.exit(ExitStatus::Code(7), ExitReason::Itself),
-            b"exit 0" => return out.exit(ExitStatus::Code(0), ExitReason::Itself),
-            b"segfault" => return out.exit(ExitStatus::Signal(11), ExitReason::Itself),
-            b"oom" => return out.exit(ExitStatus::Signal(9), ExitReason::OutOfMemory),
+            b"exit" => return out.exit(GuestExit::Code(7), ExitReason::Itself),
+            b"exit 0" => return out.exit(GuestExit::Code(0), ExitReason::Itself),
+            b"segfault" => return out.exit(GuestExit::Signal(11), ExitReason::Itself),
+            b"oom" => return out.exit(GuestExit::Signal(9), ExitReason::OutOfMemory),
             b"vanish" => return,
             b"hang" | b"{\"hangs\": true}" => std::future::pending::<()>().await,
             b"nap" => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -524,7 +524,7 @@ async fn play(script: Script, (nth, first): (usize, Option<First>), mut heard: H
             b"stream and exit" => {
                 let streaming = heard.stream(&out, &request_id, 1, Ends::Never);
                 let _ = tokio::time::timeout(Duration::from_millis(1), streaming).await;
-                return out.exit(ExitStatus::Code(7), ExitReason::Itself);
+                return out.exit(GuestExit::Code(7), ExitReason::Itself);
             }
             b"linger" => {
                 out.say(

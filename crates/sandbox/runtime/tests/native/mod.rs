@@ -10,10 +10,10 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread;
 
 use proto_sandbox::Initialization;
-use sandbox_runtime::{ConnectionId, Event, Limits, Runtime, RuntimeEvent};
+use sandbox_runtime::{ConnectionId, Event, RuntimeApi, RuntimeEvent, RuntimeLimits};
 
 struct Shared {
-    runtime: Runtime,
+    runtime: RuntimeApi,
     streams: BTreeMap<ConnectionId, TcpStream>,
     events: mpsc::Sender<RuntimeEvent>,
 }
@@ -32,7 +32,7 @@ impl ApiServer {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (events, receiver) = mpsc::channel();
-        let runtime = Runtime::new(Limits::default(), initialization);
+        let runtime = RuntimeApi::new(RuntimeLimits::default(), initialization);
         let shared = Shared {
             runtime,
             streams: BTreeMap::new(),

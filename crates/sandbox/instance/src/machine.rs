@@ -1,26 +1,24 @@
 //! A kernel with its platform, file tree and streams.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kernel_core::signal::{Signal, si_code, siginfo};
 use kernel_core::task::{ExitStatus, Resource, Rlimit, Rlimits};
-use kernel_core::{Config, CpuFacts, Kernel};
 use kernel_files::console::StandardFiles;
-use kernel_net::StackConfig;
-use kernel_syscall::{Init, StartError, System, SystemConfig, start_init};
-use platform_api::Platform;
-use proto_sandbox::{FailureKind, RUNTIME_API_ADDRESS, StartSpec};
+use kernel_syscall::{Init, StartError, System, start_init};
+use proto_sandbox::{FailureKind, StartSpec};
 
-use crate::Failure;
+use crate::BuildError;
 use crate::memory::{MemoryWatch, OwnMemory};
 use crate::outbox::Outbox;
-use crate::rootfs::Tree;
 use crate::stdio::{self, Streams};
 
-/// A running or frozen sandbox.
-pub struct Instance {
+/// How long a freeze may take before the instance counts as broken.
+pub(crate) const FREEZE_LIMIT: Duration = Duration::from_secs(2);
+
+/// A kernel with its platform, file tree and streams: the machine that a guest has.
+pub(crate) struct Machine {
     pub(crate) system: Arc<System>,
     pub(crate) streams: Streams,
     pub(crate) memory: Arc<MemoryWatch>,
@@ -28,64 +26,20 @@ pub struct Instance {
     pub(crate) images: u32,
 }
 
-/// Words from the host that are read before the jail closes.
-pub(crate) struct HostFacts {
-    pub(crate) cpu: CpuFacts,
-    pub(crate) cpus: u32,
-    pub(crate) seed: [u8; 32],
-}
-
-/// A kernel over a file tree, without tasks.
-pub(crate) fn assemble(
-    spec: &StartSpec,
-    platform: Arc<dyn Platform>,
-    facts: &HostFacts,
-    tree: &Tree,
-) -> Result<Arc<System>, Failure> {
-    let config = Config {
-        hostname: spec.hostname.clone(),
-        cpus: facts.cpus,
-        memory: spec.limits.memory_bytes,
-        max_tasks: usize::try_from(spec.limits.tasks).unwrap_or(usize::MAX),
-        cpu: facts.cpu,
-    };
-    let kernel = Kernel::new(config, platform, facts.seed);
-    let tracer: Option<kernel_syscall::Tracer> = spec
-        .strace
-        .then(|| -> kernel_syscall::Tracer { Box::new(|line| eprintln!("{line}")) });
-    let config = SystemConfig {
-        tracer,
-        network: StackConfig {
-            addresses: runtime_api_address(),
-            ..StackConfig::default()
-        },
-        ..SystemConfig::default()
-    };
-    let system = Arc::new(System::new(kernel, Arc::clone(&tree.mounts), config));
-    tree.attach(&system)?;
-    Ok(system)
-}
-
-/// The guest's own address at which the Lambda Runtime API is served.
-fn runtime_api_address() -> Vec<IpAddr> {
-    let address: Result<SocketAddr, _> = RUNTIME_API_ADDRESS.parse();
-    address.iter().map(SocketAddr::ip).collect()
-}
-
-impl Instance {
+impl Machine {
     /// Streams and the memory watch over a kernel without tasks.
     pub(crate) fn prepare(
         spec: &StartSpec,
         system: Arc<System>,
         own: OwnMemory,
         outbox: &Arc<Outbox>,
-    ) -> Result<(Instance, StandardFiles), Failure> {
-        let host = |e: std::io::Error| Failure::host("cannot start a thread", &e);
+    ) -> Result<(Machine, StandardFiles), BuildError> {
+        let host = |e: std::io::Error| BuildError::host("cannot start a thread", &e);
         let (streams, standard) = Streams::open(spec.program.stdio, outbox).map_err(host)?;
         let memory =
             MemoryWatch::start(own, Arc::clone(&system), spec.limits.memory_bytes).map_err(host)?;
         Ok((
-            Instance {
+            Machine {
                 system,
                 streams,
                 memory,
@@ -96,7 +50,11 @@ impl Instance {
     }
 
     /// Starts the first program.
-    pub(crate) fn start(&self, spec: &StartSpec, standard: &StandardFiles) -> Result<(), Failure> {
+    pub(crate) fn start(
+        &self,
+        spec: &StartSpec,
+        standard: &StandardFiles,
+    ) -> Result<(), BuildError> {
         let files = Arc::new(stdio::descriptors(standard));
         start_init(&self.system, init_of(spec)?, files).map_err(program_failure)
     }
@@ -122,6 +80,13 @@ impl Instance {
         }
     }
 
+    /// Stops all guest code.
+    pub(crate) fn freeze(&self) {
+        if let Err(error) = self.system.kernel.freeze(FREEZE_LIMIT) {
+            tracing::warn!(%error, "the guest could not be frozen");
+        }
+    }
+
     /// Lets guest code run.
     pub(crate) fn thaw(&self) {
         self.system.kernel.thaw();
@@ -139,10 +104,10 @@ impl Instance {
     }
 }
 
-fn init_of(spec: &StartSpec) -> Result<Init, Failure> {
+fn init_of(spec: &StartSpec) -> Result<Init, BuildError> {
     let program = &spec.program;
     let Some(first) = program.argv.first() else {
-        return Err(Failure {
+        return Err(BuildError {
             kind: FailureKind::Spec,
             message: "no program was named".to_owned(),
         });
@@ -183,20 +148,20 @@ fn init_of(spec: &StartSpec) -> Result<Init, Failure> {
     })
 }
 
-fn program_failure(error: StartError) -> Failure {
+fn program_failure(error: StartError) -> BuildError {
     match &error {
         StartError::Program {
             program,
             errno: base_abi::Errno::ENOENT,
-        } => Failure {
+        } => BuildError {
             kind: FailureKind::Program,
             message: format!("{program}: not found"),
         },
-        StartError::Program { .. } | StartError::Directory { .. } => Failure {
+        StartError::Program { .. } | StartError::Directory { .. } => BuildError {
             kind: FailureKind::Program,
             message: error.to_string(),
         },
-        StartError::Host(_) => Failure {
+        StartError::Host(_) => BuildError {
             kind: FailureKind::Host,
             message: error.to_string(),
         },
