@@ -27,6 +27,8 @@ mod rootfs;
 mod running;
 mod shell;
 mod stdio;
+#[cfg(test)]
+mod tests;
 mod workload;
 pub mod zygote;
 
