@@ -17,9 +17,9 @@ use control_registry::{Registry, SnapshotPolicy};
 use control_service::{Config, Event, InvokeError, Service};
 use proto_lambda::{CreateFunctionRequest, FunctionCode, FunctionRef, Zip, limits};
 use proto_node::{
-    Body, BoxFuture, FunctionSpec, Invoke, InvokeHead, InvokeOutcome, InvokeResult, LogRecord,
-    LogSubscription, LogTail, Logs, NoSnapshot, Nothing, Parts, Reply, Revision, Revisions,
-    StartKind, Taken, ThrottleReason, Timings,
+    Body, BoxFuture, Code, CodeError, CodeRef, FunctionSpec, Invoke, InvokeHead, InvokeOutcome,
+    InvokeResult, LogRecord, LogSubscription, LogTail, Logs, NoSnapshot, Nothing, Parts, Reply,
+    Revision, Revisions, StartKind, Taken, ThrottleReason, Timings,
 };
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, mpsc};
@@ -124,6 +124,25 @@ impl Revisions for Node {
     }
 }
 
+/// It has all code, so that nothing of its being handed over comes between what a test looks at.
+impl Code for Node {
+    fn has_code(&self, _: CodeRef) -> BoxFuture<'_, bool> {
+        Box::pin(async { true })
+    }
+
+    fn put_code(&self, _: CodeRef, _: Body) -> BoxFuture<'_, Result<(), CodeError>> {
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove_code(&self, _: CodeRef) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+
+    fn keep_code(&self, _: BTreeSet<CodeRef>) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
 impl Logs for Node {
     fn subscribe(&self) -> LogSubscription {
         Nothing.subscribe()
@@ -174,6 +193,7 @@ impl World {
         let parts = Parts {
             invoke: Arc::clone(&node) as _,
             revisions: Arc::clone(&node) as _,
+            code: Arc::clone(&node) as _,
             logs: Arc::clone(&node) as _,
             ..Parts::default()
         };
