@@ -83,6 +83,8 @@ impl ProcessLauncher {
         shell: Option<InstanceId>,
         first: TakeFirst<'_>,
     ) -> Result<Box<dyn Link>, LaunchError> {
+        // Whatever becomes of this start, the shell is used up.
+        let shell = shell.and_then(|id| self.shells.take(id));
         let runnable = self
             .runtimes
             .find(function, &self.code.tree(&function.code))
@@ -92,14 +94,12 @@ impl ProcessLauncher {
         if let Some(snapshots) = &self.snapshots
             && let Some((key, opened)) = snapshots.find(function, runtime, &spec).await
         {
-            let shell = shell.and_then(|id| self.shells.take(id, &opened));
+            let shell = shell.and_then(|shell| shell.of(&opened));
             let late = late_environment(function, stream);
             match self.restored(&spec, &opened, shell, late, first).await {
                 Ok(process) => return Ok(Box::new(process)),
                 Err(refusal) => snapshots.refused(&key, &function.revision, refusal).await,
             }
-        } else if let Some(id) = shell {
-            self.shells.end(id).await;
         }
         if let Some(templates) = &self.templates
             && let Some(process) = templates.begin(function, runtime, &spec, stream).await

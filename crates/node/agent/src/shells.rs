@@ -23,9 +23,16 @@ const LEARN_EVERY: u64 = 256;
 
 /// A shell, and the checked files that it holds. A snapshot of the same name may be made anew when this one was found
 /// to be damaged: the shell is of no use then.
-struct Shell {
+pub(crate) struct Shell {
     process: SandboxProcess,
     snapshot: Opened,
+}
+
+impl Shell {
+    /// What waits in it, if it is of this snapshot; if not it ends.
+    pub(crate) fn of(self, snapshot: &Opened) -> Option<SandboxProcess> {
+        same(&self.snapshot, snapshot).then_some(self.process)
+    }
 }
 
 /// All shells of this machine, by the names that they were given.
@@ -62,17 +69,15 @@ impl Shells {
         Ok(())
     }
 
-    /// Takes a shell, if it is of this snapshot; one that is not ends.
-    pub(crate) fn take(&self, id: InstanceId, snapshot: &Opened) -> Option<SandboxProcess> {
-        let shell = self.waiting.lock().remove(&id)?;
-        same(&shell.snapshot, snapshot).then_some(shell.process)
+    /// Takes a shell from the shelf; it ends when it is dropped.
+    pub(crate) fn take(&self, id: InstanceId) -> Option<Shell> {
+        self.waiting.lock().remove(&id)
     }
 
     /// Ends a shell.
     pub(crate) async fn end(&self, id: InstanceId) {
         // Ending a process takes a while: without the lock.
-        let shell = self.waiting.lock().remove(&id);
-        if let Some(shell) = shell {
+        if let Some(shell) = self.take(id) {
             shell.process.end().await;
         }
     }

@@ -183,6 +183,7 @@ impl Decider {
             Input::Started(id) => self.started(id, now, actions),
             Input::StartFailed(id) => self.start_failed(id, now, actions),
             Input::InitAgain(id) => self.init_again(id, now, actions),
+            Input::StartAgain(id) => self.start_again(id, now, actions),
             Input::Take(id) => self.take_along(id, now, actions),
             Input::Return(id) => self.give_back(id),
             Input::WithoutSnapshot(id) => self.without_snapshot(id, actions),

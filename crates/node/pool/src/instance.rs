@@ -49,8 +49,8 @@ pub(crate) struct Instance {
     pub(crate) orders: UnboundedReceiver<Order>,
     pub(crate) log: InstanceLog,
     pub(crate) stream: String,
-    /// In which it comes up the first time.
-    pub(crate) shell: Option<InstanceId>,
+    /// In which it comes up the first time; none once that was tried.
+    pub(crate) shell: Option<Option<InstanceId>>,
     pub(crate) start: Option<Start>,
     pub(crate) max_memory_bytes: u64,
     /// When the launcher was asked, and how long it took.
@@ -105,7 +105,7 @@ impl Instance {
             orders,
             log,
             stream,
-            shell,
+            shell: Some(shell),
             start,
             max_memory_bytes: 0,
             launched: clock::now(),

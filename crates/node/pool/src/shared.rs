@@ -212,6 +212,20 @@ impl Shared {
         taken
     }
 
+    /// A shell for an instance that starts once more, if one waits.
+    pub(crate) fn another_shell(&self, id: InstanceId) -> Option<InstanceId> {
+        let mut state = self.state.lock();
+        let mut found = None;
+        for action in state.decider.step(clock::now(), Input::StartAgain(id)) {
+            match action {
+                Action::UseShell(to, shell) if to == id => found = Some(shell),
+                action => self.act(&mut state, action),
+            }
+        }
+        self.look_at_time(&state);
+        found
+    }
+
     /// An instance ended before it began with this event: another shall take it.
     pub(crate) fn give_back(&self, invocation: Invocation) {
         self.give_back_at(&mut self.state.lock(), invocation);

@@ -21,7 +21,8 @@ impl Instance {
         let began = clock::now();
         self.launched = began;
         let (id, shared, function) = (self.id, &self.shared, &self.function);
-        let (taken, shell) = (&mut self.taken, self.shell.take());
+        let (taken, given) = (&mut self.taken, self.shell.take());
+        let shell = given.unwrap_or_else(|| shared.another_shell(id));
         let mut take = || {
             *taken = shared.take(id);
             if let Some(invocation) = taken {

@@ -85,6 +85,9 @@ pub enum Input {
     StartFailed(InstanceId),
     /// The instance failed or took too long to initialise; it may try again as part of an event.
     InitAgain(InstanceId),
+    /// The sandbox of the instance came to its end on the way, and the instance starts once more: in a shell, if one
+    /// waits.
+    StartAgain(InstanceId),
     /// The instance is about to come up from its snapshot, and would take the event that waits for it along.
     Take(InstanceId),
     /// It did not come up with the event that it took.
@@ -114,6 +117,8 @@ pub enum Input {
 pub enum Action {
     /// Start an instance of a revision, in this shell if one is named: it is no shell any more.
     Start(InstanceId, Revision, Option<InstanceId>),
+    /// Start the instance once more in this shell, which is none any more.
+    UseShell(InstanceId, InstanceId),
     /// Hand the event to the instance. An instance that could not initialise hands its
     /// failure to the event instead.
     Assign(TicketId, InstanceId),

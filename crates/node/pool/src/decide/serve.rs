@@ -85,6 +85,16 @@ impl Decider {
         }
     }
 
+    /// An instance starts once more.
+    pub(super) fn start_again(&mut self, id: InstanceId, now: Instant, actions: &mut Vec<Action>) {
+        let sandbox = self.coming_up(id, Kind::Instance);
+        if let Some(revision) = sandbox.map(|sandbox| sandbox.revision.clone())
+            && let Some(shell) = self.take_shell(&revision, now)
+        {
+            actions.push(Action::UseShell(id, shell));
+        }
+    }
+
     /// Gives the event that waits longest to an instance that is not there yet. It has a snapshot: so may shells.
     pub(super) fn take_along(&mut self, id: InstanceId, now: Instant, actions: &mut Vec<Action>) {
         let Some(sandbox) = self.coming_up(id, Kind::Instance) else {

@@ -122,7 +122,7 @@ impl Decider {
         let Some(function) = self.functions.get(revision) else {
             return true;
         };
-        let (need, shell) = (function.memory_mb(), function.shelf.ready.front().copied());
+        let (need, shell) = (function.memory_mb(), function.shelf.ready.front());
         let shell_mb = shell.map_or(0, |_| self.limits.shell_mb);
         if !self.budget.fits(Kind::Instance, need, shell_mb) {
             let until = claim.since + self.limits.patience;
@@ -135,19 +135,23 @@ impl Decider {
             self.make_room(Kind::Instance, need, reach, actions);
             return false;
         }
+        let shell = self.take_shell(revision, now);
+        let id = self.begin(Kind::Instance, revision, For::Somebody, now);
+        actions.push(Action::Start(id, revision.clone(), shell));
+        true
+    }
+
+    /// A start of a function takes its shell, if one waits, and has another made behind it.
+    pub(super) fn take_shell(&mut self, revision: &Revision, now: Instant) -> Option<InstanceId> {
         let most = self.limits.shells_per_function;
-        if let Some(function) = self.functions.get_mut(revision)
-            && let Some(demand) = function.shelf.demand
-        {
+        let function = self.functions.get_mut(revision)?;
+        if let Some(demand) = function.shelf.demand {
             function.shelf.demand = Some(demand.another(now, most));
             function.shelf.lack.hold(now + LATER);
         }
-        let id = self.begin(Kind::Instance, revision, For::Somebody, now);
-        if let Some(shell) = shell {
-            self.remove(shell);
-        }
-        actions.push(Action::Start(id, revision.clone(), shell));
-        true
+        let shell = function.shelf.ready.front().copied()?;
+        self.remove(shell);
+        Some(shell)
     }
 
     /// Lets the turn of a preparation come; whether there was room.

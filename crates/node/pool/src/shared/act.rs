@@ -32,7 +32,8 @@ impl Shared {
                 }
             }
             Action::Stop(id) => state.order(id, Order::Stop),
-            Action::DropShell(id) => self.drop_shell(id),
+            // One that nobody asked for.
+            Action::UseShell(_, id) | Action::DropShell(id) => self.drop_shell(id),
         }
     }
 

@@ -277,6 +277,15 @@ impl World {
                 self.enter(*id, function, Kind::Instance);
                 false
             }
+            Action::UseShell(id, shell) => {
+                let instance = &self.sandboxes[id];
+                assert_eq!(instance.stage, Stage::ComingUp);
+                let function = instance.function;
+                let shell = self.sandboxes.remove(shell).unwrap();
+                let is = (shell.function, shell.kind, shell.stage);
+                assert_eq!(is, (function, Kind::Shell, Stage::Up));
+                false
+            }
             Action::Assign(ticket, id) => {
                 let function = self.waiting.remove(ticket).expect("assigned once");
                 assert!(self.settled.insert(*ticket));
