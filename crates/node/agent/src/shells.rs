@@ -23,12 +23,12 @@ const LEARN_EVERY: u64 = 256;
 
 /// A shell, and the checked files that it holds. A snapshot of the same name may be made anew when this one was found
 /// to be damaged: the shell is of no use then.
-pub(crate) struct Shell {
+pub(crate) struct WaitingShell {
     process: SandboxProcess,
     snapshot: Opened,
 }
 
-impl Shell {
+impl WaitingShell {
     /// What waits in it, if it is of this snapshot; if not it ends.
     pub(crate) fn of(self, snapshot: &Opened) -> Option<SandboxProcess> {
         same(&self.snapshot, snapshot).then_some(self.process)
@@ -38,7 +38,7 @@ impl Shell {
 /// All shells of this machine, by the names that they were given.
 pub(crate) struct Shells {
     sandboxes: Arc<Sandboxes>,
-    waiting: Mutex<HashMap<InstanceId, Shell>>,
+    waiting: Mutex<HashMap<InstanceId, WaitingShell>>,
     made: AtomicU64,
 }
 
@@ -65,12 +65,12 @@ impl Shells {
         };
         let process = restore::shell(&self.sandboxes, spec, &snapshot, &hot).await?;
         tracing::debug!(?id, pid = process.pid(), "a shell waits");
-        self.waiting.lock().insert(id, Shell { process, snapshot });
+        self.waiting.lock().insert(id, WaitingShell { process, snapshot });
         Ok(())
     }
 
     /// Takes a shell from the shelf; it ends when it is dropped.
-    pub(crate) fn take(&self, id: InstanceId) -> Option<Shell> {
+    pub(crate) fn take(&self, id: InstanceId) -> Option<WaitingShell> {
         self.waiting.lock().remove(&id)
     }
 
