@@ -255,7 +255,7 @@ fn an_event_waits_for_an_instance_that_took_its_first_along_too() {
     world.step(Input::Answered(FIRST));
     assert_eq!(world.arrive(0, 10), [], "it will be free in a moment");
     let assigned = [Action::Assign(TicketId(1), FIRST)];
-    assert_eq!(world.step(Input::Finished(FIRST)), assigned);
+    assert_eq!(world.finished(FIRST), assigned);
 }
 
 #[test]
