@@ -65,7 +65,9 @@ impl Shells {
         };
         let process = restore::shell(&self.sandboxes, spec, &snapshot, &hot).await?;
         tracing::debug!(?id, pid = process.pid(), "a shell waits");
-        self.waiting.lock().insert(id, WaitingShell { process, snapshot });
+        self.waiting
+            .lock()
+            .insert(id, WaitingShell { process, snapshot });
         Ok(())
     }
 
