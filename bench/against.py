@@ -58,8 +58,9 @@ def main():
     parser.add_argument("--only", action="append", default=[], help="figures whose name contains this text")
     parser.add_argument("--at-most", type=float, help="largest median ratio that is well")
     parser.add_argument("--limit", type=float, default=600, help="longest time of one run in seconds")
-    parser.add_argument("arguments", nargs="*", help="for `rekindle bench`, after --")
-    args = parser.parse_args()
+    own, _, arguments = "\0".join(sys.argv[1:]).partition("\0--\0")
+    args = parser.parse_args(own.split("\0"))
+    args.arguments = arguments.split("\0") if arguments else []
 
     pairs = {}
     for turn in range(args.rounds):
