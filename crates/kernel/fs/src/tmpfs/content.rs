@@ -146,23 +146,55 @@ impl Content {
         let first = offset / PAGE;
         let last = (offset + data.len() as u64 - 1) / PAGE;
         let worst = (last - first + 1) * PAGE;
-        let mut data = data;
-        if self.budget.take_bytes(worst).is_ok() {
-            self.charged += worst;
-        } else {
+        if self.budget.take_bytes(worst).is_err() {
             self.settle(file);
-            let limits = self.budget.limits();
-            let free = limits.bytes.saturating_sub(self.budget.bytes());
-            let overwritten = self.size.saturating_sub(offset);
-            let fits = usize::try_from(free.max(overwritten)).unwrap_or(usize::MAX);
-            if fits == 0 {
-                return Err(Errno::ENOSPC);
-            }
-            data = &data[..data.len().min(fits)];
+            return self.write_within_budget(file, offset, data);
         }
+        self.charged += worst;
         let written = file.write_at(data, offset);
         self.settle(file);
         Ok(written?)
+    }
+
+    /// Writes while each page exists or the budget has room for it.
+    fn write_within_budget(&mut self, file: &HostFile, offset: u64, data: &[u8]) -> Result<usize> {
+        let mut done = 0;
+        while let Some(rest) = data.get(done..).filter(|rest| !rest.is_empty()) {
+            let part = Part::at(file, offset + done as u64, rest.len());
+            let rest = &rest[..part.len];
+            let written = match part.kind {
+                PartKind::Data => file.write_at(rest, part.start)?,
+                PartKind::Hole if self.budget.take_bytes(PAGE).is_ok() => {
+                    self.charged += PAGE;
+                    let written = file.write_at(rest, part.start);
+                    self.settle(file);
+                    written?
+                }
+                PartKind::Hole => self.write_reserved(file, part.start, rest)?,
+            };
+            if written == 0 {
+                break;
+            }
+            done += written;
+            self.size = self.size.max(part.start + written as u64);
+        }
+        match done {
+            0 => Err(Errno::ENOSPC),
+            _ => Ok(done),
+        }
+    }
+
+    /// Writes to a page that is there only if fallocate(2) reserved it: no bytes otherwise. The host tells such pages from holes
+    /// by nothing but what it says of the whole file.
+    fn write_reserved(&mut self, file: &HostFile, at: u64, data: &[u8]) -> Result<usize> {
+        let before = file.metadata()?.blocks();
+        let written = file.write_at(data, at)?;
+        if file.metadata()?.blocks() > before {
+            memory_file::punch_hole(file, at / PAGE * PAGE, PAGE)?;
+            file.set_len(self.size)?;
+            return Ok(0);
+        }
+        Ok(written)
     }
 
     /// Makes the share of the budget what the host says the file uses.
@@ -398,6 +430,42 @@ impl Drop for Content {
 pub(super) enum Grow {
     Size,
     Nothing,
+}
+
+/// What of a memory file is at an offset.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum PartKind {
+    /// Pages that exist.
+    Data,
+    /// One page that does not, or that is only reserved.
+    Hole,
+}
+
+/// The first part of a write that is of one kind.
+struct Part {
+    kind: PartKind,
+    start: u64,
+    len: usize,
+}
+
+impl Part {
+    fn at(file: &HostFile, start: u64, len: usize) -> Part {
+        let page = start / PAGE * PAGE;
+        let exists = sparse::next_data(file, page).is_ok_and(|data| data < page + PAGE);
+        let (kind, end) = if exists {
+            let hole = sparse::next_hole(file, page).unwrap_or(page);
+            let end = hole.next_multiple_of(PAGE).max(page + PAGE);
+            (PartKind::Data, end)
+        } else {
+            (PartKind::Hole, page + PAGE)
+        };
+        let room = usize::try_from(end - start).unwrap_or(usize::MAX);
+        Part {
+            kind,
+            start,
+            len: len.min(room),
+        }
+    }
 }
 
 /// Who maps.
