@@ -1,6 +1,6 @@
 //! One sandbox process and the socket to it.
 
-use std::io;
+use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use proto_sandbox::frame::encode_head;
 use proto_sandbox::rights::send_with_descriptors;
 use proto_sandbox::{Decoder, FromSandbox, Message, ToSandbox};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::UnixStream;
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncReadExt, Interest};
 use tokio::net::unix::pipe;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -30,7 +30,9 @@ const READ_SIZE: usize = 64 * 1024;
 /// A sandbox process; killed when dropped.
 #[derive(Debug)]
 pub struct SandboxProcess {
-    socket: UnixStream,
+    /// Watched for what can be read alone: a socket is writable again whenever the other side has read, and each time
+    /// a worker would wake for nothing. See [`SandboxProcess::writable`].
+    socket: AsyncFd<StdUnixStream>,
     decoder: Decoder,
     buffer: Box<[u8]>,
     child: Child,
@@ -45,7 +47,7 @@ impl SandboxProcess {
     pub(crate) async fn spawn(spawner: &Spawner, group: Group) -> io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
-        let socket = UnixStream::from_std(ours)?;
+        let socket = watched(ours, Interest::READABLE)?;
         let (stderr, theirs_too) = io::pipe()?;
         let stderr = pipe::Receiver::from_owned_fd(stderr.into())?;
         let request = ForkRequest {
@@ -81,10 +83,32 @@ impl SandboxProcess {
     pub async fn send_message(&mut self, head: &ToSandbox, payload: &[&[u8]]) -> io::Result<()> {
         let length = payload.iter().map(|part| part.len()).sum();
         let start = encode_head(head, length).map_err(io::Error::other)?;
-        self.socket.write_all(&start).await?;
-        for part in payload {
-            self.socket.write_all(part).await?;
+        let mut parts = Vec::with_capacity(1 + payload.len());
+        parts.push(IoSlice::new(&start));
+        parts.extend(payload.iter().map(|part| IoSlice::new(part)));
+        self.write_all(&mut parts).await
+    }
+
+    /// Writes all parts, as few times as it can: the sandbox wakes once for a message that fits.
+    async fn write_all(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+        // Empty parts at the start are gone after this, so that writing nothing means that nobody reads.
+        IoSlice::advance_slices(&mut parts, 0);
+        while !parts.is_empty() {
+            match self.socket.get_ref().write_vectored(parts) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut parts, count),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
+        Ok(())
+    }
+
+    /// Waits until the socket takes more, by a registration that lasts as long as the wait.
+    async fn writable(&self) -> io::Result<()> {
+        let same = watched(self.socket.get_ref().try_clone()?, Interest::WRITABLE)?;
+        same.writable().await?.retain_ready();
         Ok(())
     }
 
@@ -98,15 +122,14 @@ impl SandboxProcess {
         let mut bytes = encode_head(head, payload.len()).map_err(io::Error::other)?;
         bytes.extend_from_slice(payload);
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
-        let socket = &self.socket;
-        let sent = socket
-            .async_io(Interest::WRITABLE, || {
-                send_with_descriptors(socket, &bytes, &borrowed)
-            })
-            .await?;
-        self.socket
-            .write_all(bytes.get(sent..).unwrap_or_default())
-            .await
+        let sent = loop {
+            match send_with_descriptors(self.socket.get_ref(), &bytes, &borrowed) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                sent => break sent?,
+            }
+        };
+        let rest = bytes.get(sent..).unwrap_or_default();
+        self.write_all(&mut [IoSlice::new(rest)]).await
     }
 
     /// Sends a message, with descriptors if there are some.
@@ -135,14 +158,17 @@ impl SandboxProcess {
             if let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
                 return Ok(Some(message));
             }
-            self.socket.readable().await?;
-            match self.socket.try_read(&mut self.buffer) {
-                Ok(0) => return Ok(None),
-                Ok(count) => self.decoder.push(&self.buffer[..count]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            let mut ready = self.socket.readable().await?;
+            match ready.try_io(|socket| socket.get_ref().read(&mut self.buffer)) {
+                Ok(Ok(0)) => return Ok(None),
+                Ok(Ok(count)) => self.decoder.push(&self.buffer[..count]),
                 // The sandbox was killed with messages of ours unread.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-                Err(error) => return Err(error),
+                Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionReset => {
+                    return Ok(None);
+                }
+                Ok(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(Err(error)) => return Err(error),
+                Err(_would_block) => {}
             }
         }
     }
@@ -162,6 +188,15 @@ impl SandboxProcess {
         let said = std::mem::take(&mut *self.said.lock());
         String::from_utf8_lossy(&said).trim_end().to_owned()
     }
+}
+
+/// A socket that is watched for this and nothing else.
+#[expect(
+    deprecated,
+    reason = "what replaced it is unsafe, for types whose descriptor changes; that of std's socket does not"
+)]
+fn watched(socket: StdUnixStream, interest: Interest) -> io::Result<AsyncFd<StdUnixStream>> {
+    AsyncFd::with_interest(socket, interest)
 }
 
 /// Reads standard error to its end and keeps the last of it.
