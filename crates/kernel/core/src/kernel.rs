@@ -215,11 +215,17 @@ impl Kernel {
             self.kill_process(process);
             return true;
         }
-        if !self.prepare(process, signal) {
-            return true;
+        let queued = self.prepare(process, signal).then(|| {
+            let limit = usize::try_from(process.limit(Resource::Sigpending)).unwrap_or(usize::MAX);
+            process.signals.lock().pending.push(signal, info, limit)
+        });
+        // Who goes on finds the signal that continued it.
+        if signal == Signal::CONT {
+            self.resume_stopped(process, true);
         }
-        let limit = usize::try_from(process.limit(Resource::Sigpending)).unwrap_or(usize::MAX);
-        let queued = process.signals.lock().pending.push(signal, info, limit);
+        let Some(queued) = queued else {
+            return true;
+        };
         let threads = self.tree.lock().threads_of(process.pid());
         let takes = |t: &&Arc<Task>| {
             let state = t.signals.lock();
@@ -238,18 +244,23 @@ impl Kernel {
         if signal == Signal::KILL {
             return self.send_to_process(task.process(), signal, info);
         }
-        if !self.prepare(task.process(), signal) {
-            return true;
+        let process = task.process();
+        let queued = self.prepare(process, signal).then(|| {
+            let limit = usize::try_from(process.limit(Resource::Sigpending)).unwrap_or(usize::MAX);
+            task.queue_signal(signal, info, limit)
+        });
+        if signal == Signal::CONT {
+            self.resume_stopped(process, true);
         }
-        let limit =
-            usize::try_from(task.process().limit(Resource::Sigpending)).unwrap_or(usize::MAX);
-        let queued = task.queue_signal(signal, info, limit);
+        let Some(queued) = queued else {
+            return true;
+        };
         task.kick();
         task.process().signal_queue.wake(Events::READABLE);
         queued
     }
 
-    /// Effects a signal has when it is sent (signal(7)): `SIGCONT` continues, stops and continues
+    /// Effects a signal has when it is sent (signal(7)): stops and continues
     /// cancel each other, ignored ones vanish unless a thread blocks or awaits them.
     /// False when nothing is to be queued.
     fn prepare(&self, process: &Process, signal: Signal) -> bool {
@@ -265,9 +276,6 @@ impl Kernel {
             for task in self.tree.lock().threads_of(process.pid()) {
                 task.signals.lock().pending.discard(unwanted);
             }
-        }
-        if signal == Signal::CONT {
-            self.resume_stopped(process, true);
         }
         if process.exiting().is_some() {
             return false;

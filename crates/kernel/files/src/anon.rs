@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base_abi::structs::Stat;
-use kernel_vfs::FileType;
+use kernel_vfs::{FileType, Owned, Ownership};
 
 /// `st_dev` of `anon_inodefs`.
 const ANON_DEV: u64 = 14;
@@ -55,13 +55,23 @@ pub fn anon_stat(ino: u64) -> Stat {
 
 /// Status of an unnamed pipe.
 #[must_use]
-pub fn pipe_stat(ino: u64) -> Stat {
-    Stat {
+pub fn pipe_stat(ino: u64, owner: &Ownership) -> Stat {
+    owner.fill(Stat {
         dev: PIPE_DEV,
         ino,
         nlink: 1,
-        mode: FileType::Fifo.mode_bits() | 0o600,
+        mode: FileType::Fifo.mode_bits(),
         blksize: 4096,
         ..Stat::default()
+    })
+}
+
+/// A pipe is its maker's alone (pipe(7)).
+#[must_use]
+pub fn pipe_owned([uid, gid]: [u32; 2]) -> Owned {
+    Owned {
+        mode: 0o600,
+        uid,
+        gid,
     }
 }

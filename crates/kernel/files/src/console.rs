@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use base_abi::structs::Stat;
 use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
-use kernel_vfs::{Errno, Events, File, PollTable, Result, UserMemory, WaitQueue};
+use kernel_vfs::{
+    Errno, Events, File, Owned, Ownership, PollTable, Result, SetAttr, UserMemory, WaitQueue,
+};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::anon::pipe_stat;
+use crate::anon::{pipe_owned, pipe_stat};
 use crate::pty::{Slave, Terminal};
 
 /// A standard stream.
@@ -89,6 +91,7 @@ pub struct ConsoleFile {
     stream: Stream,
     channel: Arc<Channel>,
     ino: u64,
+    owner: Arc<Ownership>,
 }
 
 impl ConsoleFile {
@@ -104,7 +107,7 @@ impl ConsoleFile {
         state: &FileState,
         standard: &StandardFiles,
     ) -> std::result::Result<Arc<dyn File>, LoadError> {
-        let (stream, unread, closed): (Stream, Vec<u8>, bool) =
+        let (stream, unread, closed, owned): (Stream, Vec<u8>, bool, Owned) =
             decode(&state.bytes, "a standard stream")?;
         let [input, output, error] = standard;
         let file = match stream {
@@ -113,9 +116,11 @@ impl ConsoleFile {
             Stream::Error => error,
         };
         let any: &dyn std::any::Any = file.as_ref();
-        if let Some(console) = any.downcast_ref::<ConsoleFile>()
-            && stream == Stream::Input
-        {
+        let console = any.downcast_ref::<ConsoleFile>();
+        if let Some(console) = console {
+            console.owner.restore(owned);
+        }
+        if let Some(console) = console.filter(|_| stream == Stream::Input) {
             if console.channel.len() == 0 {
                 console.channel.push(&unread);
             }
@@ -134,11 +139,17 @@ impl File for ConsoleFile {
             Stream::Input => state.bytes.iter().copied().collect(),
             Stream::Output | Stream::Error => Vec::new(),
         };
-        Saved::state(ConsoleFile::KIND, &(self.stream, unread, state.closed))
+        let saved = (self.stream, unread, state.closed, self.owner.get());
+        Saved::state(ConsoleFile::KIND, &saved)
     }
 
     fn stat(&self) -> Result<Stat> {
-        Ok(pipe_stat(self.ino))
+        Ok(pipe_stat(self.ino, &self.owner))
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        self.owner.change(change);
+        Ok(())
     }
 
     fn read_at(&self, _offset: u64, buf: &mut [u8]) -> Result<usize> {
@@ -203,6 +214,7 @@ impl File for ConsoleFile {
             stream: self.stream,
             channel: Arc::clone(&self.channel),
             ino: self.ino,
+            owner: Arc::clone(&self.owner),
         }))
     }
 
@@ -226,9 +238,9 @@ pub struct HostSide {
 pub type StandardFiles = [Arc<dyn File>; 3];
 
 impl HostSide {
-    /// Streams with buffers of `limit` bytes each; `inos` number them.
+    /// Streams with buffers of `limit` bytes each; `inos` number them, `owner` is the user and group that they belong to.
     #[must_use]
-    pub fn streams(limit: usize, inos: [u64; 3]) -> (HostSide, StandardFiles) {
+    pub fn streams(limit: usize, inos: [u64; 3], owner: [u32; 2]) -> (HostSide, StandardFiles) {
         let queue = WaitQueue::new();
         let channels = [(); 3].map(|()| Channel::new(limit, &queue));
         let [input, output, error] = channels.clone();
@@ -238,6 +250,7 @@ impl HostSide {
                 stream,
                 channel,
                 ino,
+                owner: Arc::new(Ownership::new(pipe_owned(owner))),
             })
         };
         let files = [
@@ -328,7 +341,7 @@ mod tests {
 
     #[test]
     fn output_is_bounded_and_flows() {
-        let (host, [_, out, err]) = HostSide::streams(4, [1, 2, 3]);
+        let (host, [_, out, err]) = HostSide::streams(4, [1, 2, 3], [0; 2]);
         let pump = Counter::new();
         let waiter: Arc<dyn kernel_vfs::Notify> = pump.clone();
         let _kept = host.queue().register(&waiter, Events::all());
@@ -350,7 +363,7 @@ mod tests {
 
     #[test]
     fn input_waits_and_ends() {
-        let (host, [input, ..]) = HostSide::streams(4, [1, 2, 3]);
+        let (host, [input, ..]) = HostSide::streams(4, [1, 2, 3], [0; 2]);
         let mut buf = [0; 8];
         assert_eq!(input.read_at(0, &mut buf), Err(Errno::EAGAIN));
         assert_eq!(host.push_input(b"abcdef"), 4);

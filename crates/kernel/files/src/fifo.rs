@@ -74,7 +74,7 @@ impl FifoDriver {
             return Ok(pipe);
         }
         state.pipes.retain(|_, pipe| pipe.strong_count() > 0);
-        let pipe = Pipe::new(&self.pages, self.inodes.next())?;
+        let pipe = Pipe::new(&self.pages, self.inodes.next(), [0; 2])?;
         state.pipes.insert(id, Arc::downgrade(&pipe));
         Ok(pipe)
     }

@@ -10,7 +10,7 @@ use base_abi::general::{FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE};
 use base_abi::structs::Stat;
 use host_sys::{memory_file, seal};
 use kernel_vfs::save::{FileState, LoadError, Saved, Saver, Unsavable, decode};
-use kernel_vfs::{Errno, File, FileType, Result};
+use kernel_vfs::{Errno, File, FileType, Owned, Ownership, Result, SetAttr};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -39,7 +39,9 @@ pub enum Sealing {
 struct Body {
     host: Arc<HostFile>,
     name: String,
-    mode: u32,
+    owner: Ownership,
+    /// `MFD_NOEXEC_SEAL`: no chmod(2) makes it executable.
+    unexecutable: bool,
     ino: u64,
     /// Bytes the host holds for it; also serialises growth.
     charge: Mutex<Charge>,
@@ -56,7 +58,8 @@ const SAVED_MAX: u64 = 64 << 20;
 #[derive(Serialize, Deserialize)]
 struct MemFdState {
     name: String,
-    mode: u32,
+    owned: Owned,
+    unexecutable: bool,
     ino: u64,
     seals: u32,
     content: Vec<u8>,
@@ -72,12 +75,15 @@ impl MemFd {
     /// What is wrong with the state, or the host's refusal.
     pub fn load(bytes: &[u8], budget: &Budget) -> std::result::Result<Arc<MemFd>, LoadError> {
         let state: MemFdState = decode(bytes, "a memory file")?;
-        let sealing = match state.mode {
-            0o666 => Sealing::NoExec,
-            _ => Sealing::Allowed,
+        let sealing = if state.unexecutable {
+            Sealing::NoExec
+        } else {
+            Sealing::Allowed
         };
+        let owner = [state.owned.uid, state.owned.gid];
         let failed = || LoadError::failed("memory file");
-        let file = MemFd::new(&state.name, sealing, budget, state.ino).map_err(failed())?;
+        let file = MemFd::new(&state.name, sealing, budget, state.ino, owner).map_err(failed())?;
+        file.0.owner.restore(state.owned);
         let mut done = 0;
         while let Some(rest) = state.content.get(done..).filter(|r| !r.is_empty()) {
             let n = file.write_at(done as u64, rest).map_err(failed())?;
@@ -101,7 +107,8 @@ impl MemFd {
         let seals = self.seals();
         Ok(MemFdState {
             name: self.0.name.clone(),
-            mode: self.0.mode,
+            owned: self.0.owner.get(),
+            unexecutable: self.0.unexecutable,
             ino: self.0.ino,
             seals: seals.map_err(|_| Unsavable::new(self.anonymous_name()))?,
             content,
@@ -124,11 +131,17 @@ impl MemFd {
         decode(&state.bytes, "a memory file")
     }
 
-    /// An empty file whose pages are charged to `bytes`.
+    /// An empty file of this user and group whose pages are charged to `bytes`.
     ///
     /// # Errors
     /// `EINVAL` for a long name, `ENOMEM`, `EMFILE` of the host.
-    pub fn new(name: &str, sealing: Sealing, bytes: &Budget, ino: u64) -> Result<Arc<MemFd>> {
+    pub fn new(
+        name: &str,
+        sealing: Sealing,
+        bytes: &Budget,
+        ino: u64,
+        [uid, gid]: [u32; 2],
+    ) -> Result<Arc<MemFd>> {
         if name.len() > NAME_MAX {
             return Err(Errno::EINVAL);
         }
@@ -142,7 +155,8 @@ impl MemFd {
         Ok(Arc::new(MemFd(Arc::new(Body {
             host: Arc::new(host),
             name: String::from(name),
-            mode,
+            owner: Ownership::new(Owned { mode, uid, gid }),
+            unexecutable: sealing == Sealing::NoExec,
             ino,
             charge: Mutex::new(bytes.charge(0)?),
         }))))
@@ -182,7 +196,7 @@ impl MemFd {
     /// None that the host gives for memory files.
     pub fn seals(&self) -> Result<u32> {
         let mut seals = seal::seals(&self.0.host)?;
-        if self.0.mode & 0o111 == 0 {
+        if self.0.unexecutable {
             seals |= SEAL_EXEC;
         }
         Ok(seals.cast_unsigned())
@@ -196,16 +210,25 @@ impl MemFd {
 impl File for MemFd {
     fn stat(&self) -> Result<Stat> {
         let host = self.0.host.metadata()?;
-        Ok(Stat {
+        Ok(self.0.owner.fill(Stat {
             dev: 1,
             ino: self.0.ino,
             nlink: 0,
-            mode: FileType::Regular.mode_bits() | self.0.mode,
+            mode: FileType::Regular.mode_bits(),
             size: i64::try_from(host.len()).unwrap_or(i64::MAX),
             blksize: 4096,
             blocks: i64::try_from(host.blocks()).unwrap_or(i64::MAX),
             ..Stat::default()
-        })
+        }))
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        let executable = change.mode.is_some_and(|mode| mode & 0o111 != 0);
+        if executable && self.0.unexecutable {
+            return Err(Errno::EPERM);
+        }
+        self.0.owner.change(change);
+        Ok(())
     }
 
     fn seekable(&self) -> bool {
@@ -281,7 +304,7 @@ mod tests {
     use super::*;
 
     fn file(sealing: Sealing) -> Arc<MemFd> {
-        MemFd::new("x", sealing, &Budget::new(1 << 20), 1).unwrap()
+        MemFd::new("x", sealing, &Budget::new(1 << 20), 1, [0; 2]).unwrap()
     }
 
     #[test]
@@ -321,7 +344,7 @@ mod tests {
     #[test]
     fn bytes_are_bounded_and_returned() {
         let bytes = Budget::new(1 << 16);
-        let file = MemFd::new("", Sealing::Forbidden, &bytes, 1).unwrap();
+        let file = MemFd::new("", Sealing::Forbidden, &bytes, 1, [0; 2]).unwrap();
         assert_eq!(file.write_at(0, &[1; 1 << 15]), Ok(1 << 15));
         assert_eq!(file.write_at(1 << 20, &[1; 1 << 16]), Err(Errno::ENOSPC));
         file.truncate(1 << 30).unwrap();

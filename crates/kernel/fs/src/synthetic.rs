@@ -29,6 +29,11 @@ pub trait Directory: Send + Sync {
     /// `ENOENT` when what it describes is gone.
     fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()>;
 
+    /// `st_nlink`: two, and one more for each directory in it, as programs count on (some look there for threads).
+    fn links(&self) -> u64 {
+        2
+    }
+
     /// Whether a name may stand for something else later; one that never does can be mounted on.
     fn volatile(&self) -> bool {
         true
@@ -201,6 +206,14 @@ impl Directory for Fixed {
         Ok(())
     }
 
+    fn links(&self) -> u64 {
+        let inner = self
+            .0
+            .values()
+            .filter(|n| n.file_type() == FileType::Directory);
+        2 + inner.count() as u64
+    }
+
     fn volatile(&self) -> bool {
         false
     }
@@ -305,7 +318,10 @@ impl Inode for SyntheticInode {
             dev: self.fs.dev,
             ino: self.ino,
             mode: kind.mode_bits() | self.node.mode,
-            nlink: if kind == FileType::Directory { 2 } else { 1 },
+            nlink: match &self.node.body {
+                Body::Directory(directory) => directory.links(),
+                _ => 1,
+            },
             uid: self.node.uid,
             gid: self.node.gid,
             atime: self.fs.born,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kernel_fs::synthetic::Text;
 pub(crate) use kernel_fs::synthetic::{Directory, Fixed, Node, SyntheticFs};
-use kernel_vfs::Result;
+use kernel_vfs::{FileType, Result};
 
 /// A text anybody may read.
 pub(crate) fn text(make: impl Fn() -> Result<String> + Send + Sync + 'static) -> Node {
@@ -31,6 +31,31 @@ pub(crate) fn link(target: &'static str) -> Node {
 /// A directory of fixed names.
 pub(crate) fn table(entries: Vec<(&'static str, Node)>) -> Node {
     Node::directory(fixed(entries))
+}
+
+/// The same where `st_nlink` says nothing: 1 in all of `/proc/sys`.
+pub(crate) fn uncounted(entries: Vec<(&'static str, Node)>) -> Node {
+    Node::directory(Uncounted(fixed(entries)))
+}
+
+struct Uncounted(Fixed);
+
+impl Directory for Uncounted {
+    fn lookup(&self, name: &[u8]) -> Result<Node> {
+        self.0.lookup(name)
+    }
+
+    fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
+        self.0.list(emit)
+    }
+
+    fn links(&self) -> u64 {
+        1
+    }
+
+    fn volatile(&self) -> bool {
+        self.0.volatile()
+    }
 }
 
 /// The names themselves, for directories that add more.

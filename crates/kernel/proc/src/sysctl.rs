@@ -3,7 +3,7 @@
 use kernel_files::inotify::MAX_QUEUED;
 use kernel_files::pipe::MAX_CAPACITY;
 
-use crate::synthetic::{Node, line, table, text};
+use crate::synthetic::{Node, line, text, uncounted as table};
 use crate::{View, machine, uuid};
 
 /// A setting that is read; writing it is accepted without effect for root, as in a container that may not.

@@ -180,6 +180,10 @@ impl Directory for Cpus {
             .for_each(|name| emit(name.as_bytes(), FileType::Regular));
         Ok(())
     }
+
+    fn links(&self) -> u64 {
+        2 + count(&self.0).map_or(0, u64::from)
+    }
 }
 
 fn cpu(view: &View, number: u32) -> Node {

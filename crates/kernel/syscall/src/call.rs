@@ -105,6 +105,13 @@ impl Sys<'_> {
         self.task.process()
     }
 
+    /// User and group of files that the caller makes.
+    #[must_use]
+    pub fn owner(&self) -> [u32; 2] {
+        let creds = self.process().creds.read();
+        [creds.fsuid, creds.fsgid]
+    }
+
     /// The caller's memory.
     #[must_use]
     pub fn mm(&self) -> Arc<Mm> {

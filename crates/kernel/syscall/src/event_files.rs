@@ -56,7 +56,7 @@ fn only(flags: u32, allowed: u32) -> Result<(), Errno> {
 fn pipe(sys: &mut Sys<'_>, out: u64, flags: u32) -> SysResult {
     only(flags, BOTH | O_DIRECT)?;
     let objects = &sys.system.objects;
-    let (reader, writer) = Pipe::pair(&objects.pipe_pages, objects.inodes.next())?;
+    let (reader, writer) = Pipe::pair(&objects.pipe_pages, objects.inodes.next(), sys.owner())?;
     let status = StatusFlags::from_bits_truncate(flags & (O_NONBLOCK | O_DIRECT));
     let ends = [
         Description::anonymous(reader, AccessMode::Read, status),
@@ -186,7 +186,13 @@ fn memfd_create(sys: &mut Sys<'_>, args: Args) -> SysResult {
     })?;
     let name = String::from_utf8_lossy(&name);
     let objects = &sys.system.objects;
-    let file = MemFd::new(&name, sealing, &objects.memfd_bytes, objects.inodes.next())?;
+    let file = MemFd::new(
+        &name,
+        sealing,
+        &objects.memfd_bytes,
+        objects.inodes.next(),
+        sys.owner(),
+    )?;
     let fd_flags = if flags & CLOEXEC == 0 {
         FdFlags::empty()
     } else {

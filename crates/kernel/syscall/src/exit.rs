@@ -96,39 +96,83 @@ fn end_process(
     let pid = process.pid();
     system.forget_process(pid);
     let ending = kernel.ending.lock();
-    let (parent, exit_signal, reaper, zombies, signalled, empty) = {
+    let left = {
         let mut tree = kernel.tree.lock();
-        let signalled = asked_for_signal(&tree, pid);
-        let (reaper, zombies) = tree.reparent_children(pid);
-        let reaper = tree.links(reaper).map(|l| Arc::clone(&l.process));
-        let Some(links) = tree.links_mut(pid) else {
+        let Some(left) = leave_tree(&mut tree, pid, status) else {
             return;
         };
-        links.ended = Some(status);
-        let (parent, exit_signal) = (links.parent, links.exit_signal);
-        let parent = tree.links(parent).map(|l| Arc::clone(&l.process));
-        let empty = tree.task_count() == 0;
-        (parent, exit_signal, reaper, zombies, signalled, empty)
+        left
     };
-    for (child, signal) in signalled {
+    for (child, signal) in left.signalled {
         let _ = kernel.send_to_process(&child, signal, siginfo::kernel());
     }
-    process.exit_queue.wake(Events::READABLE);
-    if let (Some(reaper), false) = (reaper, zombies.is_empty()) {
-        reaper.child_queue.wake(Events::READABLE);
+    for orphan in left.stopped_orphans {
+        let _ = kernel.send_to_process(&orphan, Signal::HUP, siginfo::kernel());
+        let _ = kernel.send_to_process(&orphan, Signal::CONT, siginfo::kernel());
     }
-    match parent {
-        None => {
-            // Process 1: its end is the sandbox's.
-            kernel.kill_all();
-            kernel.set_first_status(status);
-        }
-        Some(parent) => tell_parent(system, &parent, process, exit_signal, status),
+    for end in left.ends {
+        tell_parent(system, &end);
+    }
+    // Who learns of the end by a descriptor finds all that belongs to it done.
+    process.exit_queue.wake(Events::READABLE);
+    if pid == 1 {
+        // Its end is the sandbox's.
+        kernel.kill_all();
+        kernel.set_first_status(status);
     }
     drop(ending);
-    if kernel.tree.lock().task_count() == 0 || empty {
+    if kernel.tree.lock().task_count() == 0 || left.empty {
         kernel.set_ended();
     }
+}
+
+/// The end of a process, for whoever is its parent.
+struct End {
+    parent: Arc<Process>,
+    child: Arc<Process>,
+    signal: Option<Signal>,
+    status: ExitStatus,
+    /// Nobody waits for it: it goes, and nothing is said of it.
+    unclaimed: bool,
+}
+
+/// What is to be told when a process has become a zombie.
+struct Left {
+    /// Children that asked for a signal, and which.
+    signalled: Vec<(Arc<Process>, Signal)>,
+    /// Stopped groups that nobody could continue any more.
+    stopped_orphans: Vec<Arc<Process>>,
+    /// The process, and zombies that have another parent now.
+    ends: Vec<End>,
+    /// No thread is left.
+    empty: bool,
+}
+
+/// Makes a process a zombie and gives its children to another.
+fn leave_tree(tree: &mut Tree, pid: Pid, status: ExitStatus) -> Option<Left> {
+    let signalled = asked_for_signal(tree, pid);
+    let groups = tree.groups_that_depend_on(pid);
+    let (_, mut ended) = tree.reparent_children(pid);
+    tree.links_mut(pid)?.ended = Some(status);
+    ended.push(pid);
+    let orphans = groups.into_iter().flat_map(|g| tree.stopped_orphans(g));
+    Some(Left {
+        signalled,
+        stopped_orphans: orphans.collect(),
+        ends: ended.into_iter().filter_map(|p| end_of(tree, p)).collect(),
+        empty: tree.task_count() == 0,
+    })
+}
+
+fn end_of(tree: &Tree, pid: Pid) -> Option<End> {
+    let links = tree.links(pid)?;
+    Some(End {
+        parent: Arc::clone(&tree.links(links.parent)?.process),
+        child: Arc::clone(&links.process),
+        signal: links.exit_signal,
+        status: links.ended?,
+        unclaimed: tree.is_unclaimed(pid),
+    })
 }
 
 /// Children that asked to be told when their parent ends (`PR_SET_PDEATHSIG`), and how.
@@ -145,23 +189,19 @@ fn asked_for_signal(tree: &Tree, pid: Pid) -> Vec<(Arc<Process>, Signal)> {
     threads.filter_map(asked).collect()
 }
 
-fn tell_parent(
-    system: &System,
-    parent: &Arc<kernel_core::task::Process>,
-    child: &Arc<kernel_core::task::Process>,
-    exit_signal: Option<Signal>,
-    status: ExitStatus,
-) {
+/// Sends the parent what it is to get, or takes the zombie away when nobody wants it (wait(2), notes).
+fn tell_parent(system: &System, end: &End) {
     let kernel = &system.kernel;
-    let autoreap = exit_signal == Some(Signal::CHLD)
+    let parent = &end.parent;
+    let disdained = end.signal == Some(Signal::CHLD)
         && parent.with_actions(|a| {
             let action = a.get(Signal::CHLD);
             action.handler == SIG_IGN || action.flags & SA_NOCLDWAIT != 0
         });
-    if autoreap {
-        kernel.tree.lock().reap(child.pid());
+    if end.unclaimed || disdained {
+        kernel.tree.lock().reap(end.child.pid());
     }
-    let (code, value) = match status {
+    let (code, value) = match end.status {
         ExitStatus::Code(code) => (si_code::CLD_EXITED, i32::from(code)),
         ExitStatus::Signal {
             number,
@@ -169,8 +209,8 @@ fn tell_parent(
         } => (si_code::CLD_KILLED, i32::from(number)),
         ExitStatus::Signal { number, core: true } => (si_code::CLD_DUMPED, i32::from(number)),
     };
-    match exit_signal {
-        Some(signal) => kernel.notify_parent_with(parent, child, signal, code, value),
+    match end.signal.filter(|_| !end.unclaimed) {
+        Some(signal) => kernel.notify_parent_with(parent, &end.child, signal, code, value),
         None => parent.child_queue.wake(Events::READABLE),
     }
 }

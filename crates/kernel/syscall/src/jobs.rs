@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use base_abi::general::CAP_SYS_ADMIN;
 use kernel_core::Kernel;
 use kernel_core::signal::{Disposition, Signal, siginfo};
-use kernel_core::task::{Links, Process};
+use kernel_core::task::Process;
 use kernel_files::pty::{Caller, JobControl, Terminal};
 use parking_lot::Mutex;
 
@@ -66,23 +66,18 @@ impl JobControl for Jobs {
         let (Some(kernel), Some(task)) = (self.kernel(), task()) else {
             return Caller::default();
         };
-        let privileged = task.process().creds().has(CAP_SYS_ADMIN);
+        let creds = task.process().creds();
         let tree = kernel.tree.lock();
         let Some(own) = tree.links(task.pid()) else {
             return Caller::default();
         };
-        // A group is orphaned when no member has a parent in another group of the session.
-        let cared_for = tree.processes().any(|(_, member)| {
-            let parent: Option<&Links> = tree.links(member.parent);
-            member.group == own.group
-                && parent.is_some_and(|p| p.group != own.group && p.session == own.session)
-        });
         Caller {
             process: task.pid(),
             group: own.group,
             session: own.session,
-            orphaned: !cared_for,
-            privileged,
+            orphaned: tree.is_orphaned_group(own.group),
+            user: creds.fsuid,
+            privileged: creds.has(CAP_SYS_ADMIN),
         }
     }
 

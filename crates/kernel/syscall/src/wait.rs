@@ -6,7 +6,7 @@ use base_abi::general::{
     WNOWAIT, WUNTRACED,
 };
 use kernel_core::signal::Signal;
-use kernel_core::task::{ExitStatus, Links, OnSignal, Pid, StopState, TimesUsed, Tree};
+use kernel_core::task::{Descent, ExitStatus, Links, OnSignal, Pid, StopState, TimesUsed, Tree};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
@@ -144,6 +144,10 @@ fn look(tree: &mut Tree, parent: Pid, which: Which, options: u32) -> Look {
         return Look::NoChild;
     };
     let children: Vec<Pid> = own.children.iter().copied().collect();
+    // Only to know of which orphans it is no news that they end: see `Tree::is_unclaimed`.
+    if let (Which::Any, Some(own)) = (which, tree.links_mut(parent)) {
+        own.collects = true;
+    }
     let mut eligible = false;
     for pid in children {
         let Some(links) = tree.links_mut(pid) else {
@@ -153,6 +157,9 @@ fn look(tree: &mut Tree, parent: Pid, which: Which, options: u32) -> Look {
             continue;
         }
         eligible = true;
+        if links.descent == Descent::Adopted {
+            links.descent = Descent::Awaited;
+        }
         if let Some(found) = take_report(links, pid, options) {
             if is_end(found.code) && options & WNOWAIT == 0 {
                 tree.reap(pid);

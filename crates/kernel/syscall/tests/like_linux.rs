@@ -37,3 +37,15 @@ fn clone() {
 fn tasks() {
     sees_what_it_sees_on_linux(include_str!("scripts/tasks.py"));
 }
+
+/// Stopped groups that nobody can continue.
+#[test]
+fn orphaned_groups() {
+    sees_what_it_sees_on_linux(include_str!("scripts/job_orphans.py"));
+}
+
+/// `st_nlink` below `/proc`, `/dev` and `/sys`.
+#[test]
+fn links_of_directories() {
+    sees_what_it_sees_on_linux(include_str!("scripts/links.py"));
+}

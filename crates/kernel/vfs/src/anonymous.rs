@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use base_abi::structs::Stat;
 
-use crate::{Attr, Description, File, FileSystem, FsStat, Inode, Path, Result};
+use crate::{Attr, Description, File, FileSystem, FsStat, Inode, Path, Result, SetAttr};
 
 impl Path {
     /// The place of an open file: where it was opened, or one made for a file without a place,
@@ -46,6 +46,10 @@ impl Inode for AnonymousInode {
 
     fn attr(&self) -> Result<Attr> {
         self.file.stat().map(|stat| attr(&stat))
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        self.file.set_attr(change)
     }
 
     fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn File>> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use base_abi::structs::Stat;
 
-use crate::attr::FileType;
+use crate::attr::{FileType, SetAttr};
 use crate::save::{Saved, Saver, Unsavable};
 use crate::status::StatusFlags;
 use crate::{Errno, Events, Inode, PollTable, Result, UserMemory};
@@ -56,6 +56,15 @@ pub trait File: Any + Send + Sync {
     fn stat(&self) -> Result<Stat> {
         self.inode()
             .map_or(Err(Errno::EBADF), |inode| inode.attr().map(|a| a.to_stat()))
+    }
+
+    /// Changes owner, permission and times of a file without an inode (fchmod(2), fchown(2)).
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` for what has none of its own (eventfd, epoll).
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        let _ = change;
+        Err(Errno::EOPNOTSUPP)
     }
 
     /// Whether offsets mean something (`pread` on a stream is `ESPIPE`).

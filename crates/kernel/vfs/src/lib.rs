@@ -30,6 +30,7 @@ mod mount;
 mod names;
 pub mod notify;
 mod open;
+mod ownership;
 mod path;
 mod permission;
 mod places;
@@ -54,6 +55,7 @@ pub use locks::{FileLocks, FlockKind, LockKind, LockOwner, LockRange, RecordLock
 pub use memory::{NoMemory, UserMemory};
 pub use mount::{Mount, MountFlags, MountTable, Unmount};
 pub use open::OpenHow;
+pub use ownership::{Owned, Ownership};
 pub use path::Path;
 pub use permission::{Access, permitted};
 pub use shared::Vfs;

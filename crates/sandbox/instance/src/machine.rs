@@ -35,7 +35,8 @@ impl Machine {
         outbox: &Arc<Outbox>,
     ) -> Result<(Machine, StandardFiles), BuildError> {
         let host = |e: std::io::Error| BuildError::host("cannot start a thread", &e);
-        let (streams, standard) = Streams::open(spec.program.stdio, outbox).map_err(host)?;
+        let owner = [spec.program.uid, spec.program.gid];
+        let (streams, standard) = Streams::open(spec.program.stdio, owner, outbox).map_err(host)?;
         let memory =
             MemoryWatch::start(own, Arc::clone(&system), spec.limits.memory_bytes).map_err(host)?;
         Ok((

@@ -33,12 +33,13 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
-    /// Makes the three files of the guest and starts moving bytes.
+    /// Makes the three files of the guest, which belong to `owner` (user and group), and starts moving bytes.
     pub(crate) fn open(
         stdio: Stdio,
+        owner: [u32; 2],
         outbox: &Arc<Outbox>,
     ) -> std::io::Result<(Streams, StandardFiles)> {
-        let (host, standard) = HostSide::streams(BUFFER, INODES);
+        let (host, standard) = HostSide::streams(BUFFER, INODES, owner);
         let host = Arc::new(host);
         let parker = Arc::new(Parker::default());
         let closing = Arc::new(AtomicBool::new(false));

@@ -10,6 +10,7 @@
 mod credentials;
 mod exit_status;
 mod limits;
+mod orphans;
 mod process;
 mod restart;
 pub mod saved;
@@ -25,7 +26,7 @@ pub use process::{Process, ProcessSignals, TimesUsed};
 pub use restart::{Blocked, OnSignal, Restart, TimedCall};
 pub use standstill::{SavedCall, Standstill};
 pub use thread::{Task, TaskFields, TaskParts, TaskSignals};
-pub use tree::{Links, PID_MAX, StopState, Tree};
+pub use tree::{Descent, Links, PID_MAX, StopState, Tree};
 pub use vfork::VforkDone;
 
 /// Process, thread, group and session numbers.

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Creds, ExitStatus, Links, Pid, Process, Rlimits, Standstill, StopState, Task, TaskFields,
-    TaskSignals, TimesUsed,
+    Creds, Descent, ExitStatus, Links, Pid, Process, Rlimits, Standstill, StopState, Task,
+    TaskFields, TaskSignals, TimesUsed,
 };
 use crate::signal::{Actions, Pending, Signal, SignalSet};
 
@@ -144,6 +144,8 @@ pub struct ProcessState {
     exit_signal: Option<i32>,
     stop: StopWord,
     subreaper: bool,
+    descent: Descent,
+    collects: bool,
     execed: bool,
 }
 
@@ -186,6 +188,8 @@ impl ProcessState {
                 StopState::Continued => StopWord::Continued,
             },
             subreaper: links.subreaper,
+            descent: links.descent,
+            collects: links.collects,
             execed: links.execed,
         }
     }
@@ -232,6 +236,8 @@ impl ProcessState {
                 StopWord::Continued => StopState::Continued,
             },
             subreaper: self.subreaper,
+            descent: self.descent,
+            collects: self.collects,
             execed: self.execed,
         }
     }

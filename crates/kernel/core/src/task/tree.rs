@@ -26,6 +26,18 @@ pub enum StopState {
     Continued,
 }
 
+/// How a process came to its parent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Descent {
+    /// The parent made it.
+    #[default]
+    Born,
+    /// The parent took it over when its own ended, and knows nothing of it.
+    Adopted,
+    /// The same, but a wait(2) has asked for it since.
+    Awaited,
+}
+
 /// One process's place in the tree.
 pub struct Links {
     /// The process.
@@ -48,6 +60,10 @@ pub struct Links {
     pub stop: StopState,
     /// `PR_SET_CHILD_SUBREAPER`.
     pub subreaper: bool,
+    /// How it came to its parent.
+    pub descent: Descent,
+    /// Whether it has waited for whichever child ends first, as an init does.
+    pub collects: bool,
     /// Whether it has called execve (setpgid(2) by the parent is refused then).
     pub execed: bool,
 }
@@ -78,7 +94,7 @@ impl Tree {
 
     /// The next free number; `None` when `limit` tasks live.
     pub fn allocate(&mut self, limit: usize) -> Option<Pid> {
-        if self.is_full(limit) {
+        if !self.has_room(limit) {
             return None;
         }
         for _ in 0..PID_MAX {
@@ -94,11 +110,26 @@ impl Tree {
         None
     }
 
-    /// Whether threads, and processes that have ended and were not waited for, are this many.
-    #[must_use]
-    pub fn is_full(&self, limit: usize) -> bool {
+    /// Whether threads, and processes that have ended and were not waited for, are fewer than this. What process 1 was given and
+    /// has not collected is no reason to refuse new ones: it goes.
+    pub fn has_room(&mut self, limit: usize) -> bool {
+        if self.counted() < limit {
+            return true;
+        }
+        let left = self
+            .processes
+            .iter()
+            .filter(|(_, l)| l.parent == 1 && l.descent != Descent::Born && l.ended.is_some());
+        let left: Vec<Pid> = left.map(|(pid, _)| *pid).collect();
+        for pid in left {
+            self.reap(pid);
+        }
+        self.counted() < limit
+    }
+
+    fn counted(&self) -> usize {
         let zombies = self.processes.values().filter(|l| l.ended.is_some());
-        self.tasks.len() + zombies.count() >= limit
+        self.tasks.len() + zombies.count()
     }
 
     fn in_use(&self, pid: Pid) -> bool {
@@ -131,6 +162,8 @@ impl Tree {
             exit_signal,
             stop: StopState::Running,
             subreaper: false,
+            descent: Descent::Born,
+            collects: false,
             execed: false,
         };
         self.processes.insert(pid, links);
@@ -186,6 +219,7 @@ impl Tree {
                 links.parent = reaper;
                 // Who adopts it did not choose its exit signal.
                 links.exit_signal = Some(Signal::CHLD);
+                links.descent = Descent::Adopted;
                 if links.ended.is_some() {
                     zombies.push(child);
                 }

@@ -37,7 +37,7 @@ impl World {
     }
 
     fn pipe(&mut self) -> (usize, usize) {
-        let (r, w) = Pipe::pair(&Budget::new(64), 1).unwrap();
+        let (r, w) = Pipe::pair(&Budget::new(64), 1, [0; 2]).unwrap();
         let (hr, hw) = rustix::pipe::pipe_with(PipeFlags::NONBLOCK).unwrap();
         self.ours.push(Some(description(r, AccessMode::Read)));
         self.ours.push(Some(description(w, AccessMode::Write)));
@@ -289,7 +289,7 @@ fn closing_the_last_descriptor_removes_the_item() {
 #[test]
 fn waiters_are_told_and_watches_bounded() {
     let epoll = Epoll::new(&Budget::new(1), 1);
-    let (r, w) = Pipe::pair(&Budget::new(64), 1).unwrap();
+    let (r, w) = Pipe::pair(&Budget::new(64), 1, [0; 2]).unwrap();
     let (r, w) = (
         description(r, AccessMode::Read),
         description(w, AccessMode::Write),

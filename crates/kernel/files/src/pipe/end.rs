@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use base_abi::structs::Stat;
 use kernel_vfs::{
-    AccessMode, Errno, Events, File, Inode, PollTable, Result, StatusFlags, UserMemory,
+    AccessMode, Errno, Events, File, Inode, PollTable, Result, SetAttr, StatusFlags, UserMemory,
 };
 
 use super::{Framing, Pipe};
@@ -109,6 +109,11 @@ impl File for PipeEnd {
             Some(inode) => inode.attr().map(|a| a.to_stat()),
             None => Ok(self.pipe.stat()),
         }
+    }
+
+    fn set_attr(&self, change: &SetAttr) -> Result<()> {
+        self.pipe.owner.change(change);
+        Ok(())
     }
 
     fn read_at(&self, _offset: u64, buf: &mut [u8]) -> Result<usize> {

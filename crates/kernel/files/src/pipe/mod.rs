@@ -12,10 +12,10 @@ mod splice;
 use std::sync::Arc;
 
 use base_abi::structs::Stat;
-use kernel_vfs::{Errno, Events, Result, WaitQueue};
+use kernel_vfs::{Errno, Events, Ownership, Result, WaitQueue};
 use parking_lot::Mutex;
 
-use crate::anon::pipe_stat;
+use crate::anon::{pipe_owned, pipe_stat};
 use crate::budget::{Budget, Charge};
 use buffer::{Buffer, PAGE};
 
@@ -47,14 +47,15 @@ pub struct Pipe {
     state: Mutex<State>,
     queue: WaitQueue,
     ino: u64,
+    owner: Ownership,
 }
 
 impl Pipe {
-    /// An empty pipe whose pages are charged to `pages`. It has no ends yet.
+    /// An empty pipe of this user and group, whose pages are charged to `pages`. It has no ends yet.
     ///
     /// # Errors
     /// `ENFILE` when the sandbox's pipes hold all the pages they may.
-    pub fn new(pages: &Budget, ino: u64) -> Result<Arc<Pipe>> {
+    pub fn new(pages: &Budget, ino: u64, owner: [u32; 2]) -> Result<Arc<Pipe>> {
         let pages_of = |n: usize| pages.charge(n as u64).map(|charge| (n, charge));
         let (slots, charge) = pages_of(DEFAULT_CAPACITY / PAGE)
             .or_else(|_| pages_of(SCARCE_PAGES))
@@ -70,6 +71,7 @@ impl Pipe {
             }),
             queue: WaitQueue::new(),
             ino,
+            owner: Ownership::new(pipe_owned(owner)),
         }))
     }
 
@@ -77,8 +79,8 @@ impl Pipe {
     ///
     /// # Errors
     /// As [`Pipe::new`].
-    pub fn pair(pages: &Budget, ino: u64) -> Result<(Arc<PipeEnd>, Arc<PipeEnd>)> {
-        let pipe = Pipe::new(pages, ino)?;
+    pub fn pair(pages: &Budget, ino: u64, owner: [u32; 2]) -> Result<(Arc<PipeEnd>, Arc<PipeEnd>)> {
+        let pipe = Pipe::new(pages, ino, owner)?;
         let reader = PipeEnd::join(&pipe, kernel_vfs::AccessMode::Read, None);
         let writer = PipeEnd::join(&pipe, kernel_vfs::AccessMode::Write, None);
         Ok((reader, writer))
@@ -134,7 +136,7 @@ impl Pipe {
     }
 
     pub(crate) fn stat(&self) -> Stat {
-        pipe_stat(self.ino)
+        pipe_stat(self.ino, &self.owner)
     }
 
     fn read(&self, buf: &mut [u8]) -> Result<usize> {

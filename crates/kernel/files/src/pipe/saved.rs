@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use kernel_vfs::Path;
 use kernel_vfs::save::{
     FileState, LoadError, Loader, ObjectId, Saved, Saver, Unsavable, decode, encode,
 };
+use kernel_vfs::{Owned, Path};
 use serde::{Deserialize, Serialize};
 
 use super::buffer::PAGE;
@@ -17,6 +17,7 @@ use crate::fifo::FifoDriver;
 #[derive(Serialize, Deserialize)]
 struct PipeState {
     ino: u64,
+    owned: Owned,
     slots: u32,
     /// Bytes of each page and whether it is a packet.
     pages: Vec<(Vec<u8>, bool)>,
@@ -39,6 +40,7 @@ impl Pipe {
         let pages = state.buffer.iter();
         PipeState {
             ino: self.ino,
+            owned: self.owner.get(),
             slots: u32::try_from(state.buffer.slots()).unwrap_or(u32::MAX),
             pages: pages
                 .map(|(bytes, framing)| (bytes.to_vec(), framing == Framing::Packets))
@@ -55,7 +57,9 @@ impl Pipe {
             return Err(LoadError::Malformed("size of a pipe"));
         }
         let failed = || LoadError::failed("pipe");
-        let pipe = Pipe::new(budget, saved.ino).map_err(failed())?;
+        let owner = [saved.owned.uid, saved.owned.gid];
+        let pipe = Pipe::new(budget, saved.ino, owner).map_err(failed())?;
+        pipe.owner.restore(saved.owned);
         pipe.set_capacity(slots * PAGE as u64).map_err(failed())?;
         let mut state = pipe.state.lock();
         for (bytes, packet) in saved.pages {

@@ -13,7 +13,7 @@ struct Both {
 
 impl Both {
     fn new(flags: PipeFlags) -> Both {
-        let (r, w) = Pipe::pair(&Budget::new(4096), 1).unwrap();
+        let (r, w) = Pipe::pair(&Budget::new(4096), 1, [0; 2]).unwrap();
         let mut status = StatusFlags::NONBLOCK;
         status.set(StatusFlags::DIRECT, flags.contains(PipeFlags::DIRECT));
         let (hr, hw) = rustix::pipe::pipe_with(flags | PipeFlags::NONBLOCK).unwrap();
@@ -164,12 +164,12 @@ fn capacity_changes_like_linux() {
 #[test]
 fn pages_are_bounded_and_returned() {
     let pages = Budget::new(20);
-    let first = Pipe::pair(&pages, 1).unwrap();
-    let second = Pipe::pair(&pages, 2).unwrap();
+    let first = Pipe::pair(&pages, 1, [0; 2]).unwrap();
+    let second = Pipe::pair(&pages, 2, [0; 2]).unwrap();
     assert_eq!(first.0.pipe().capacity(), DEFAULT_CAPACITY);
     assert_eq!(second.0.pipe().capacity(), 2 * PAGE);
-    let _third = Pipe::pair(&pages, 3).unwrap();
-    assert_eq!(Pipe::pair(&pages, 4).unwrap_err(), Errno::ENFILE);
+    let _third = Pipe::pair(&pages, 3, [0; 2]).unwrap();
+    assert_eq!(Pipe::pair(&pages, 4, [0; 2]).unwrap_err(), Errno::ENFILE);
     assert_eq!(second.0.pipe().set_capacity(1 << 20), Err(Errno::EPERM));
     drop(first);
     assert_eq!(pages.used(), 4);
@@ -178,8 +178,8 @@ fn pages_are_bounded_and_returned() {
 #[test]
 fn bytes_move_between_pipes() {
     let pages = Budget::new(1024);
-    let (ar, aw) = Pipe::pair(&pages, 1).unwrap();
-    let (br, bw) = Pipe::pair(&pages, 2).unwrap();
+    let (ar, aw) = Pipe::pair(&pages, 1, [0; 2]).unwrap();
+    let (br, bw) = Pipe::pair(&pages, 2, [0; 2]).unwrap();
     let (a, b) = (ar.pipe(), bw.pipe());
     assert_eq!(a.splice_pipe(b, 10), Err(Errno::EAGAIN));
     aw.write_at(0, b"hello world").unwrap();
@@ -197,7 +197,7 @@ fn bytes_move_between_pipes() {
 
 #[test]
 fn bytes_move_between_a_pipe_and_a_file() {
-    let (r, w) = Pipe::pair(&Budget::new(64), 1).unwrap();
+    let (r, w) = Pipe::pair(&Budget::new(64), 1, [0; 2]).unwrap();
     let mut source = |buf: &mut [u8]| {
         buf.fill(9);
         Ok(buf.len())

@@ -150,7 +150,8 @@ impl FileSystem for DevPts {
 
 impl Driver for DevPts {
     fn open(&self, inode: &Arc<dyn Inode>, _flags: u32) -> Result<Arc<dyn File>> {
-        Ok(self.open_master(Some(Arc::clone(inode)), 0)?)
+        let user = self.jobs.caller().user;
+        Ok(self.open_master(Some(Arc::clone(inode)), user)?)
     }
 }
 
@@ -310,7 +311,8 @@ impl Inode for PtmxInode {
 
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn File>> {
         let fs = Arc::clone(&self.0);
-        Ok(fs.open_master(Some(self), 0)?)
+        let user = fs.jobs.caller().user;
+        Ok(fs.open_master(Some(self), user)?)
     }
 }
 

@@ -26,6 +26,8 @@ pub struct Caller {
     pub session: i32,
     /// Whether nobody outside the group but inside the session could continue it.
     pub orphaned: bool,
+    /// File system user id: whom a new terminal belongs to.
+    pub user: u32,
     /// Whether it has `CAP_SYS_ADMIN`.
     pub privileged: bool,
 }

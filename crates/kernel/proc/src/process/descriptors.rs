@@ -39,7 +39,7 @@ impl Directory for Links {
     fn lookup(&self, name: &[u8]) -> Result<Node> {
         self.0.check_access()?;
         let fd = descriptor(name)?;
-        find(&self.0, fd)?;
+        let (open, _) = find(&self.0, fd)?;
         let (shown, followed) = (self.0.clone(), self.0.clone());
         let read = move || {
             let (description, _) = find(&shown, fd)?;
@@ -53,9 +53,9 @@ impl Directory for Links {
             let (description, _) = find(&followed, fd)?;
             Path::of(&description)
         };
-        let creds = self.0.process.creds();
-        let node = Node::magic(read, follow).with_mode(0o700);
-        Ok(node.owned_by(creds.euid, creds.egid))
+        let (readable, writable) = (open.access().readable(), open.access().writable());
+        let mode = 0o100 | if readable { 0o400 } else { 0 } | if writable { 0o200 } else { 0 };
+        Ok(self.0.owned(Node::magic(read, follow).with_mode(mode)))
     }
 
     fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
@@ -72,7 +72,7 @@ impl Directory for Infos {
         let fd = descriptor(name)?;
         find(&self.0, fd)?;
         let subject = self.0.clone();
-        Ok(text(move || info(&subject, fd)))
+        Ok(self.0.owned(text(move || info(&subject, fd))))
     }
 
     fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {

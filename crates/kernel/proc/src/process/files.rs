@@ -39,7 +39,7 @@ fn magic(subject: &Subject, place: fn(&Subject) -> Result<Path>) -> Node {
         followed.check_access()?;
         place(&followed)
     };
-    Node::magic(read, follow).with_mode(0o700)
+    Node::magic(read, follow)
 }
 
 pub(super) fn entries(subject: &Subject, kind: Kind) -> Vec<(&'static str, Node)> {
@@ -52,7 +52,7 @@ pub(super) fn entries(subject: &Subject, kind: Kind) -> Vec<(&'static str, Node)
         ("cwd", magic(subject, |s| Ok(s.task()?.fs().read().cwd().clone()))),
         ("environ", bytes_about(subject, memory::environ).with_mode(0o400)),
         ("exe", magic(subject, executable)),
-        ("fd", Node::directory(descriptors::Links(subject.clone()))),
+        ("fd", Node::directory(descriptors::Links(subject.clone())).with_mode(0o500)),
         ("fdinfo", Node::directory(descriptors::Infos(subject.clone()))),
         ("gid_map", line("         0          0 4294967295")),
         ("io", line("rchar: 0\nwchar: 0\nsyscr: 0\nsyscw: 0\nread_bytes: 0\nwrite_bytes: 0\ncancelled_write_bytes: 0").with_mode(0o400)),

@@ -6,6 +6,7 @@ mod memory;
 mod status;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base_abi::general::CAP_SYS_PTRACE;
 use kernel_core::task::{Process, Task};
@@ -52,6 +53,16 @@ impl Subject {
             task,
             tid,
         })
+    }
+
+    /// A node that belongs to the process; to root when others are to learn nothing of it (`PR_SET_DUMPABLE` in prctl(2)).
+    fn owned(&self, node: Node) -> Node {
+        if self.process.dumpable.load(Ordering::Relaxed) == 1 {
+            let creds = self.process.creds();
+            node.owned_by(creds.euid, creds.egid)
+        } else {
+            node.owned_by(0, 0)
+        }
     }
 
     /// The links of `/proc` lead only the process itself and its like to what it has open.
@@ -132,6 +143,12 @@ impl Directory for Root {
         }
         Ok(())
     }
+
+    fn links(&self) -> u64 {
+        let source = self.view.source();
+        let processes = source.map_or(0, |s| s.kernel().tree.lock().processes().count());
+        self.fixed.links() + processes as u64
+    }
 }
 
 /// Whether a directory tells about a process or one of its threads.
@@ -155,12 +172,15 @@ struct ProcessDir {
 
 impl Directory for ProcessDir {
     fn lookup(&self, name: &[u8]) -> Result<Node> {
-        let creds = self.subject.process.creds();
-        Ok(self.files.lookup(name)?.owned_by(creds.euid, creds.egid))
+        Ok(self.subject.owned(self.files.lookup(name)?))
     }
 
     fn list(&self, emit: &mut dyn FnMut(&[u8], FileType)) -> Result<()> {
         self.files.list(emit)
+    }
+
+    fn links(&self) -> u64 {
+        self.files.links()
     }
 }
 
@@ -188,5 +208,14 @@ impl Directory for Threads {
             emit(tid.to_string().as_bytes(), FileType::Directory);
         }
         Ok(())
+    }
+
+    fn links(&self) -> u64 {
+        let pid = self.0.process.pid();
+        let threads = self.0.source().map_or(0, |source| {
+            let tree = source.kernel().tree.lock();
+            tree.links(pid).map_or(0, |links| links.threads.len())
+        });
+        2 + threads as u64
     }
 }

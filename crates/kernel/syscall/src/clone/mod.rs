@@ -134,7 +134,7 @@ impl Prepared {
 fn prepare(sys: &mut Sys<'_>, request: &Request) -> Result<Prepared, Errno> {
     // Looked at again when the number is taken; a fork of memory that is refused then would be wasted.
     let limit = sys.kernel().config.max_tasks;
-    if sys.kernel().tree.lock().is_full(limit) {
+    if !sys.kernel().tree.lock().has_room(limit) {
         return Err(Errno::EAGAIN);
     }
     let parent = Arc::clone(sys.task);

@@ -150,7 +150,8 @@ impl Runner {
         let kernel = &self.system.kernel;
         let (threads, parent) = {
             let mut tree = kernel.tree.lock();
-            let orphaned = is_orphaned(&tree, self.task.pid());
+            let group = tree.links(self.task.pid()).map_or(0, |l| l.group);
+            let orphaned = tree.is_orphaned_group(group);
             let Some(links) = tree.links_mut(self.task.pid()) else {
                 return;
             };
@@ -183,16 +184,4 @@ impl Runner {
             );
         }
     }
-}
-
-/// An orphaned process group has nobody who could continue it (credentials(7)): terminal stops are dropped.
-fn is_orphaned(tree: &kernel_core::task::Tree, pid: i32) -> bool {
-    let Some(own) = tree.links(pid) else {
-        return true;
-    };
-    !tree.group_members(own.group).iter().any(|member| {
-        let parent = tree.links(*member).map_or(0, |l| l.parent);
-        tree.links(parent)
-            .is_some_and(|p| p.session == own.session && p.group != own.group && parent != 0)
-    })
 }

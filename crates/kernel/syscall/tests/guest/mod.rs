@@ -146,7 +146,7 @@ pub(crate) fn boot_on(
     let system = Arc::new(System::new(core, Arc::clone(&mounts), config));
     let _ = kernel.set(Arc::downgrade(&system));
     system.mount_own().expect("own file systems");
-    let (console, standard) = HostSide::streams(1 << 20, [1, 2, 3]);
+    let (console, standard) = HostSide::streams(1 << 20, [1, 2, 3], [0; 2]);
     Machine {
         system,
         console,
@@ -174,6 +174,11 @@ impl Drop for Machine {
 impl Machine {
     /// Starts a program of the machine.
     pub(crate) fn start(&self, argv: &[&str]) {
+        self.start_as([0; 2], argv);
+    }
+
+    /// The same as this user and group.
+    pub(crate) fn start_as(&self, [uid, gid]: [u32; 2], argv: &[&str]) {
         let (system, streams) = (&self.system, self.standard.clone());
         let files = Arc::new(FdTable::new());
         let accesses = [AccessMode::Read, AccessMode::Write, AccessMode::Write];
@@ -187,8 +192,8 @@ impl Machine {
             argv: argv.iter().map(bytes).collect(),
             envp: vec![b"PATH=/usr/bin:/bin".to_vec(), b"HOME=/root".to_vec()],
             cwd: b"/tmp".to_vec(),
-            uid: 0,
-            gid: 0,
+            uid,
+            gid,
             limits: Rlimits::default(),
         };
         start_init(system, init, files).expect("start");
@@ -214,8 +219,18 @@ impl Machine {
 /// Runs a program of the machine with this standard input.
 #[allow(dead_code, reason = "not every test file runs programs to their end")]
 pub(crate) fn run(argv: &[&str], input: &str) -> Outcome {
-    let machine = boot(Duration::ZERO);
-    machine.start(argv);
+    run_as([0; 2], argv, input)
+}
+
+/// The same as this user and group, to whom the standard streams belong.
+#[allow(
+    dead_code,
+    reason = "not every test file runs programs as ordinary users"
+)]
+pub(crate) fn run_as(owner: [u32; 2], argv: &[&str], input: &str) -> Outcome {
+    let mut machine = boot(Duration::ZERO);
+    (machine.console, machine.standard) = HostSide::streams(1 << 20, [1, 2, 3], owner);
+    machine.start_as(owner, argv);
     machine.console.push_input(input.as_bytes());
     machine.console.set_closed(Stream::Input);
     machine.finish()

@@ -190,3 +190,25 @@ print(out, sorted(results.items()))
          ('sleep', None), ('timed', True), ('wait', 0), ('write', 1)]\n"
     );
 }
+
+#[test]
+fn an_orphan_goes_to_who_waits_for_any_child_afterwards_too() {
+    let program = "
+import os, sys
+gate = os.pipe()
+def orphan(code):
+    if (parent := os.fork()) == 0:
+        if (pid := os.fork()) == 0:
+            os.close(gate[1])
+            os.read(gate[0], 1)
+            os._exit(code)
+        os._exit(0)
+    os.wait()
+orphan(7)
+print('ready', flush=True)
+sys.stdin.read()
+os.close(gate[1])
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+";
+    assert_eq!(python(program, ""), "7\n");
+}
