@@ -72,7 +72,7 @@ impl Machine {
             monotonic,
             ..SystemConfig::default()
         };
-        let (console, standard) = HostSide::streams(4096, [1, 2, 3]);
+        let (console, standard) = HostSide::streams(4096, [1, 2, 3], [0; 2]);
         Ok(Machine {
             system: Arc::new(System::new(kernel, mounts, config)),
             console,

@@ -173,6 +173,7 @@ impl Drop for Machine {
 
 impl Machine {
     /// Starts a program of the machine.
+    #[allow(dead_code, reason = "not every test file runs programs as root")]
     pub(crate) fn start(&self, argv: &[&str]) {
         self.start_as([0; 2], argv);
     }
