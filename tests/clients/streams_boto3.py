@@ -1,7 +1,8 @@
 """Streams answers with boto3's InvokeWithResponseStream against AWS_ENDPOINT_URL.
 
-    streams_boto3.py deploy        makes both functions and has each stream a little
-    streams_boto3.py stream BYTES  has each stream so much, stops reading on the way, leaves on the way; there is one node
+    streams_boto3.py deploy               makes both functions and has each stream a little
+    streams_boto3.py stream BYTES NODES   has each stream so much, stops reading on the way, leaves on the way; there are
+                                          so many nodes, and where there are several each may have one instance
 
 Exits 0 and prints "streams: ok" if the server behaves as AWS does.
 """
@@ -135,7 +136,7 @@ def deploy():
         assert json.load(large["Payload"])["errorType"] == "Function.ResponseSizeTooLarge"
 
 
-def stream(length):
+def stream(length, nodes):
     for name in FUNCTIONS:
         answer = invoke(name, bytes=length)
         events = iter(answer["EventStream"])
@@ -151,13 +152,18 @@ def stream(length):
         answer["EventStream"].close()
         for line in log(name, answer, follow="true"):
             pass
-        answer = invoke(name, bytes=10)
-        assert answer["ResponseMetadata"]["HTTPHeaders"]["x-rekindle-start"] == "warm", answer
-        assert drain(answer["EventStream"])[0] == 10
+        if nodes == 1:
+            answer = invoke(name, bytes=10)
+            assert answer["ResponseMetadata"]["HTTPHeaders"]["x-rekindle-start"] == "warm", answer
+            assert drain(answer["EventStream"])[0] == 10
+        # As many at once as there are nodes, none of which is read to its end before the last has begun.
+        answers = [invoke(name, bytes=1_000_000) for _ in range(nodes)]
+        for answer in answers:
+            assert drain(answer["EventStream"])[0] == 1_000_000
 
 
 if sys.argv[1] == "deploy":
     deploy()
 else:
-    stream(int(sys.argv[2]))
+    stream(int(sys.argv[2]), int(sys.argv[3]))
 print("streams: ok")

@@ -10,6 +10,8 @@ use edge_gateway::{AccessKey, Config, Gateway, read_keys};
 use proto_node::Node;
 use tracing_subscriber::EnvFilter;
 
+use crate::asked::Asked;
+
 /// Runs a server: many threads, and a log on standard error.
 pub(crate) fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
@@ -68,12 +70,14 @@ pub(crate) async fn serve(
     keys: Vec<AccessKey>,
     registry: Arc<Registry>,
     node: Arc<dyn Node>,
+    asked: &Asked,
 ) -> Result<(), Failure> {
     let waits = control_service::Config::default();
     let service = Service::start(registry, node, waits).await;
     let settings = Config {
         listen: args.listen,
         keys,
+        shutdown_grace: args.drain.0,
         metrics: crate::metrics::of_the_node(),
         ..Config::default()
     };
@@ -86,7 +90,10 @@ pub(crate) async fn serve(
         gateway.address()
     ));
     let again = tokio::spawn(service.prepare_again());
-    gateway.run(stop()).await;
+    tokio::select! {
+        () = gateway.run(asked.times(1)) => {}
+        () = asked.times(2) => tracing::warn!("requests under way are cut off"),
+    }
     again.abort();
     Ok(())
 }
@@ -95,16 +102,4 @@ pub(crate) async fn serve(
 pub(crate) fn say(text: &str) {
     // Nobody reads it when started as a service.
     let _ = writeln!(std::io::stdout(), "rekindle: {text}");
-}
-
-/// Resolves at SIGINT or SIGTERM.
-pub(crate) async fn stop() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut term) = signal(SignalKind::terminate()) else {
-        return;
-    };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = term.recv() => {}
-    }
 }

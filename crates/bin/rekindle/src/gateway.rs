@@ -7,6 +7,7 @@ use control_nodes::{Address, Nodes};
 use edge_cli::{ExitCode, Failure, GatewayArgs};
 use proto_node::Catalogue;
 
+use crate::asked::Asked;
 use crate::front;
 use crate::node::token;
 use crate::owned::Owned;
@@ -23,6 +24,7 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Usage, text)
             .next("give the file that the node was started with: --token-file FILE"));
     }
+    let asked = Asked::listen()?;
     let _owned = Owned::take(&args.api.data)?;
     let registry = front::registry(&args.api).await?;
     let catalogue: Arc<dyn Catalogue> = Arc::clone(&registry) as _;
@@ -31,5 +33,5 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<(), Failure> {
     if nodes.connected().is_empty() {
         tracing::warn!("no node is there: events wait until one comes");
     }
-    front::serve(&args.api, keys, registry, Arc::new(nodes)).await
+    front::serve(&args.api, keys, registry, Arc::new(nodes), &asked).await
 }

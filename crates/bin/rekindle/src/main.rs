@@ -1,6 +1,7 @@
 //! The one binary: reads arguments, composes the parts, runs them.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod bench;
 mod front;
 mod gateway;

@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use edge_cli::{ExitCode, Failure, NodeArgs, NodeOptions, TemplateUse};
 use node_agent::{Agent, AgentConfig};
-use node_serve::{ListenAddress, Server, Token};
+use node_serve::{Exposed, Exposition, ListenAddress, Server, Token};
 use proto_node::Node;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
-use crate::front::{failed, say, stop};
+use crate::asked::Asked;
+use crate::front::{failed, say};
 use crate::owned::Owned;
 
-/// How long instances get to end at shutdown.
+/// How long instances get to end when it shall be at once.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 pub(crate) async fn node(args: &NodeArgs) -> Result<(), Failure> {
@@ -26,31 +28,63 @@ pub(crate) async fn node(args: &NodeArgs) -> Result<(), Failure> {
         }
     };
     let token = args.token_file.as_deref().map(token).transpose()?;
+    let asked = Asked::listen()?;
     let _owned = Owned::take(&args.data)?;
     let config = agent_config(args.data.clone(), &args.node)?;
     let agent: Arc<dyn Node> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
-    let server = Server::bind(&place, token, Arc::clone(&agent)).await;
+    let server = Server::bind(&place, token.clone(), Arc::clone(&agent)).await;
     let server = server.map_err(|error| {
         failed(&error).next("is another node there? choose another place with --socket or --listen")
     })?;
+    let exposed = exposed(args, token, Arc::clone(&agent)).await?;
     say(&format!("a node listens at {}", server.place()));
-    let (stopping, stopped) = watch::channel(());
-    let told = async move {
-        stop().await;
-        drop(stopping);
+    let (draining, drained) = watch::channel(());
+    // Events that wait are turned away at once, so that gateways run them elsewhere; those that run may end. Gateways
+    // stay connected meanwhile, for the answers.
+    let draining = async move {
+        asked.times(1).await;
+        tokio::select! {
+            () = agent.drain(args.drain.0) => {}
+            () = asked.times(2) => agent.drain(GRACE).await,
+        }
+        drop(draining);
     };
-    // Events that wait are turned away at once, so that gateways run them elsewhere; those that run may end.
-    let mut until = stopped.clone();
-    let draining = async {
-        let _ = until.changed().await;
-        agent.drain(GRACE).await;
-    };
-    let mut until = stopped;
     let serving = server.run(async move {
-        let _ = until.changed().await;
+        let mut drained = drained;
+        let _ = drained.changed().await;
     });
-    tokio::join!(told, draining, serving);
+    let looked_at = exposed.map(|exposed| tokio::spawn(exposed.run()));
+    tokio::join!(draining, serving);
+    drop(looked_at.inspect(JoinHandle::abort));
     Ok(())
+}
+
+/// What the node counts, if anybody is to see it.
+async fn exposed(
+    args: &NodeArgs,
+    token: Option<Token>,
+    agent: Arc<dyn Node>,
+) -> Result<Option<Exposed>, Failure> {
+    let Some(address) = args.metrics else {
+        return Ok(None);
+    };
+    let token = match (address.ip().is_loopback(), token) {
+        (true, _) => None,
+        (false, Some(token)) => Some(token),
+        (false, None) => {
+            let text = format!("{address} is not a loopback address");
+            return Err(Failure::new(ExitCode::Usage, text)
+                .next("give a token to show for metrics: --token-file FILE"));
+        }
+    };
+    let exposition: Exposition = Arc::new(move || {
+        let agent = Arc::clone(&agent);
+        Box::pin(async move { crate::metrics::of_a_node_alone(&agent.view().await) })
+    });
+    let bound = Exposed::bind(address, token, base_telemetry::CONTENT_TYPE, exposition).await;
+    let exposed = bound.map_err(|error| failed(&error).next("choose another with --metrics"))?;
+    tracing::info!(address = %exposed.address(), "metrics are served");
+    Ok(Some(exposed))
 }
 
 /// The token in a file.

@@ -6,12 +6,14 @@ use edge_cli::{Failure, ServeArgs, SnapStart};
 use node_agent::Agent;
 use proto_node::Node;
 
+use crate::asked::Asked;
 use crate::front::{self, failed};
 use crate::node::{GRACE, agent_config};
 use crate::owned::Owned;
 
 pub(crate) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let keys = front::keys(&args.api)?;
+    let asked = Asked::listen()?;
     let _owned = Owned::take(&args.api.data)?;
     let registry = front::registry(&args.api).await?;
     let mut config = agent_config(args.api.data.join("node"), &args.node)?;
@@ -19,7 +21,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
         config.snapshots = None;
     }
     let agent: Arc<dyn Node> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
-    front::serve(&args.api, keys, registry, Arc::clone(&agent)).await?;
+    front::serve(&args.api, keys, registry, Arc::clone(&agent), &asked).await?;
     agent.drain(GRACE).await;
     Ok(())
 }

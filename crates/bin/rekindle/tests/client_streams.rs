@@ -6,7 +6,7 @@ mod server;
 use std::process::{Command, Stdio};
 
 use place::{root, set_up, target};
-use server::Server;
+use server::{Form, Server};
 
 /// Bytes that each function streams: the most that the API allows.
 const LENGTH: &str = "209715200";
@@ -34,7 +34,7 @@ fn streams(server: &Server, arguments: &[&str]) {
     );
 }
 
-/// Most memory that the server, and that any of its sandbox processes ever had, in bytes (proc_pid_status(5)).
+/// Most memory that any process of the server, and that any of its sandboxes ever had, in bytes (proc_pid_status(5)).
 fn peaks(server: &Server) -> (u64, u64) {
     let status = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/status")).ok();
     let field = |status: &str, name: &str| {
@@ -42,25 +42,38 @@ fn peaks(server: &Server) -> (u64, u64) {
         line.split_whitespace().next().map(str::to_owned)
     };
     let peak = |status: &str| field(status, "VmHWM:")?.parse::<u64>().ok();
-    let own = server.pid().to_string();
+    let own: Vec<String> = server.pids().iter().map(u32::to_string).collect();
     let entries = std::fs::read_dir("/proc").unwrap().flatten();
     let sandboxes = entries.filter_map(|entry| {
         let status = status(entry.file_name().to_str()?)?;
-        let ours = field(&status, "Name:")? == "sandbox" && field(&status, "PPid:")? == own;
+        let ours = field(&status, "Name:")? == "sandbox" && own.contains(&field(&status, "PPid:")?);
         ours.then(|| peak(&status)).flatten()
     });
-    let server = status(&own).and_then(|status| peak(&status));
-    (1024 * server.unwrap(), 1024 * sandboxes.max().unwrap())
+    let servers = own.iter().filter_map(|pid| peak(&status(pid)?));
+    (
+        1024 * servers.max().unwrap(),
+        1024 * sandboxes.max().unwrap(),
+    )
+}
+
+fn stream_through(form: Form, nodes: &str) {
+    set_up("tests/setup.sh", &[]);
+    let server = Server::of(form, "asked");
+    streams(&server, &["deploy"]);
+    let before = peaks(&server);
+    streams(&server, &["stream", LENGTH, nodes]);
+    let after = peaks(&server);
+    assert!(after.0 < before.0 + ROOM, "server: {before:?}, {after:?}");
+    assert!(after.1 < before.1 + ROOM, "sandbox: {before:?}, {after:?}");
 }
 
 #[test]
 fn two_hundred_megabytes_reach_boto3_and_no_memory_grows() {
-    set_up("tests/setup.sh", &[]);
-    let server = Server::start();
-    streams(&server, &["deploy"]);
-    let before = peaks(&server);
-    streams(&server, &["stream", LENGTH]);
-    let after = peaks(&server);
-    assert!(after.0 < before.0 + ROOM, "server: {before:?}, {after:?}");
-    assert!(after.1 < before.1 + ROOM, "sandbox: {before:?}, {after:?}");
+    stream_through(Form::Serve, "1");
+}
+
+#[test]
+fn two_hundred_megabytes_reach_boto3_through_a_gateway_and_two_nodes_and_no_memory_grows() {
+    // One instance each, so that an event finds a free one only if the last has let go.
+    stream_through(Form::TwoNodes(1), "2");
 }

@@ -69,7 +69,8 @@ impl Ledger {
             .get_mut(&event)
             .and_then(Option::take);
         if let Some(taken) = told {
-            taken.tell();
+            // It is begun, whoever hears it.
+            let _ = taken.tell();
         }
     }
 
@@ -121,6 +122,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
+    use proto_node::Unheard;
+
     use super::*;
 
     #[tokio::test(start_paused = true)]
@@ -133,9 +136,7 @@ mod tests {
             let events: Vec<_> = (1..=3)
                 .map(|at| {
                     let told = told.clone();
-                    ledger.open(Taken::new(move || {
-                        let _ = told.send(at);
-                    }))
+                    ledger.open(Taken::new(move || told.send(at).map_err(|_| Unheard)))
                 })
                 .collect();
             ledger.follow(heard).await;

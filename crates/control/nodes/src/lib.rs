@@ -28,6 +28,9 @@ mod link;
 mod member;
 mod nodes;
 mod remote;
+mod roles;
+mod run;
+mod sum;
 mod supplied;
 
 pub use address::{Address, AddressError};

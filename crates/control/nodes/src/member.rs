@@ -50,6 +50,16 @@ struct Known {
     owed: BTreeSet<String>,
 }
 
+impl Known {
+    /// As far as events go, a node that is going down is gone.
+    fn for_events(&self, now: Instant) -> NodeState {
+        match self.view.draining {
+            true => NodeState::Down,
+            false => self.health.state(now),
+        }
+    }
+}
+
 impl Member {
     pub(crate) fn new(
         address: Address,
@@ -72,10 +82,21 @@ impl Member {
         self.state(Instant::now()) != NodeState::Down
     }
 
+    /// Whether an event may be given to it.
+    pub(crate) fn takes_events(&self) -> bool {
+        let known = self.known.lock();
+        known.for_events(Instant::now()) != NodeState::Down
+    }
+
+    /// It has said that it is going down: no more events, until it comes anew.
+    pub(crate) fn drains(&self) {
+        self.known.lock().view.draining = true;
+    }
+
     pub(crate) fn look(&self, revision: &Revision, now: Instant) -> NodeView {
         let known = self.known.lock();
         NodeView {
-            state: known.health.state(now),
+            state: known.for_events(now),
             tried: false,
             idle: known.idle.get(revision).copied().unwrap_or_default(),
             snapshot: known.snapshots.contains(revision),

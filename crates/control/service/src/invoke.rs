@@ -107,6 +107,7 @@ impl Service {
             let pieces = Pieces::new(Held {
                 pieces: reply.pieces,
                 start: reply.head.start,
+                ended: false,
                 _function: function,
             });
             Ok(Reply { pieces, ..reply })
@@ -187,7 +188,17 @@ impl Service {
 struct Held {
     pieces: Pieces,
     start: StartKind,
+    /// Whether its last piece, or why there is none, was handed on.
+    ended: bool,
     _function: Arc<Function>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.ended {
+            metrics::count_unread();
+        }
+    }
 }
 
 impl PieceSource for Held {
@@ -202,6 +213,7 @@ impl PieceSource for Held {
         };
         let next = self.pieces.poll_next(context);
         let next = next.map(|piece| piece.and_then(|piece| piece.map_or_else(no_end, Ok)));
+        self.ended |= matches!(&next, Poll::Ready(Ok(ReplyPiece::End(_)) | Err(_)));
         match &next {
             Poll::Ready(Ok(ReplyPiece::End(end))) => metrics::count_reply(self.start, end),
             Poll::Ready(Err(error)) => metrics::count_refusal(&error.clone().into()),

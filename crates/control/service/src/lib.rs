@@ -22,6 +22,7 @@
 
 mod change;
 mod error;
+mod held;
 mod invoke;
 mod log_history;
 mod look;
@@ -30,6 +31,7 @@ mod prepare;
 mod service;
 
 pub use error::{AdmitError, Interrupted, InvokeError, NotChanged};
+pub use held::{HELD, note};
 pub use invoke::{Admission, Event};
 pub use log_history::LogHistory;
 pub use look::Description;

@@ -1,25 +1,14 @@
-//! What the service counts, and what it asks the node for when somebody looks.
+//! What the service counts.
 
 use std::time::Duration;
 
-use base_telemetry::{Counter, Gauge, Histogram, LabelValue, Metric, exposition, label};
-use proto_node::{
-    CapacityKind, CapacityView, FaultKind, InvokeEnd, InvokeOutcome, InvokeResult, Stage,
-    StartKind, Timings,
-};
+use base_telemetry::{Counter, Histogram, LabelValue, Metric, exposition, label};
+use proto_node::{FaultKind, InvokeEnd, InvokeOutcome, InvokeResult, Stage, StartKind, Timings};
 
-use crate::{InvokeError, Service};
+use crate::{InvokeError, Service, held};
 
-/// What this crate counts.
-pub static METRICS: &[&dyn Metric] = &[
-    &INVOCATIONS,
-    &REFUSALS,
-    &STAGES,
-    &RESTORES,
-    &SANDBOXES,
-    &WAITING,
-    &MEMORY,
-];
+/// What this crate counts; what the node holds is beside it.
+pub static METRICS: &[&dyn Metric] = &[&INVOCATIONS, &REFUSALS, &STAGES, &RESTORES, &UNREAD];
 
 static INVOCATIONS: Counter<(Start, Outcome), 12> = Counter::new(
     "rekindle_invocations",
@@ -41,19 +30,9 @@ static RESTORES: Histogram<(), 1> = Histogram::new(
     "From the launch of an instance that comes from a snapshot until it asks for its first event.",
 );
 
-static SANDBOXES: Gauge<(Kind, State), 16> = Gauge::new(
-    "rekindle_sandboxes",
-    "Sandboxes on the node, by what they are for and what they do.",
-);
-
-static WAITING: Gauge<(), 1> = Gauge::new(
-    "rekindle_events_waiting",
-    "Events that wait for an instance.",
-);
-
-static MEMORY: Gauge<Memory, 2> = Gauge::new(
-    "rekindle_memory_bytes",
-    "Memory of the node: what sandboxes may use in all, and what is in use or promised.",
+static UNREAD: Counter<(), 1> = Counter::new(
+    "rekindle_streams_unread",
+    "Streamed answers that nobody read to their end: the client left, or the answer was longer than the API allows.",
 );
 
 label!(
@@ -81,28 +60,6 @@ label!(
         Gone = "gone",
     ]
 );
-label!(
-    Kind,
-    "kind",
-    [
-        Instance = "instance",
-        Shell = "shell",
-        Preparation = "preparation",
-        Template = "template",
-    ]
-);
-label!(
-    State,
-    "state",
-    [
-        Starting = "starting",
-        Idle = "idle",
-        Busy = "busy",
-        Ending = "ending"
-    ]
-);
-label!(Memory, "part", [Limit = "limit", Used = "used"]);
-
 /// A stage of an invocation.
 #[derive(Clone, Copy, Debug)]
 struct StageLabel(Stage);
@@ -153,6 +110,11 @@ pub(crate) fn count(result: &Result<InvokeOutcome, InvokeError>) {
 /// Counts an event that was not run, or not to its end.
 pub(crate) fn count_refusal(error: &InvokeError) {
     REFUSALS.add(refused(error), 1);
+}
+
+/// Counts a streamed answer that was dropped before its end.
+pub(crate) fn count_unread() {
+    UNREAD.add((), 1);
 }
 
 /// Counts an event whose answer was handed on in pieces, to its end.
@@ -214,35 +176,14 @@ fn refused(error: &InvokeError) -> Refused {
 impl Service {
     /// What was counted, with what the node holds now, for Prometheus; `others` are metrics of other parts of this process.
     pub async fn exposition(&self, others: &[&dyn Metric]) -> String {
-        note(&self.node.view().await);
-        exposition(&[METRICS, others].concat())
+        held::note(&self.node.view().await);
+        exposition(&[METRICS, held::HELD, others].concat())
     }
-}
-
-/// Has the gauges say what the node holds.
-fn note(view: &CapacityView) {
-    for (kind, label) in [
-        (CapacityKind::Instance, Kind::Instance),
-        (CapacityKind::Shell, Kind::Shell),
-        (CapacityKind::Preparation, Kind::Preparation),
-        (CapacityKind::Template, Kind::Template),
-    ] {
-        let groups = || view.groups.iter().filter(|group| group.kind == kind);
-        let sum = |of: fn(&proto_node::CapacityGroup) -> u32| groups().map(of).map(u64::from).sum();
-        SANDBOXES.set((label, State::Starting), sum(|group| group.starting));
-        SANDBOXES.set((label, State::Idle), sum(|group| group.idle));
-        SANDBOXES.set((label, State::Busy), sum(|group| group.busy));
-        SANDBOXES.set((label, State::Ending), sum(|group| group.ending));
-    }
-    WAITING.set((), view.waiting.into());
-    MEMORY.set(Memory::Limit, view.memory_mb << 20);
-    MEMORY.set(Memory::Used, view.memory_used_mb << 20);
 }
 
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use proto_node::CapacityGroup;
 
     use super::*;
 
@@ -273,41 +214,5 @@ mod tests {
         let text = exposition(METRICS);
         assert!(text.contains("rekindle_stage_seconds_bucket{stage=\"invoke\",le=\"0.0025\"} 1\n"));
         assert!(text.contains("rekindle_restore_seconds_count 1\n"));
-    }
-
-    #[test]
-    fn sandboxes_are_summed_over_functions() {
-        let group = |kind, idle, busy| CapacityGroup {
-            revision: None,
-            kind,
-            wanted: 0,
-            starting: 1,
-            idle,
-            busy,
-            ending: 0,
-            events: 0,
-            waiting: 0,
-            memory_mb: 0,
-            absence: None,
-        };
-        note(&CapacityView {
-            waiting: 7,
-            groups: vec![
-                group(CapacityKind::Instance, 2, 3),
-                group(CapacityKind::Instance, 4, 5),
-                group(CapacityKind::Shell, 6, 0),
-            ],
-            ..CapacityView::default()
-        });
-        let text = exposition(METRICS);
-        for line in [
-            "rekindle_sandboxes{kind=\"instance\",state=\"starting\"} 2\n",
-            "rekindle_sandboxes{kind=\"instance\",state=\"idle\"} 6\n",
-            "rekindle_sandboxes{kind=\"instance\",state=\"busy\"} 8\n",
-            "rekindle_sandboxes{kind=\"shell\",state=\"idle\"} 6\n",
-            "rekindle_events_waiting 7\n",
-        ] {
-            assert!(text.contains(line), "{line} in {text}");
-        }
     }
 }

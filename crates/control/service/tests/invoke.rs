@@ -122,8 +122,17 @@ async fn a_streamed_answer_keeps_its_function_until_it_is_let_go() {
     let reply = world.service.stream(admission, event()).await.unwrap();
     world.service.delete(named("f")).await.unwrap();
     assert!(held.upgrade().is_some());
+    let unread = async || {
+        let text = world.service.exposition(&[]).await;
+        let count = text
+            .lines()
+            .find_map(|line| line.strip_prefix("rekindle_streams_unread_total "));
+        count.unwrap().parse::<u64>().unwrap()
+    };
+    let before = unread().await;
     drop(reply);
     assert!(held.upgrade().is_none());
+    assert_eq!(unread().await, before + 1);
 }
 
 #[tokio::test]

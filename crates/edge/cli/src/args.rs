@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{demo, doctor, functions, init, run, snapshots};
 
+/// How long events may take at the end of a server: as long as a function may run, and a little more.
+const DRAIN: &str = "16m";
+
 /// A self-hosted serverless platform with a Linux kernel of its own around each function.
 #[derive(Debug, Parser)]
 #[command(name = "rekindle", version, propagate_version = true)]
@@ -80,6 +83,9 @@ pub struct ApiArgs {
     /// Which functions start from snapshots.
     #[arg(long, value_enum, default_value_t, env = "REKINDLE_SNAP_START")]
     pub snap_start: SnapStart,
+    /// How long requests under way may take to finish at SIGTERM or SIGINT; a second one cuts them off.
+    #[arg(long, default_value = DRAIN)]
+    pub drain: crate::Span,
 }
 
 /// How a node runs functions.
@@ -126,6 +132,13 @@ pub struct NodeArgs {
     /// File with the token that gateways show, readable by nobody else.
     #[arg(long, value_name = "FILE", env = "REKINDLE_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+    /// Address at which Prometheus finds what this node counts, at /_rekindle/metrics. On anything but loopback it shows
+    /// the token of --token-file as its bearer token.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+    /// How long running events may take to finish at SIGTERM or SIGINT; a second one cuts them off.
+    #[arg(long, default_value = DRAIN)]
+    pub drain: crate::Span,
     /// What runs functions.
     #[command(flatten)]
     pub node: NodeOptions,

@@ -7,7 +7,6 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
-    sync::watch,
     time::timeout,
 };
 
@@ -25,8 +24,9 @@ const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
     retry-after: 1\r\nconnection: close\r\ncontent-length: 56\r\n\r\n\
     {\"Type\":\"Service\",\"Message\":\"Too many connections now.\"}";
 
-/// Serves a connection until it ends or `stop` changes.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, mut stop: watch::Receiver<()>) {
+/// Serves a connection until it ends; when the server stops, after the request under way.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
+    let mut stop = shared.stopped.clone();
     let config = &shared.config;
     let _ = stream.set_nodelay(true);
     let stream = TokioIo::new(StallGuard::new(stream, config.write_timeout));

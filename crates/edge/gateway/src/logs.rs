@@ -35,6 +35,7 @@ pub(crate) fn answer(shared: &Arc<Shared>, call: &Call) -> Answer {
     let (kept, mut live) = shared.service.logs().look(&name);
     let (pieces, body) = Stream::channel();
     let service = Arc::clone(&shared.service);
+    let mut stopped = shared.stopped.clone();
     tokio::spawn(async move {
         // What memory does not hold any more, or never did since the server started anew.
         let oldest = kept.first().map_or(u64::MAX, |record| record.timestamp_ms);
@@ -55,6 +56,7 @@ pub(crate) fn answer(shared: &Arc<Shared>, call: &Call) -> Answer {
             let record = tokio::select! {
                 record = live.recv() => record,
                 () = pieces.closed() => return,
+                _ = stopped.changed() => return,
             };
             match record {
                 Ok(record) if record.function == name => {

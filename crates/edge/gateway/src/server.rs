@@ -36,6 +36,7 @@ pub enum BindError {
 pub struct Gateway {
     listener: TcpListener,
     shared: Arc<Shared>,
+    stopping: watch::Sender<()>,
 }
 
 impl Gateway {
@@ -53,6 +54,7 @@ impl Gateway {
         let secret = [Uuid::new_v4().into_bytes(), Uuid::new_v4().into_bytes()].concat();
         let url_key = Hmac::new_from_slice(&secret)
             .map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
+        let (stopping, stopped) = watch::channel(());
         let bodies = Bodies::new(&config);
         let shared = Arc::new(Shared {
             config,
@@ -60,8 +62,13 @@ impl Gateway {
             bodies,
             url_key,
             address,
+            stopped,
         });
-        Ok(Self { listener, shared })
+        Ok(Self {
+            listener,
+            shared,
+            stopping,
+        })
     }
 
     /// The address that it listens on.
@@ -71,7 +78,6 @@ impl Gateway {
 
     /// Serves until `stop` resolves, then lets requests under way finish within the grace time.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let (stopping, stopped) = watch::channel(());
         let room = Arc::new(Semaphore::new(self.shared.config.connections));
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
@@ -92,7 +98,7 @@ impl Gateway {
                 }
             };
             if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
-                let serving = connection::serve(Arc::clone(&self.shared), stream, stopped.clone());
+                let serving = connection::serve(Arc::clone(&self.shared), stream);
                 connections.spawn(async move {
                     serving.await;
                     drop(permit);
@@ -102,7 +108,7 @@ impl Gateway {
             }
         }
         drop(self.listener);
-        drop(stopping);
+        drop(self.stopping);
         let all = async { while connections.join_next().await.is_some() {} };
         if timeout(self.shared.config.shutdown_grace, all)
             .await

@@ -7,6 +7,7 @@ use hmac::Hmac;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use sha2::Sha256;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::{
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     /// Signs the URLs of code downloads; new at each start.
     pub(crate) url_key: Hmac<Sha256>,
     pub(crate) address: SocketAddr,
+    /// Changes when the server stops: what has no end of its own ends then.
+    pub(crate) stopped: watch::Receiver<()>,
 }
 
 impl Shared {

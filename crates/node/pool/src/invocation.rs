@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use proto_node::{FunctionSpec, InvokeHead, Taken};
+use proto_node::{Begun, FunctionSpec, InvokeError, InvokeHead, Taken, Unheard};
 use proto_sandbox::{EventHead, FirstEvent};
 
 use crate::answer::Answer;
@@ -38,11 +38,15 @@ pub(crate) struct Invocation {
 }
 
 impl Invocation {
-    /// To be called before any of it is sent to a sandbox.
-    pub(crate) fn tell_taken(&mut self) {
-        if let Some(taken) = self.taken.take() {
-            taken.tell();
-        }
+    /// To be called before any of it is sent to a sandbox; none is, if nobody hears it.
+    pub(crate) fn tell_taken(&mut self) -> Result<(), Unheard> {
+        self.taken.take().map_or(Ok(()), Taken::tell)
+    }
+
+    /// Answers an event that did not begin since nobody would have heard of it: whoever gave it is gone, or asks anew.
+    pub(crate) fn turn_away(self) {
+        let unheard = InvokeError::NodeLost { begun: Begun::No };
+        self.answer.finish(Err(unheard), None);
     }
 }
 

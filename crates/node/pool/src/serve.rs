@@ -33,7 +33,12 @@ impl Instance {
         link: &mut dyn Link,
         mut invocation: Invocation,
     ) -> After {
-        invocation.tell_taken();
+        if invocation.tell_taken().is_err() {
+            self.shared.step(Input::Answered(self.id));
+            self.shared.step(Input::Finished(self.id));
+            invocation.turn_away();
+            return After::Keep;
+        }
         let begun = clock::now();
         self.begin(&invocation);
         let head = event_head(&self.function, &invocation.request);

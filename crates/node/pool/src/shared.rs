@@ -209,7 +209,14 @@ impl Shared {
             }
         }
         self.look_at_time(&state);
-        taken
+        drop(state);
+        let mut invocation = taken?;
+        if invocation.tell_taken().is_ok() {
+            return Some(invocation);
+        }
+        self.step(Input::Return(id));
+        invocation.turn_away();
+        None
     }
 
     /// A shell for an instance that starts once more, if one waits.

@@ -25,9 +25,6 @@ impl Instance {
         let shell = given.unwrap_or_else(|| shared.another_shell(id));
         let mut take = || {
             *taken = shared.take(id);
-            if let Some(invocation) = taken {
-                invocation.tell_taken();
-            }
             taken.as_ref().map(|invocation| first(function, invocation))
         };
         let launching = shared

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use base_eventually::eventually_in_task;
 use proto_node::{
-    InvokeError, InvokeResult, Isolation, LogKind, LogTail, NoSnapshot, Stage, StartKind, Taken,
-    ThrottleReason,
+    Begun, InvokeError, InvokeResult, Isolation, LogKind, LogTail, NoSnapshot, Stage, StartKind,
+    Taken, ThrottleReason, Unheard,
 };
 use scripted::{Script, Scripted, fault, function, invoke, invoke_one, pool};
 
@@ -594,7 +594,7 @@ async fn an_event_is_told_to_be_taken_once_and_only_if_an_instance_gets_it() {
         let told = told.clone();
         let mut event = scripted::request(payload, LogTail::Tail);
         event.head.queue_time = wait;
-        event.taken = Taken::new(move || told.send(payload).unwrap());
+        event.taken = Taken::new(move || told.send(payload).map_err(|_| Unheard));
         event
     };
     let minute = Duration::from_secs(60);
@@ -605,4 +605,23 @@ async fn an_event_is_told_to_be_taken_once_and_only_if_an_instance_gets_it() {
     let turned_away = none.invoke(function(), event("3", Duration::ZERO)).await;
     assert!(matches!(turned_away, Err(InvokeError::Throttled(_))));
     assert_eq!(hears.try_iter().count(), 0);
+}
+
+/// One that ran all the same could run a second time elsewhere.
+#[tokio::test(start_paused = true)]
+async fn an_event_that_nobody_would_hear_of_does_not_begin_and_keeps_no_instance() {
+    for script in [Script::Obey, Script::Restored] {
+        let launcher = Scripted::new(script);
+        let pool = scripted::pool(&launcher, 1);
+        // The first comes with the instance's start, the second to one that waits.
+        for unheard in ["1", "3"] {
+            let mut event = scripted::request(unheard, LogTail::Tail);
+            event.taken = Taken::new(|| Err(Unheard));
+            let turned_away = pool.invoke(function(), event).await.map(|_| ());
+            let lost = InvokeError::NodeLost { begun: Begun::No };
+            assert_eq!(turned_away, Err(lost));
+            let heard = scripted::invoke(&pool, "2").await.unwrap();
+            assert_eq!(heard.result, InvokeResult::Success("2".into()));
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use proto_node::{Body, BoxFuture, Heard, InvokeError, Node, Pieces, ReplyPiece};
 use proto_wire::{Call, CallAnswer};
+use tokio::sync::watch;
 
 use crate::exchange::{CallerGone, Outlet};
 use crate::side::Side;
@@ -18,11 +19,14 @@ pub(crate) async fn answer(
     call: Call,
     body: Body,
     out: Outlet,
+    mut stopped: watch::Receiver<()>,
 ) {
+    let endless = matches!(call, Call::Subscribe);
     tokio::select! {
         biased;
         // An event that waits is forgotten, one that runs does so to its end.
         () = out.closed() => {}
+        _ = stopped.changed(), if endless => {}
         _ = perform(&node, &side, call, body, &out) => {}
     }
 }

@@ -14,10 +14,12 @@
 mod answers;
 mod door;
 mod exchange;
+mod exposed;
 mod listen;
 mod server;
 mod side;
 
 pub use door::{Token, TokenError};
+pub use exposed::{Exposed, Exposition};
 pub use listen::{ListenAddress, ListenError};
 pub use server::Server;

@@ -188,9 +188,11 @@ async fn calls(
         return;
     }
     tracing::info!(%session, "a session begins");
+    let (closing, ending) = (Arc::clone(&side), stopped.clone());
     let service = service_fn(move |request| {
         let (node, side) = (Arc::clone(&shared.node), Arc::clone(&side));
-        async move { Ok::<_, Infallible>(answer(node, side, request).await) }
+        let stopped = ending.clone();
+        async move { Ok::<_, Infallible>(answer(node, side, request, stopped).await) }
     });
     let mut http = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     http.timer(TokioTimer::new())
@@ -203,6 +205,7 @@ async fn calls(
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = closing.closed() => return tracing::warn!(%session, "a session is ended"),
         _ = stopped.changed() => {
             connection.as_mut().graceful_shutdown();
             connection.await
@@ -218,6 +221,7 @@ async fn answer(
     node: Arc<dyn Node>,
     side: Arc<Side>,
     request: Request<Incoming>,
+    stopped: watch::Receiver<()>,
 ) -> Response<Frameful> {
     let (out, frames) = exchange::channel();
     let mut response = Response::new(frames);
@@ -228,7 +232,9 @@ async fn answer(
     // Frames come as the call is worked on; a caller that resets the stream drops them, and so ends the work.
     tokio::spawn(async move {
         match exchange::receive(request.into_body()).await {
-            Ok((call, body)) => crate::answers::answer(node, side, call, body, out).await,
+            Ok((call, body)) => {
+                crate::answers::answer(node, side, call, body, out, stopped).await;
+            }
             Err(reason) => {
                 tracing::warn!(reason, "a call is refused");
                 let _ = out.say(&CallAnswer::Refused(reason)).await;

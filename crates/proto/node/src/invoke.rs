@@ -39,10 +39,16 @@ pub struct InvokeHead {
 
 /// Told when an event is handed to an instance: from then on nobody may run it elsewhere.
 ///
-/// A node tells it before the first byte of the event leaves for a sandbox, and waits for nothing.
+/// A node tells it before the first byte of the event leaves for a sandbox. If that cannot be heard the event must not
+/// begin: whoever gave it will take it for not begun, and run it elsewhere.
 pub struct Taken(Option<Hear>);
 
-type Hear = Box<dyn FnOnce() + Send + Sync>;
+type Hear = Box<dyn FnOnce() -> Result<(), Unheard> + Send + Sync>;
+
+/// Whoever gave the event does not hear that it is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("nobody hears that the event is taken")]
+pub struct Unheard;
 
 impl Taken {
     /// Nobody asks.
@@ -50,34 +56,44 @@ impl Taken {
         Self(None)
     }
 
-    /// `hear` is called once, and must not wait.
-    pub fn new(hear: impl FnOnce() + Send + Sync + 'static) -> Self {
+    /// `hear` is called once, and must not wait for an answer.
+    pub fn new(hear: impl FnOnce() -> Result<(), Unheard> + Send + Sync + 'static) -> Self {
         Self(Some(Box::new(hear)))
     }
 
-    /// Two of which either tells, once: for who may have to try twice.
+    /// Two of which either tells, once: for who may have to try twice. What the first hears, the second hears too.
     pub fn split(self) -> (Self, Self) {
         let Some(hear) = self.0 else {
             return (Self(None), Self(None));
         };
-        let shared = Arc::new(Mutex::new(Some(hear)));
-        let half = |shared: Arc<Mutex<Option<Hear>>>| {
+        let shared = Arc::new(Mutex::new(Word::Untold(hear)));
+        let half = |shared: Arc<Mutex<Word>>| {
             Self::new(move || {
-                let hear = shared.lock().unwrap_or_else(PoisonError::into_inner).take();
-                if let Some(hear) = hear {
-                    hear();
-                }
+                let mut word = shared.lock().unwrap_or_else(PoisonError::into_inner);
+                let told = match std::mem::replace(&mut *word, Word::Told(Err(Unheard))) {
+                    Word::Untold(hear) => hear(),
+                    Word::Told(told) => told,
+                };
+                *word = Word::Told(told);
+                told
             })
         };
         (half(Arc::clone(&shared)), half(shared))
     }
 
     /// Says that the event is about to be handed over.
-    pub fn tell(self) {
-        if let Some(hear) = self.0 {
-            hear();
-        }
+    ///
+    /// # Errors
+    /// Nobody hears it: the event must not begin.
+    pub fn tell(self) -> Result<(), Unheard> {
+        self.0.map_or(Ok(()), |hear| hear())
     }
+}
+
+/// What two halves of a [`Taken`] share.
+enum Word {
+    Untold(Hear),
+    Told(Result<(), Unheard>),
 }
 
 impl fmt::Debug for Taken {
@@ -91,7 +107,8 @@ pub trait Invoke: Send + Sync + 'static {
     /// Runs one event: finds or starts an instance and hands it over. Resolves when the head of the reply is known:
     /// as soon as the function began to answer where it streams, when it has answered else.
     ///
-    /// `taken` is told once, right before the event is first handed to an instance. Dropping the future or the
+    /// `taken` is told once, right before the event is first handed to an instance; if nobody hears it the event does
+    /// not begin and the answer is that the node is lost with it, not begun. Dropping the future or the
     /// reply leaves the node consistent: an event that waits is forgotten, one that runs may do so to its end.
     fn invoke(
         &self,

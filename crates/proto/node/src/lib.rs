@@ -36,7 +36,7 @@ pub use capacity::{Absence, Capacity, CapacityGroup, CapacityKind, CapacityView,
 pub use code::{Catalogue, Code, CodeError};
 pub use error::{Begun, InvokeError, ThrottleReason};
 pub use fault::{FaultKind, FunctionFault, MAX_RESPONSE_BYTES};
-pub use invoke::{Invoke, InvokeHead, LogTail, Taken};
+pub use invoke::{Invoke, InvokeHead, LogTail, Taken, Unheard};
 pub use log::{LOG_CHANNEL_RECORDS, LOG_TAIL_BYTES, LogKind, LogRecord, tail_of};
 pub use logs::{Heard, LogSource, LogSubscription, Logs};
 pub use nothing::{Nothing, Parts};

@@ -7,14 +7,16 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+
+use base_eventually::eventually_some;
 
 pub(crate) const REKINDLE: &str = env!("CARGO_BIN_EXE_rekindle");
 
 /// The server; ended when dropped.
 pub(crate) struct Server {
     /// The process that speaks the API.
-    front: Process,
+    pub(crate) front: Process,
     pub(crate) nodes: Vec<Node>,
     pub(crate) endpoint: String,
     data: tempfile::TempDir,
@@ -64,6 +66,18 @@ impl Process {
 
     pub(crate) fn id(&self) -> u32 {
         self.0.id()
+    }
+
+    /// Sends it a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &id]).status();
+        assert!(sent.unwrap().success());
+    }
+
+    /// How it ended, by itself.
+    pub(crate) fn ended(&mut self) -> ExitStatus {
+        eventually_some("the process ends", || self.0.try_wait().unwrap())
     }
 }
 
@@ -128,6 +142,12 @@ impl Server {
     /// The process that speaks the API.
     pub(crate) fn pid(&self) -> u32 {
         self.front.id()
+    }
+
+    /// All processes of it, but sandboxes.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let nodes = self.nodes.iter().map(|node| node.process.id());
+        nodes.chain([self.front.id()]).collect()
     }
 
     /// Its own data directory.

@@ -144,7 +144,7 @@ impl Invoke for Native {
     ) -> BoxFuture<'_, Result<Reply, InvokeError>> {
         Box::pin(async move {
             let payload = body.read(MAX_RESPONSE_BYTES).await.unwrap();
-            taken.tell();
+            let _ = taken.tell();
             let (result, output) = run(self.trees.path(), &function, &event, &payload).await;
             let id = &event.request_id;
             let log = format!(

@@ -129,7 +129,7 @@ impl Invoke for Scripted {
         Box::pin(async move {
             let started = Instant::now();
             let payload = body.read(MAX_RESPONSE_BYTES).await.unwrap();
-            taken.tell();
+            let _ = taken.tell();
             if let Some(kind) = function.handler.strip_prefix("stream") {
                 return Ok(super::streaming::reply(self, &function, kind));
             }
