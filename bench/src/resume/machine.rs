@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use edge_cli::PlatformArg;
-use kernel_core::task::Rlimits;
+use kernel_core::task::{Protection, Rlimits};
 use kernel_core::{Config, Kernel};
 use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_fs::{Budget, BudgetLimits, HostTree, TmpFs};
@@ -97,6 +97,7 @@ impl Machine {
             uid: 0,
             gid: 0,
             limits: Rlimits::default(),
+            protection: Protection::None,
         };
         start_init(&self.system, init, files).map_err(wrong("start the guest"))
     }

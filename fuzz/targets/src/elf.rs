@@ -41,7 +41,7 @@ pub(crate) fn run(bytes: &[u8]) {
         name: b"/program",
         argv: vec![b"program".to_vec()],
         envp: vec![b"A=B".to_vec()],
-        identity: ExecIdentity::default(),
+        identity: &|_| Ok(ExecIdentity::default()),
         random: [7; 16],
         cpu: CpuWords::default(),
         vdso: None,

@@ -211,6 +211,10 @@ impl Kernel {
     /// `false` means the queue of a real-time signal is full (`EAGAIN`).
     #[must_use]
     pub fn send_to_process(&self, process: &Process, signal: Signal, info: SigInfo) -> bool {
+        // Others may yet get a handler, and are looked at when they are taken.
+        if matches!(signal, Signal::KILL | Signal::STOP) && process.is_spared(signal, &info) {
+            return true;
+        }
         if signal == Signal::KILL {
             self.kill_process(process);
             return true;
@@ -241,7 +245,7 @@ impl Kernel {
     /// Sends a signal to one thread.
     #[must_use]
     pub fn send_to_task(&self, task: &Task, signal: Signal, info: SigInfo) -> bool {
-        if signal == Signal::KILL {
+        if matches!(signal, Signal::KILL | Signal::STOP) {
             return self.send_to_process(task.process(), signal, info);
         }
         let process = task.process();
@@ -287,7 +291,6 @@ impl Kernel {
                     | Disposition::Default(DefaultAction::Ignore | DefaultAction::Continue)
             )
         });
-        // The first process is as mortal as any other: it is a program, and ends as it would natively.
         if !ignored {
             return true;
         }

@@ -66,8 +66,8 @@ pub struct ExecRequest<'a> {
     pub argv: Vec<Vec<u8>>,
     /// Environment.
     pub envp: Vec<Vec<u8>>,
-    /// Whose program it is.
-    pub identity: ExecIdentity,
+    /// Whose the program is that is run in the end: the file, or the interpreter of a script.
+    pub identity: &'a dyn Fn(&Program) -> Result<ExecIdentity>,
     /// `AT_RANDOM`.
     pub random: [u8; 16],
     /// Words about the processor.
@@ -104,6 +104,7 @@ pub fn load(
     stack::check_arguments(&argv, &request.envp, limit)?;
     let file = program.description.file().as_ref();
     let elf = Elf::parse(file, &head)?;
+    let identity = (request.identity)(&program)?;
     let interpreter = open_interpreter(open, &program, &elf)?;
 
     let place = match interpreter {
@@ -133,7 +134,7 @@ pub fn load(
         placed.clear_tails(mm)?;
     }
 
-    let auxv = auxv(&request, &elf, main.bias, base, vdso);
+    let auxv = auxv(&request, &identity, &elf, [main.bias, base], vdso);
     let built = StackContents {
         argv: &argv,
         envp: &request.envp,
@@ -250,12 +251,11 @@ fn place_stack(mm: &Mm, executable: bool, batch: &mut Vec<MapRequest>) -> Result
 /// In the order of Linux 6.x on x86-64, without the entries for restartable sequences.
 fn auxv(
     request: &ExecRequest<'_>,
+    id: &ExecIdentity,
     elf: &Elf,
-    bias: u64,
-    base: u64,
+    [bias, base]: [u64; 2],
     vdso: Option<u64>,
 ) -> Vec<(u32, u64)> {
-    let id = &request.identity;
     let phdr = if elf.phdr == 0 {
         0
     } else {

@@ -76,12 +76,14 @@ impl Disk {
             name: path.as_bytes(),
             argv: owned(argv),
             envp: owned(envp),
-            identity: ExecIdentity {
-                uid: 1000,
-                euid: 1000,
-                gid: 100,
-                egid: 100,
-                secure: false,
+            identity: &|_| {
+                Ok(ExecIdentity {
+                    uid: 1000,
+                    euid: 1000,
+                    gid: 100,
+                    egid: 100,
+                    secure: false,
+                })
             },
             random: [9; 16],
             cpu: kernel_loader::CpuWords::default(),

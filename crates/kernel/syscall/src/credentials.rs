@@ -1,13 +1,14 @@
 //! User and group numbers, and capabilities (credentials(7), capabilities(7)).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use base_abi::Errno;
 use base_abi::general::{
     _LINUX_CAPABILITY_VERSION_1, _LINUX_CAPABILITY_VERSION_2, _LINUX_CAPABILITY_VERSION_3,
-    CAP_SETGID, CAP_SETUID,
+    CAP_SETGID, CAP_SETPCAP, CAP_SETUID,
 };
-use kernel_core::task::Creds;
+use kernel_core::task::{ALL_CAPABILITIES, Creds};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
@@ -53,6 +54,17 @@ fn change(sys: &Sys<'_>, f: impl FnOnce(&mut Creds) -> Result<(), Errno>) -> Sys
     let mut next = (**slot).clone();
     f(&mut next)?;
     next.adjust_capabilities(&slot);
+    commit(sys, &mut slot, next)
+}
+
+/// Puts new credentials in place. Who became somebody else tells nobody of its memory, and forgets whom its parent's death was
+/// to be told (`commit_creds`).
+fn commit(sys: &Sys<'_>, slot: &mut Arc<Creds>, next: Creds) -> SysResult {
+    let ids = |c: &Creds| [c.euid, c.egid, c.fsuid, c.fsgid];
+    if ids(slot) != ids(&next) || next.permitted & !slot.permitted != 0 {
+        sys.process().dumpable.store(0, Ordering::Relaxed);
+        sys.task.fields.lock().parent_death_signal = None;
+    }
     *slot = Arc::new(next);
     Ok(0)
 }
@@ -171,15 +183,14 @@ fn setregid(sys: &mut Sys<'_>, args: Args) -> SysResult {
 fn setfsuid(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let old = sys.process().creds().fsuid;
     let id = args.u32(0);
-    let _ = change(sys, |c| {
-        allowed(
-            &[id],
-            [c.uid, c.euid, c.suid],
-            c.has(CAP_SETUID) || id == c.fsuid,
-        )?;
-        c.fsuid = pick(id, c.fsuid);
-        Ok(())
-    });
+    let mut slot = sys.process().creds.write();
+    let mut next = (**slot).clone();
+    let free = next.has(CAP_SETUID) || id == next.fsuid;
+    if allowed(&[id], [next.uid, next.euid, next.suid], free).is_ok() {
+        next.fsuid = pick(id, next.fsuid);
+        next.adjust_file_capabilities(&slot);
+        commit(sys, &mut slot, next)?;
+    }
     Ok(u64::from(old))
 }
 
@@ -307,11 +318,16 @@ fn capset(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let mut words: Vec<u32> = sys.mm().read_slice(args.u64(1), count)?;
     words.resize(6, 0);
     let join = |i: usize| u64::from(words[i]) | (u64::from(words[i + 3]) << 32);
-    let (effective, permitted, inheritable) = (join(0), join(1), join(2));
+    let [effective, permitted, inheritable] = [0, 1, 2].map(|i| join(i) & ALL_CAPABILITIES);
     change(sys, |c| {
+        let own = if c.has(CAP_SETPCAP) {
+            c.bounding
+        } else {
+            c.permitted & c.bounding
+        };
         let excess = permitted & !c.permitted
             | effective & !permitted
-            | inheritable & !(c.inheritable | c.permitted);
+            | inheritable & !(c.inheritable | own);
         if excess != 0 {
             return Err(Errno::EPERM);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base_abi::Errno;
 use base_abi::structs::SigAltStack;
-use kernel_core::task::{Creds, OnSignal, Process, Resource, Task};
+use kernel_core::task::{Changed, Creds, FileIds, OnSignal, Process, Resource, Task};
 use kernel_loader::{ExecIdentity, ExecRequest, Loaded, Program};
 use kernel_mm::{CommitBudget, Mm, MmLimits, UNLIMITED};
 use kernel_vfs::{At, Credentials, Description, Events, FsContext, LastLink, Path, PollTable};
@@ -165,12 +165,28 @@ fn replace(sys: &mut Sys<'_>, program: Program, name: &[u8], argv: u64, envp: u6
     drop(task.replace_mm(Arc::new(image.mm)));
     unshare_for_exec(sys, &task);
     task.fields.lock().name = image.loaded.comm;
+    take_credentials(sys, &task, image.creds);
     if let Some(links) = sys.kernel().tree.lock().links_mut(task.pid()) {
         links.execed = true;
         links.exit_signal = Some(kernel_core::signal::Signal::CHLD);
     }
-    sys.process().dumpable.store(1, Ordering::Relaxed);
     Err(Stop::Resume)
+}
+
+/// The new program's credentials. What is another's than its caller's tells nobody of its memory (`commit_creds`).
+fn take_credentials(sys: &Sys<'_>, task: &Task, new: Changed) {
+    let process = sys.process();
+    let old = process.creds();
+    let own = new.creds.euid == new.creds.uid && new.creds.egid == new.creds.gid;
+    let same = new.creds.euid == old.euid && new.creds.egid == old.egid;
+    let dumpable = own && (same || !new.secure);
+    process
+        .dumpable
+        .store(u32::from(dumpable), Ordering::Relaxed);
+    if new.secure || !same {
+        task.fields.lock().parent_death_signal = None;
+    }
+    *process.creds.write() = Arc::new(new.creds);
 }
 
 /// Descriptors and signal actions are this process's own after execve, whoever shared them before.
@@ -245,6 +261,8 @@ fn leave_siblings(sys: &mut Sys<'_>) -> Result<(), Errno> {
 pub(crate) struct Image {
     pub(crate) mm: Mm,
     pub(crate) loaded: Loaded,
+    /// Whose program it is.
+    pub(crate) creds: Changed,
 }
 
 impl Image {
@@ -347,6 +365,7 @@ pub(crate) fn load(system: &System, new: &NewProgram<'_>, opened: &Opened) -> Re
     let features = platform.features();
     let space = platform.new_address_space().map_err(|e| e.errno())?;
     let mm = Mm::new(space, &features, new.limits.clone());
+    let changed = RefCell::default();
     let mut random = [0u8; 16];
     system.kernel.rng.fill(&mut random);
     let request = ExecRequest {
@@ -354,12 +373,13 @@ pub(crate) fn load(system: &System, new: &NewProgram<'_>, opened: &Opened) -> Re
         name: new.name,
         argv: new.argv.clone(),
         envp: new.envp.clone(),
-        identity: ExecIdentity {
-            uid: creds.uid,
-            euid: creds.euid,
-            gid: creds.gid,
-            egid: creds.egid,
-            secure: false,
+        identity: &|program| {
+            let place = Path::of(&program.description)?;
+            let [uid, gid] = place.set_ids()?;
+            let new = creds.for_program(FileIds { uid, gid });
+            let identity = identity(&new);
+            *changed.borrow_mut() = Some(new);
+            Ok(identity)
         },
         random,
         cpu: system.cpu_words(),
@@ -375,5 +395,16 @@ pub(crate) fn load(system: &System, new: &NewProgram<'_>, opened: &Opened) -> Re
         Ok(program)
     };
     let loaded = kernel_loader::load(&mm, &open, request)?;
-    Ok(Image { mm, loaded })
+    let creds = changed.take().ok_or(Errno::ENOEXEC)?;
+    Ok(Image { mm, loaded, creds })
+}
+
+fn identity(new: &Changed) -> ExecIdentity {
+    ExecIdentity {
+        uid: new.creds.uid,
+        euid: new.creds.euid,
+        gid: new.creds.gid,
+        egid: new.creds.egid,
+        secure: new.secure,
+    }
 }

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use base_abi::Errno;
 use kernel_core::park::Parker;
 use kernel_core::signal::SignalSet;
-use kernel_core::task::{Creds, Process, Rlimits, Task, TaskFields, TaskParts, TaskSignals};
+use kernel_core::task::{
+    Creds, Process, Protection, Rlimits, Task, TaskFields, TaskParts, TaskSignals,
+};
 use kernel_loader::Program;
 use kernel_vfs::{At, Credentials, Events, FdTable, FsContext, LastLink, PollTable};
 use parking_lot::RwLock;
@@ -32,6 +34,8 @@ pub struct Init {
     pub gid: u32,
     /// Resource limits.
     pub limits: Rlimits,
+    /// Whose signals do nothing to it.
+    pub protection: Protection,
 }
 
 /// Why the first program could not be started.
@@ -87,6 +91,7 @@ pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Resu
         init.limits.clone(),
         actions,
     ));
+    *process.protection.lock() = init.protection;
     let limits = limits_of(system, &process);
     let new = NewProgram {
         fs: &fs,
@@ -103,6 +108,7 @@ pub fn start_init(system: &Arc<System>, init: Init, files: Arc<FdTable>) -> Resu
         .space()
         .new_context(image.state())
         .map_err(|e| StartError::Host(e.errno()))?;
+    *process.creds.write() = Arc::new(image.creds.creds.clone());
     image.mm.set_exe(exe);
     let task = first_task(system, &process, image, files, fs);
     {

@@ -7,7 +7,7 @@ use base_abi::Errno;
 use base_abi::general::{CAP_LAST_CAP, CAP_SETPCAP};
 use base_abi::prctl as p;
 use kernel_core::signal::Signal;
-use kernel_core::task::Creds;
+use kernel_core::task::{Creds, securebits};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Sys, SysResult};
@@ -44,8 +44,12 @@ fn prctl(sys: &mut Sys<'_>, args: Args) -> SysResult {
             sys.process().dumpable.store(u32::from(on), Relaxed);
             Ok(0)
         }
-        p::PR_SET_NO_NEW_PRIVS if value == 1 => change(sys, |creds| creds.no_new_privs = true),
-        p::PR_GET_NO_NEW_PRIVS => Ok(u64::from(sys.process().creds().no_new_privs)),
+        p::PR_SET_NO_NEW_PRIVS if value == 1 && unused(args, 2) => {
+            change(sys, |creds| creds.no_new_privs = true)
+        }
+        p::PR_GET_NO_NEW_PRIVS if unused(args, 1) => {
+            Ok(u64::from(sys.process().creds().no_new_privs))
+        }
         p::PR_SET_CHILD_SUBREAPER => {
             if let Some(links) = sys.kernel().tree.lock().links_mut(sys.task.pid()) {
                 links.subreaper = value != 0;
@@ -72,15 +76,27 @@ fn prctl(sys: &mut Sys<'_>, args: Args) -> SysResult {
         p::PR_CAPBSET_DROP => drop_from_bounding_set(sys, value),
         p::PR_SET_KEEPCAPS => {
             let on = flag(value)?;
-            change(sys, |creds| creds.keep_caps = on)
+            keep_capabilities(sys, on)
         }
-        p::PR_GET_KEEPCAPS => Ok(u64::from(sys.process().creds().keep_caps)),
+        p::PR_GET_KEEPCAPS => {
+            let kept = sys.process().creds().secure(securebits::KEEP_CAPS);
+            Ok(u64::from(kept))
+        }
+        p::PR_CAP_AMBIENT => ambient(sys, args),
+        p::PR_SET_SECUREBITS => set_securebits(sys, value),
         p::PR_GET_SECUREBITS => Ok(u64::from(sys.process().creds().securebits)),
         // No filter, and huge pages are the host's affair.
-        p::PR_GET_SECCOMP | p::PR_SET_THP_DISABLE | p::PR_GET_THP_DISABLE => Ok(0),
+        p::PR_GET_SECCOMP => Ok(0),
+        p::PR_SET_THP_DISABLE if unused(args, 2) => Ok(0),
+        p::PR_GET_THP_DISABLE if unused(args, 1) => Ok(0),
         p::PR_SET_VMA => set_mapping_name(sys, args),
         _ => Err(Errno::EINVAL.into()),
     }
+}
+
+/// Whether arguments from this one on are 0, as options ask that may once use them.
+fn unused(args: Args, from: usize) -> bool {
+    (from..5).all(|index| args.u64(index) == 0)
 }
 
 /// 0 or 1.
@@ -150,6 +166,59 @@ fn drop_from_bounding_set(sys: &Sys<'_>, value: u64) -> SysResult {
         return Err(Errno::EPERM.into());
     }
     change(sys, |creds| creds.bounding &= !(1 << capability))
+}
+
+/// `PR_SET_KEEPCAPS`, until the next execve(2).
+fn keep_capabilities(sys: &Sys<'_>, on: bool) -> SysResult {
+    const BIT: u32 = securebits::KEEP_CAPS;
+    if sys.process().creds().secure(BIT << 1) {
+        return Err(Errno::EPERM.into());
+    }
+    change(sys, |creds| {
+        creds.securebits = (creds.securebits & !BIT) | if on { BIT } else { 0 };
+    })
+}
+
+/// `PR_SET_SECUREBITS`: what is locked stays as it is.
+fn set_securebits(sys: &Sys<'_>, value: u64) -> SysResult {
+    let known = securebits::ALL | securebits::LOCKS;
+    let new = u32::try_from(value).ok().filter(|bits| bits & !known == 0);
+    let new = new.ok_or(Errno::EPERM)?;
+    let creds = sys.process().creds();
+    let locks = creds.securebits & securebits::LOCKS;
+    let changed = (locks >> 1) & (creds.securebits ^ new);
+    if changed != 0 || locks & !new != 0 || !creds.has(CAP_SETPCAP) {
+        return Err(Errno::EPERM.into());
+    }
+    change(sys, |creds| creds.securebits = new)
+}
+
+/// `PR_CAP_AMBIENT`: what programs keep that are no files with capabilities.
+fn ambient(sys: &Sys<'_>, args: Args) -> SysResult {
+    let action = u32::try_from(args.u64(1)).map_err(|_| Errno::EINVAL)?;
+    if action == p::PR_CAP_AMBIENT_CLEAR_ALL {
+        if !unused(args, 2) {
+            return Err(Errno::EINVAL.into());
+        }
+        return change(sys, |creds| creds.ambient = 0);
+    }
+    let bit = 1 << capability(args.u64(2))?;
+    if !unused(args, 3) {
+        return Err(Errno::EINVAL.into());
+    }
+    let creds = sys.process().creds();
+    match action {
+        p::PR_CAP_AMBIENT_IS_SET => Ok(u64::from(creds.ambient & bit != 0)),
+        p::PR_CAP_AMBIENT_LOWER => change(sys, |creds| creds.ambient &= !bit),
+        p::PR_CAP_AMBIENT_RAISE => {
+            let has = creds.permitted & creds.inheritable & bit != 0;
+            if !has || creds.secure(securebits::NO_CAP_AMBIENT_RAISE) {
+                return Err(Errno::EPERM.into());
+            }
+            change(sys, |creds| creds.ambient |= bit)
+        }
+        _ => Err(Errno::EINVAL.into()),
+    }
 }
 
 /// `PR_SET_VMA_ANON_NAME`: where, how long, and the name or nothing.

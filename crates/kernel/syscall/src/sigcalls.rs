@@ -328,7 +328,7 @@ fn kill(sys: &mut Sys<'_>, args: Args) -> SysResult {
         return Err(Errno::ESRCH.into());
     }
     if signal == Some(Signal::KILL) && pid <= 0 {
-        return kill_many(sys, &targets, pid);
+        return kill_many(sys, &targets, pid, &info);
     }
     let results: Vec<_> = targets.iter().map(|t| send(sys, t, signal, info)).collect();
     if results.iter().any(Result::is_ok) {
@@ -342,7 +342,7 @@ fn kill(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 /// `SIGKILL` to a group or to all: also to those that the targets make before it reaches them.
-fn kill_many(sys: &Sys<'_>, first: &[Arc<Process>], pid: i32) -> SysResult {
+fn kill_many(sys: &Sys<'_>, first: &[Arc<Process>], pid: i32, info: &SigInfo) -> SysResult {
     if !first.iter().any(|t| may_signal(sys, t, Some(Signal::KILL))) {
         return Err(Errno::EPERM.into());
     }
@@ -357,7 +357,9 @@ fn kill_many(sys: &Sys<'_>, first: &[Arc<Process>], pid: i32) -> SysResult {
         } else {
             links.group == group
         };
-        meant && may_signal(sys, &links.process, Some(Signal::KILL))
+        meant
+            && may_signal(sys, &links.process, Some(Signal::KILL))
+            && !links.process.is_spared(Signal::KILL, info)
     });
     Ok(0)
 }

@@ -2,6 +2,13 @@
 
 mod guest;
 
+use std::time::Duration;
+
+use kernel_core::signal::{Signal, si_code, siginfo};
+use kernel_core::task::{ExitStatus, Protection};
+
+use guest::{Machine, boot};
+
 fn python(script: &str) -> String {
     guest::run(&["/usr/bin/python3", "-I", "-S", "-c", script], "").expect_success()
 }
@@ -51,4 +58,86 @@ try: os.wait()
 except ChildProcessError: print('no child')
 ";
     assert_eq!(python(program), "40 [] ['1']\n['1']\nno child\n");
+}
+
+/// The lines are those of `unshare -Urpf --mount-proc python3 init_signals.py` on Linux.
+#[test]
+fn an_init_is_spared_what_it_has_no_handler_for() {
+    assert_eq!(
+        python(include_str!("scripts/init_signals.py")),
+        include_str!("scripts/init_signals.txt")
+    );
+}
+
+fn ends(argv: &[&str]) -> Option<ExitStatus> {
+    guest::run(argv, "").status
+}
+
+#[test]
+fn its_own_instructions_end_an_init() {
+    let core = |number| Some(ExitStatus::Signal { number, core: true });
+    let segv = "import ctypes; ctypes.string_at(0)";
+    assert_eq!(ends(&["/usr/bin/python3", "-c", segv]), core(11));
+    // abort(3) finds that SIGABRT does nothing, and executes what it may not.
+    let abort = "import os; os.abort()";
+    assert_eq!(ends(&["/usr/bin/python3", "-c", abort]), core(11));
+}
+
+fn process_1(machine: &Machine) -> std::sync::Arc<kernel_core::task::Process> {
+    let tree = machine.system.kernel.tree.lock();
+    std::sync::Arc::clone(&tree.links(1).expect("process 1").process)
+}
+
+#[test]
+fn what_comes_from_outside_ends_an_init() {
+    for number in [15, 9, 14] {
+        let machine = boot(Duration::ZERO);
+        machine.start(&["/bin/sleep", "1000"]);
+        let signal = Signal::new(number).expect("a signal");
+        let outside = siginfo::user(si_code::SI_USER, 0, 0);
+        assert!(
+            machine
+                .system
+                .kernel
+                .send_to_process(&process_1(&machine), signal, outside)
+        );
+        let number = u8::try_from(number).expect("small");
+        let killed = ExitStatus::Signal {
+            number,
+            core: false,
+        };
+        assert_eq!(machine.finish().status, Some(killed));
+    }
+}
+
+/// On Lambda a function is beside an init.
+#[test]
+fn a_function_may_end_itself_but_no_orphan_ends_it() {
+    let program = "
+import os, signal
+def child(work):
+    if (pid := os.fork()) == 0:
+        work()
+        os._exit(0)
+    os.waitpid(pid, 0)
+for number in [9, 15, 19]:
+    child(lambda: os.kill(os.getppid(), number))
+print('alive', flush=True)
+os.kill(os.getpid(), 9)
+";
+    let machine = boot(Duration::ZERO);
+    machine.start_with(
+        [0; 2],
+        Protection::FromOthers,
+        &["/usr/bin/python3", "-c", program],
+    );
+    let outcome = machine.finish();
+    let killed = ExitStatus::Signal {
+        number: 9,
+        core: false,
+    };
+    assert_eq!(
+        (outcome.output.as_str(), outcome.status),
+        ("alive\n", Some(killed))
+    );
 }

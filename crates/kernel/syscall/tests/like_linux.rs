@@ -49,3 +49,30 @@ fn orphaned_groups() {
 fn links_of_directories() {
     sees_what_it_sees_on_linux(include_str!("scripts/links.py"));
 }
+
+/// What a C program prints, natively and in a sandbox that has it at `/place/program`.
+fn a_program_sees_what_it_sees_on_linux(source: &str) {
+    let layer = tempfile::tempdir().expect("a directory");
+    let program = layer.path().join("place/program");
+    std::fs::create_dir(layer.path().join("place")).expect("a directory");
+    std::fs::write(layer.path().join("place/program.c"), source).expect("its source");
+    let built = std::process::Command::new("gcc")
+        .args(["-O1", "-o"])
+        .args([&program, &program.with_extension("c")])
+        .status()
+        .expect("gcc");
+    assert!(built.success());
+    let native = guest::native(&[program.to_str().expect("a name")]);
+    assert!(native.status.success(), "{native:?}");
+    let layers = [layer.path().to_owned()];
+    let machine = guest::boot_on(guest::platform(), std::time::Duration::ZERO, &layers);
+    machine.start(&["/place/program"]);
+    let ours = machine.finish().expect_success();
+    assert_eq!(ours, String::from_utf8_lossy(&native.stdout));
+}
+
+/// x87, MXCSR and vectors in signal handlers, and after them.
+#[test]
+fn float_state_of_handlers() {
+    a_program_sees_what_it_sees_on_linux(include_str!("scripts/float_state.c"));
+}

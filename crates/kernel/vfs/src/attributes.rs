@@ -66,6 +66,23 @@ impl Path {
         self.access(who, Access::EXECUTE)
     }
 
+    /// Owner and group of a program with set-user-id and set-group-id bits, where the mount lets them count.
+    ///
+    /// # Errors
+    /// What the inode's attributes fail with.
+    pub fn set_ids(&self) -> Result<[Option<u32>; 2]> {
+        const EXECUTED_BY_GROUP: u32 = SET_GID | GROUP_EXECUTE;
+        if self.mount().id() == 0 || self.mount().flags().contains(MountFlags::NOSUID) {
+            return Ok([None; 2]);
+        }
+        let attr = self.attr()?;
+        let gid = attr.mode & EXECUTED_BY_GROUP == EXECUTED_BY_GROUP;
+        Ok([
+            (attr.mode & SET_UID != 0).then_some(attr.uid),
+            gid.then_some(attr.gid),
+        ])
+    }
+
     /// chmod(2).
     ///
     /// # Errors

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel_core::signal::{Signal, si_code, siginfo};
-use kernel_core::task::{ExitStatus, Resource, Rlimit, Rlimits};
+use kernel_core::task::{ExitStatus, Protection, Resource, Rlimit, Rlimits};
 use kernel_files::console::StandardFiles;
 use kernel_syscall::{Init, StartError, System, start_init};
-use proto_sandbox::{FailureKind, StartSpec};
+use proto_sandbox::{FailureKind, StartSpec, WorkloadSpec};
 
 use crate::BuildError;
 use crate::memory::{MemoryWatch, OwnMemory};
@@ -146,6 +146,11 @@ fn init_of(spec: &StartSpec) -> Result<Init, BuildError> {
         uid: program.uid,
         gid: program.gid,
         limits,
+        protection: match spec.workload {
+            WorkloadSpec::Program => Protection::FromAll,
+            // On Lambda a function is not process 1, and may kill itself.
+            WorkloadSpec::Lambda(_) => Protection::FromOthers,
+        },
     })
 }
 

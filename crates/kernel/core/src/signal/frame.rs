@@ -153,6 +153,8 @@ pub fn write_frame(
     regs.rsp = sp;
     regs.rip = request.action.handler;
     regs.rflags &= !0x10500; // RF, TF and DF are clear in a handler.
+    // It begins as after execve(2), whatever the interrupted code had set; the frame has that.
+    cpu.xstate.clear();
     Ok(())
 }
 

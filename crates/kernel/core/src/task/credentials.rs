@@ -1,6 +1,9 @@
 //! Credentials (credentials(7), capabilities(7)).
 
-use base_abi::general::{CAP_DAC_OVERRIDE, CAP_LAST_CAP};
+use base_abi::general::{
+    CAP_CHOWN, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_LAST_CAP,
+    CAP_LINUX_IMMUTABLE, CAP_MAC_OVERRIDE, CAP_MKNOD,
+};
 use kernel_vfs::Credentials;
 
 /// Who a process is. One set per process: POSIX semantics without libc's signal dance.
@@ -23,12 +26,38 @@ pub struct Creds {
     pub bounding: u64,
     pub ambient: u64,
     pub no_new_privs: bool,
+    /// [`securebits`].
     pub securebits: u32,
-    pub keep_caps: bool,
 }
 
 /// All capabilities that there are.
-const ALL_CAPABILITIES: u64 = (1 << (CAP_LAST_CAP + 1)) - 1;
+pub const ALL_CAPABILITIES: u64 = (1 << (CAP_LAST_CAP + 1)) - 1;
+
+/// Capabilities that setfsuid(2) takes and gives (`CAP_FS_SET`).
+const FILE_CAPABILITIES: u64 = 1 << CAP_CHOWN
+    | 1 << CAP_DAC_OVERRIDE
+    | 1 << CAP_DAC_READ_SEARCH
+    | 1 << CAP_FOWNER
+    | 1 << CAP_FSETID
+    | 1 << CAP_LINUX_IMMUTABLE
+    | 1 << CAP_MKNOD
+    | 1 << CAP_MAC_OVERRIDE;
+
+/// `PR_SET_SECUREBITS` (capabilities(7), "The securebits flags"). The bit above each one locks it.
+pub mod securebits {
+    /// Root gets no capabilities by execve(2).
+    pub const NOROOT: u32 = 1;
+    /// Changes of user ids leave capabilities alone.
+    pub const NO_SETUID_FIXUP: u32 = 1 << 2;
+    /// `PR_SET_KEEPCAPS`.
+    pub const KEEP_CAPS: u32 = 1 << 4;
+    /// Nothing is added to the ambient set.
+    pub const NO_CAP_AMBIENT_RAISE: u32 = 1 << 6;
+    /// All of them.
+    pub const ALL: u32 = NOROOT | NO_SETUID_FIXUP | KEEP_CAPS | NO_CAP_AMBIENT_RAISE;
+    /// Their locks.
+    pub const LOCKS: u32 = ALL << 1;
+}
 
 impl Creds {
     /// All ids the same; root has every capability *inside* the sandbox.
@@ -52,7 +81,6 @@ impl Creds {
             ambient: 0,
             no_new_privs: false,
             securebits: 0,
-            keep_caps: false,
         }
     }
 
@@ -73,14 +101,25 @@ impl Creds {
         self.effective & (1 << capability.min(63)) != 0
     }
 
-    /// After the effective uid changed: capabilities come and go with root (capabilities(7),
+    /// Whether a bit of `securebits` is set.
+    #[must_use]
+    pub fn secure(&self, bit: u32) -> bool {
+        self.securebits & bit != 0
+    }
+
+    /// After user ids changed: capabilities come and go with root (capabilities(7),
     /// "Effect of user ID changes on capabilities").
     pub fn adjust_capabilities(&mut self, old: &Creds) {
+        if self.secure(securebits::NO_SETUID_FIXUP) {
+            return;
+        }
         let was_root = old.uid == 0 || old.euid == 0 || old.suid == 0;
         let is_root = self.uid == 0 || self.euid == 0 || self.suid == 0;
-        if was_root && !is_root && !self.keep_caps {
-            self.permitted = 0;
-            self.effective = 0;
+        if was_root && !is_root {
+            if !self.secure(securebits::KEEP_CAPS) {
+                self.permitted = 0;
+                self.effective = 0;
+            }
             self.ambient = 0;
         }
         if old.euid == 0 && self.euid != 0 {
@@ -88,6 +127,19 @@ impl Creds {
         }
         if old.euid != 0 && self.euid == 0 {
             self.effective = self.permitted;
+        }
+    }
+
+    /// After setfsuid(2) alone: those for files come and go with root.
+    pub fn adjust_file_capabilities(&mut self, old: &Creds) {
+        if self.secure(securebits::NO_SETUID_FIXUP) {
+            return;
+        }
+        if old.fsuid == 0 && self.fsuid != 0 {
+            self.effective &= !FILE_CAPABILITIES;
+        }
+        if old.fsuid != 0 && self.fsuid == 0 {
+            self.effective |= self.permitted & FILE_CAPABILITIES;
         }
     }
 }

@@ -10,8 +10,10 @@
 mod credentials;
 mod exit_status;
 mod limits;
+mod new_program;
 mod orphans;
 mod process;
+mod protection;
 mod restart;
 pub mod saved;
 mod standstill;
@@ -19,10 +21,12 @@ mod thread;
 mod tree;
 mod vfork;
 
-pub use credentials::Creds;
+pub use credentials::{ALL_CAPABILITIES, Creds, securebits};
 pub use exit_status::ExitStatus;
 pub use limits::{Resource, Rlimit, Rlimits};
+pub use new_program::{Changed, FileIds};
 pub use process::{Process, ProcessSignals, TimesUsed};
+pub use protection::Protection;
 pub use restart::{Blocked, OnSignal, Restart, TimedCall};
 pub use standstill::{SavedCall, Standstill};
 pub use thread::{Task, TaskFields, TaskParts, TaskSignals};

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use kernel_vfs::WaitQueue;
 use parking_lot::{Mutex, RwLock};
 
-use super::{Creds, ExitStatus, Pid, Resource, Rlimits};
+use super::{Creds, ExitStatus, Pid, Protection, Resource, Rlimits};
 use crate::signal::{Actions, Pending};
 
 /// Signals of a process: shared queue and actions.
@@ -56,6 +56,8 @@ pub struct Process {
     pub personality: AtomicU32,
     /// `PR_SET_DUMPABLE`.
     pub dumpable: AtomicU32,
+    /// Whose signals do nothing to it.
+    pub protection: Mutex<Protection>,
     /// `oom_score_adj`.
     pub oom_score_adj: AtomicI32,
     /// Guest `CLOCK_MONOTONIC` nanoseconds of its start.
@@ -88,6 +90,7 @@ impl Process {
             exec_thread: AtomicI32::new(0),
             personality: AtomicU32::new(0),
             dumpable: AtomicU32::new(1),
+            protection: Mutex::default(),
             oom_score_adj: AtomicI32::new(0),
             started,
         }

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Creds, Descent, ExitStatus, Links, Pid, Process, Rlimits, Standstill, StopState, Task,
-    TaskFields, TaskSignals, TimesUsed,
+    Creds, Descent, ExitStatus, Links, Pid, Process, Protection, Rlimits, Standstill, StopState,
+    Task, TaskFields, TaskSignals, TimesUsed,
 };
 use crate::signal::{Actions, Pending, Signal, SignalSet};
 
@@ -137,6 +137,7 @@ pub struct ProcessState {
     leader_status: u64,
     personality: u32,
     dumpable: u32,
+    protection: Protection,
     oom_score_adj: i32,
     group: Pid,
     session: Pid,
@@ -175,6 +176,7 @@ impl ProcessState {
             leader_status: process.leader_status.load(Ordering::SeqCst),
             personality: process.personality.load(Ordering::Relaxed),
             dumpable: process.dumpable.load(Ordering::Relaxed),
+            protection: *process.protection.lock(),
             oom_score_adj: process.oom_score_adj.load(Ordering::Relaxed),
             group: links.group,
             session: links.session,
@@ -205,6 +207,7 @@ impl ProcessState {
             actions,
         );
         process.signals.get_mut().pending = Pending::restored(self.pending.clone());
+        *process.protection.get_mut() = self.protection;
         *process.ended_times.get_mut() = self.ended_times;
         *process.children_times.get_mut() = self.children_times;
         process.exiting = AtomicU64::new(self.exiting);

@@ -309,6 +309,8 @@ fn new_process(sys: &Sys<'_>, request: &Request, pid: i32) -> Arc<Process> {
     let process = Process::new(pid, sys.now(), parent.creds(), limits, actions);
     let personality = parent.personality.load(Ordering::Relaxed);
     process.personality.store(personality, Ordering::Relaxed);
+    let dumpable = parent.dumpable.load(Ordering::Relaxed);
+    process.dumpable.store(dumpable, Ordering::Relaxed);
     let score = parent.oom_score_adj.load(Ordering::Relaxed);
     process.oom_score_adj.store(score, Ordering::Relaxed);
     Arc::new(process)

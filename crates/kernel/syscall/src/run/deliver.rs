@@ -50,6 +50,9 @@ impl Runner {
         };
         match taken {
             None => Delivery::None,
+            Some((signal, info)) if self.task.process().is_spared(signal, &info) => {
+                Delivery::Ignored
+            }
             Some((signal, info)) => self.act_on(signal, info, [0; 3], interrupted),
         }
     }

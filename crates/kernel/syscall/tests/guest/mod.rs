@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use kernel_core::task::{ExitStatus, Rlimits};
+use kernel_core::task::{ExitStatus, Protection, Rlimits};
 use kernel_core::{Config, Kernel};
 use kernel_files::console::{HostSide, StandardFiles, Stream};
 use kernel_fs::host_view::{self, Identity};
@@ -179,7 +179,12 @@ impl Machine {
     }
 
     /// The same as this user and group.
-    pub(crate) fn start_as(&self, [uid, gid]: [u32; 2], argv: &[&str]) {
+    pub(crate) fn start_as(&self, owner: [u32; 2], argv: &[&str]) {
+        self.start_with(owner, Protection::FromAll, argv);
+    }
+
+    /// The same with more or less that does nothing to it.
+    pub(crate) fn start_with(&self, [uid, gid]: [u32; 2], protection: Protection, argv: &[&str]) {
         let (system, streams) = (&self.system, self.standard.clone());
         let files = Arc::new(FdTable::new());
         let accesses = [AccessMode::Read, AccessMode::Write, AccessMode::Write];
@@ -196,6 +201,7 @@ impl Machine {
             uid,
             gid,
             limits: Rlimits::default(),
+            protection,
         };
         start_init(system, init, files).expect("start");
     }

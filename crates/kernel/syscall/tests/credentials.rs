@@ -1,4 +1,4 @@
-//! What an ordinary user makes is that user's (credentials(7)).
+//! Who a process is: what it makes is its own, and what rights its next program has (credentials(7), capabilities(7)).
 
 mod guest;
 
@@ -25,5 +25,21 @@ fn pipes_are_opened_by_name() {
     assert_eq!(
         ordinary(&["/bin/bash", "-c", script]),
         "a\nb\nc\nd\nd\ntyped\ne\n666 993 990\n"
+    );
+}
+
+/// What root's `python3 capabilities.py` prints on Linux.
+#[test]
+fn a_program_has_the_rights_that_its_file_and_its_caller_give() {
+    let argv = [
+        "/usr/bin/python3",
+        "-I",
+        "-S",
+        "-c",
+        include_str!("scripts/capabilities.py"),
+    ];
+    assert_eq!(
+        guest::run(&argv, "").expect_success(),
+        include_str!("scripts/capabilities.txt")
     );
 }
