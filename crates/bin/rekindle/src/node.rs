@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use edge_cli::layers::{self, Exposure, Summary};
 use edge_cli::{ExitCode, Failure, NodeArgs, NodeOptions, TemplateUse};
 use node_agent::{Agent, AgentConfig};
 use node_serve::{Exposed, Exposition, ListenAddress, Server, Token};
@@ -31,7 +32,7 @@ pub(crate) async fn node(args: &NodeArgs) -> Result<(), Failure> {
     let asked = Asked::listen()?;
     let _owned = Owned::take(&args.data)?;
     let config = agent_config(args.data.clone(), &args.node)?;
-    let agent: Arc<dyn Node> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
+    let agent: Arc<dyn Node> = Arc::new(start(config, &args.node)?);
     let server = Server::bind(&place, token.clone(), Arc::clone(&agent)).await;
     let server = server.map_err(|error| {
         failed(&error).next("is another node there? choose another place with --socket or --listen")
@@ -87,6 +88,27 @@ async fn exposed(
     Ok(Some(exposed))
 }
 
+/// Starts what runs functions, and says what stands between them and this host.
+pub(crate) fn start(config: AgentConfig, options: &NodeOptions) -> Result<Agent, Failure> {
+    let agent = Agent::start(config).map_err(|error| failed(&error))?;
+    let held = layers::look(&agent.control_groups()).map_err(|why| {
+        Failure::new(
+            ExitCode::Unsupported,
+            format!("no sandbox can be made: {why}"),
+        )
+        .next("rekindle doctor")
+    })?;
+    let exposure = match options.insecure {
+        true => Exposure::Accepted,
+        false => Exposure::Refused,
+    };
+    layers::require(&held, &options.require, exposure)?;
+    for line in Summary(&held).to_string().lines() {
+        tracing::info!("{line}");
+    }
+    Ok(agent)
+}
+
 /// The token in a file.
 pub(crate) fn token(path: &Path) -> Result<Token, Failure> {
     Token::read(path).map_err(|error| {
@@ -111,6 +133,7 @@ pub(crate) fn agent_config(
         TemplateUse::On => node_agent::TemplateUse::On,
         TemplateUse::Off => node_agent::TemplateUse::Off,
     };
+    config.cpu_weight = options.cpu_weight;
     config.platform = crate::platform::choice(options.platform);
     config.pool.limits.instances = options.instances as usize;
     config.pool.limits.memory_mb = options.memory.0 >> 20;

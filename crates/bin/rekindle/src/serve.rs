@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use edge_cli::{Failure, ServeArgs, SnapStart};
-use node_agent::Agent;
 use proto_node::Node;
 
 use crate::asked::Asked;
-use crate::front::{self, failed};
-use crate::node::{GRACE, agent_config};
+use crate::front;
+use crate::node::{self, GRACE, agent_config};
 use crate::owned::Owned;
 
 pub(crate) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
@@ -20,7 +19,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     if args.api.snap_start == SnapStart::Never {
         config.snapshots = None;
     }
-    let agent: Arc<dyn Node> = Arc::new(Agent::start(config).map_err(|error| failed(&error))?);
+    let agent: Arc<dyn Node> = Arc::new(node::start(config, &args.node)?);
     front::serve(&args.api, keys, registry, Arc::clone(&agent), &asked).await?;
     agent.drain(GRACE).await;
     Ok(())

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::layers::Layer;
 use crate::{demo, doctor, functions, init, run, snapshots};
 
 /// How long events may take at the end of a server: as long as a function may run, and a little more.
@@ -109,6 +110,24 @@ pub struct NodeOptions {
     /// Most that the memory limits of all instances may add up to.
     #[arg(long, default_value = "64G")]
     pub memory: crate::Bytes,
+    /// What a function of 128 MB weighs when processors are short, in per cent of a process of the host; more memory weighs
+    /// more. Until its first answer, for half a second at most, an instance weighs as much as a hundred processes. Needs the
+    /// cpu control group.
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=10_000),
+        env = "REKINDLE_CPU_WEIGHT"
+    )]
+    pub cpu_weight: u32,
+    /// Do not start where one of these does not hold: what does is said at the start, and by `rekindle doctor`.
+    #[arg(long, value_name = "LAYER", value_enum, value_delimiter = ',')]
+    pub require: Vec<Layer>,
+    /// Start where neither Landlock nor namespaces are in force, and a guest that broke the kernel of its sandbox could reach
+    /// the other processes of this user.
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// `rekindle node`.

@@ -3,17 +3,18 @@
 use std::fmt;
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use clap::Args;
-use host_sys::cgroup::{self, CpuWeight, Group, GroupState};
+use host_sys::cgroup::{CpuWeight, GroupState, Tree};
 use host_sys::filter::action_available;
 use host_sys::rlimit::{self, Resource};
 use proto_sandbox::JailLayer;
 use serde::Serialize;
 
 use crate::failure::{ExitCode, Failure};
+use crate::layers;
 use crate::output::{Format, Table};
 
 /// Arguments of `rekindle doctor`.
@@ -116,8 +117,8 @@ pub fn doctor(args: &DoctorArgs, kvm: &Kvm) -> Result<(), Failure> {
 #[must_use]
 pub fn examine(kvm: &Kvm) -> Report {
     let mut findings = vec![kernel(), user_notification(), ptrace_scope()];
-    findings.extend(jail());
-    findings.extend([control_groups(), platform_kvm(kvm)]);
+    findings.extend(held());
+    findings.extend([autogroup(), platform_kvm(kvm)]);
     findings.extend([processors(), memory(), open_files(), tasks()]);
     findings.extend(interpreters());
     Report {
@@ -205,70 +206,49 @@ fn ptrace_scope() -> Finding {
     }
 }
 
-/// A real sandbox process enters its jail and says what holds.
-fn jail() -> Vec<Finding> {
-    let probe = Command::new("/proc/self/exe")
-        .args(["sandbox", "--probe"])
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .output();
-    let output = match probe {
-        Ok(output) if output.status.success() => output.stdout,
-        Ok(output) => {
-            let why = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-            return vec![finding(
-                "jail",
-                Verdict::Missing,
-                format!("{}: {why}", output.status),
-            )];
+/// What stands between a guest and this host.
+fn held() -> Vec<Finding> {
+    let held = match layers::look(&control_groups()) {
+        Ok(held) => held,
+        Err(why) => return vec![finding("jail", Verdict::Missing, why)],
+    };
+    let rows = held.into_iter().map(|held| {
+        let title = held.layer.title();
+        match held.state {
+            JailLayer::InForce(detail) if detail.is_empty() => {
+                finding(title, Verdict::Good, "in force")
+            }
+            JailLayer::InForce(detail) => finding(title, Verdict::Good, detail),
+            JailLayer::Missing(reason) => {
+                let remedy = held.layer.remedy();
+                finding(
+                    title,
+                    Verdict::Less,
+                    format!("{reason}; to have it: {remedy}"),
+                )
+            }
         }
-        Err(error) => return vec![finding("jail", Verdict::Missing, error.to_string())],
-    };
-    let Ok(layers) = serde_json::from_slice::<Vec<(String, JailLayer)>>(&output) else {
-        return vec![finding(
-            "jail",
-            Verdict::Missing,
-            "the probe said nothing readable",
-        )];
-    };
-    layers
-        .into_iter()
-        .filter_map(|(name, layer)| jail_layer(&name, layer))
-        .collect()
+    });
+    rows.collect()
 }
 
-/// One line of the probe; none for a layer that is not known.
-fn jail_layer(name: &str, layer: JailLayer) -> Option<Finding> {
-    let name = match name {
-        "seccomp" => "jail: host call filter",
-        "landlock" => "jail: landlock",
-        "namespaces" => "jail: namespaces",
-        "empty root" => "jail: empty root directory",
-        "privileges" => "jail: privileges",
-        "rlimits" => "jail: resource limits",
-        _ => return None,
-    };
-    Some(match layer {
-        JailLayer::InForce(detail) if detail.is_empty() => finding(name, Verdict::Good, "in force"),
-        JailLayer::InForce(detail) => finding(name, Verdict::Good, detail),
-        JailLayer::Missing(reason) => finding(name, Verdict::Less, reason),
-    })
+/// As a server would have them, which moves into a group of its own.
+fn control_groups() -> GroupState {
+    let name = format!("rekindle-doctor-{}", std::process::id());
+    let tree = Tree::with_server(&format!("{name}-server"), CpuWeight::percent(100));
+    tree.trial(&name)
 }
 
-fn control_groups() -> Finding {
-    let limits = cgroup::Limits {
-        memory_bytes: 1 << 30,
-        tasks: 64,
-        cpu_weight: Some(CpuWeight::percent(100)),
-    };
-    let group = Group::create(&format!("rekindle-doctor-{}", std::process::id()), &limits);
-    match group.state() {
-        GroupState::InForce(detail) => finding("control groups", Verdict::Good, detail.as_str()),
-        GroupState::Missing(reason) => finding(
-            "control groups",
-            Verdict::Less,
-            format!("{reason}; limits are kept by our kernel alone"),
+/// The scheduler groups processes by login session: niceness tells among those of one session alone (sched(7)).
+fn autogroup() -> Finding {
+    let name = "scheduling by session";
+    match read("/proc/sys/kernel/sched_autogroup_enabled").as_deref() {
+        Some("1") => finding(
+            name,
+            Verdict::Info,
+            "on (kernel.sched_autogroup_enabled): without a cpu control group, programs of other sessions are not told from guests",
         ),
+        _ => finding(name, Verdict::Info, "off"),
     }
 }
 

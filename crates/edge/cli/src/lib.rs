@@ -12,6 +12,7 @@ pub mod doctor;
 mod failure;
 pub mod functions;
 pub mod init;
+pub mod layers;
 mod measure;
 mod output;
 mod package;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use node_code::CodeStore;
 use node_logs::{LogHub, LogStore};
 use node_pool::{Arrival, Pool};
+use node_sandboxes::{GroupState, Sandboxes};
 use proto_node::{
     Body, BoxFuture, Capacity, CapacityKind, CapacityView, Code, CodeError, CodeRef, FunctionSpec,
     Invoke, InvokeError, InvokeHead, LogRecord, LogSubscription, Logs, NoSnapshot, Reply, Revision,
@@ -23,6 +24,7 @@ const EVENT_BYTES: usize = 6 * 1024 * 1024;
 /// Runs functions on this machine. Dropping it ends every sandbox.
 pub struct Agent {
     pool: Pool,
+    sandboxes: Arc<Sandboxes>,
     code: Arc<CodeStore>,
     outdated: BTreeSet<Revision>,
 }
@@ -38,6 +40,7 @@ impl Agent {
         let launcher = Arc::new(ProcessLauncher::new(config, Arc::clone(&code))?);
         Ok(Self {
             outdated: launcher.outdated(),
+            sandboxes: launcher.sandboxes(),
             code,
             pool: Pool::new(launcher, hub, pool),
         })
@@ -51,6 +54,11 @@ impl Agent {
                 tracing::error!(%error, "code could not be removed");
             }
         })
+    }
+
+    /// What control groups of its sandboxes have in force.
+    pub fn control_groups(&self) -> GroupState {
+        self.sandboxes.control_groups()
     }
 
     /// Instances alive now.

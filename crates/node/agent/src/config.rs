@@ -24,6 +24,8 @@ pub struct AgentConfig {
     pub snapshots: Option<node_snapshots::Config>,
     /// Whether new functions begin in a snapshot of their runtime.
     pub templates: TemplateUse,
+    /// What the smallest function weighs beside the host's programs, in per cent of one of their processes.
+    pub cpu_weight: u32,
     /// What runs functions' instructions.
     pub platform: PlatformChoice,
     /// How much may run and wait.
@@ -54,6 +56,7 @@ impl AgentConfig {
             layers: vec![Layer::Host],
             snapshots: Some(node_snapshots::Config::new(directory.join("snapshots"))),
             templates: TemplateUse::default(),
+            cpu_weight: 100,
             platform: PlatformChoice::default(),
             directory,
             logs: Some(logs),

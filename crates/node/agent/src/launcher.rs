@@ -45,7 +45,8 @@ impl ProcessLauncher {
             .map_err(AgentError::Snapshots)?
             .map(Arc::new);
         let runtimes = Runtimes::install(&config.directory, layers.clone());
-        let sandboxes = Sandboxes::new(config.sandbox_command).map_err(AgentError::Spawner)?;
+        let sandboxes = Sandboxes::new(config.sandbox_command, config.cpu_weight)
+            .map_err(AgentError::Spawner)?;
         let sandboxes = Arc::new(sandboxes);
         let templates = match (&snapshots, config.templates) {
             (Some(snapshots), TemplateUse::On) => Some(
@@ -68,6 +69,11 @@ impl ProcessLauncher {
             sandboxes,
             snapshots,
         })
+    }
+
+    /// Who makes its sandboxes.
+    pub(crate) fn sandboxes(&self) -> Arc<Sandboxes> {
+        Arc::clone(&self.sandboxes)
     }
 
     /// See [`Snapshots::outdated`].

@@ -20,4 +20,5 @@ mod templates;
 pub use agent::Agent;
 pub use config::{AgentConfig, TemplateUse};
 pub use error::AgentError;
+pub use node_sandboxes::GroupState;
 pub use snapshots::SnapshotsError;

@@ -12,11 +12,13 @@
 
 mod attached;
 mod child;
+mod favour;
 mod limits;
 mod process;
 mod sandboxes;
 mod spawner;
 
 pub use attached::{AttachedSandbox, Reporting};
+pub use host_sys::cgroup::GroupState;
 pub use process::SandboxProcess;
 pub use sandboxes::Sandboxes;

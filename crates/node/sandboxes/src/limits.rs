@@ -15,7 +15,7 @@ const LEAST_MEMORY: u64 = 128 << 20;
 /// AWS gives functions processor time in proportion to their memory, one processor for 1,769 MB. Here it is a weight, which
 /// tells only while processors are short. The smallest function weighs as much as a process of the host, so that none has
 /// less than it would have without a group.
-fn cpu_weight(memory_bytes: u64) -> CpuWeight {
+pub(crate) fn cpu_weight(memory_bytes: u64) -> CpuWeight {
     let percent = memory_bytes.saturating_mul(100) / LEAST_MEMORY;
     CpuWeight::percent(u32::try_from(percent).unwrap_or(u32::MAX).max(100))
 }

@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use host_sys::cgroup::Group;
 use parking_lot::Mutex;
 use proto_sandbox::frame::encode_head;
 use proto_sandbox::rights::send_with_descriptors;
@@ -18,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::child::Child;
+use crate::favour::{self, Favour, Progress};
 use crate::spawner::{ForkRequest, Spawner};
 
 /// Bytes of a sandbox's standard error that are kept, the last ones.
@@ -38,13 +38,14 @@ pub struct SandboxProcess {
     child: Child,
     said: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
-    /// Dropped after the process has ended.
-    _group: Group,
+    progress: Progress,
+    /// With its control group: dropped after the process has ended.
+    favour: Arc<Favour>,
 }
 
 impl SandboxProcess {
     /// A sandbox process in this control group.
-    pub(crate) async fn spawn(spawner: &Spawner, group: Group) -> io::Result<Self> {
+    pub(crate) async fn spawn(spawner: &Spawner, favour: Arc<Favour>) -> io::Result<Self> {
         let (ours, theirs) = StdUnixStream::pair()?;
         ours.set_nonblocking(true)?;
         let socket = watched(ours, Interest::READABLE)?;
@@ -53,9 +54,10 @@ impl SandboxProcess {
         let request = ForkRequest {
             socket: theirs.into(),
             stderr: theirs_too.into(),
-            join: group.procs_files().to_vec(),
+            join: favour.group().procs_files().to_vec(),
         };
         let child = spawner.spawn(request).await?;
+        favour.is_for(child.id());
         let said = Arc::new(Mutex::new(Vec::new()));
         let listening = tokio::spawn(listen(stderr, Arc::clone(&said)));
         let buffer = vec![0; READ_SIZE].into_boxed_slice();
@@ -66,7 +68,8 @@ impl SandboxProcess {
             child,
             said,
             listening,
-            _group: group,
+            progress: Progress::Made,
+            favour,
         })
     }
 
@@ -81,12 +84,28 @@ impl SandboxProcess {
     /// # Errors
     /// When the process does not listen any more.
     pub async fn send_message(&mut self, head: &ToSandbox, payload: &[&[u8]]) -> io::Result<()> {
+        self.begin(head);
         let length = payload.iter().map(|part| part.len()).sum();
         let start = encode_head(head, length).map_err(io::Error::other)?;
         let mut parts = Vec::with_capacity(1 + payload.len());
         parts.push(IoSlice::new(&start));
         parts.extend(payload.iter().map(|part| IoSlice::new(part)));
         self.write_all(&mut parts).await
+    }
+
+    /// Notes that it has something to do from now on, if this message says so.
+    fn begin(&mut self, head: &ToSandbox) {
+        if self.progress == Progress::Made && favour::begins(head) {
+            self.progress = Progress::Starting;
+            self.favour.limit();
+        }
+    }
+
+    /// Notes that it has answered, and does what follows from that when the answer is on its way.
+    fn heard(&mut self, message: &FromSandbox) {
+        if self.progress == Progress::Starting && favour::answers(message) {
+            self.progress = Progress::Answered;
+        }
     }
 
     /// Writes all parts, as few times as it can: the sandbox wakes once for a message that fits.
@@ -119,6 +138,7 @@ impl SandboxProcess {
         payload: &[u8],
         descriptors: &[OwnedFd],
     ) -> io::Result<()> {
+        self.begin(head);
         let mut bytes = encode_head(head, payload.len()).map_err(io::Error::other)?;
         bytes.extend_from_slice(payload);
         let borrowed: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
@@ -154,8 +174,13 @@ impl SandboxProcess {
     /// # Errors
     /// When what comes is no message.
     pub async fn receive_message(&mut self) -> io::Result<Option<Message<FromSandbox>>> {
+        if self.progress == Progress::Answered {
+            self.progress = Progress::Usual;
+            self.favour.end();
+        }
         loop {
             if let Some(message) = self.decoder.next_message().map_err(io::Error::other)? {
+                self.heard(&message.head);
                 return Ok(Some(message));
             }
             let mut ready = self.socket.readable().await?;
@@ -175,6 +200,7 @@ impl SandboxProcess {
 
     /// Ends the process; what it said before can still be received.
     pub async fn kill_now(&mut self) {
+        self.favour.gone();
         if let Err(error) = self.child.kill().await {
             tracing::error!(%error, "a sandbox process could not be killed");
         }

@@ -5,8 +5,10 @@
 
 mod leftover;
 mod membership;
+mod tree;
 
 pub use leftover::{settle, sweep};
+pub use tree::Tree;
 
 use std::fs;
 use std::io;
@@ -39,6 +41,15 @@ impl CpuWeight {
         CpuWeight { percent }
     }
 
+    /// This many times as much, in per cent.
+    #[must_use]
+    pub fn times(self, percent: u32) -> CpuWeight {
+        let scaled = u64::from(self.percent) * u64::from(percent) / 100;
+        CpuWeight {
+            percent: u32::try_from(scaled).unwrap_or(u32::MAX),
+        }
+    }
+
     /// `cpu.shares`: 1024 is one process; the host permits 2 to 262,144.
     fn v1(self) -> u64 {
         (u64::from(self.percent) * 1024 / 100).clamp(2, 262_144)
@@ -64,23 +75,68 @@ pub enum GroupState {
 pub struct Group {
     directories: Vec<PathBuf>,
     procs_files: Vec<PathBuf>,
+    /// The directory with the weight, and how it is written there.
+    cpu: Option<(PathBuf, WeightFile)>,
     state: GroupState,
+}
+
+/// How a weight is told to the host.
+#[derive(Clone, Copy, Debug)]
+enum WeightFile {
+    /// `cpu.shares`.
+    V1,
+    /// `cpu.weight`.
+    V2,
+}
+
+impl WeightFile {
+    fn setting(self, weight: CpuWeight) -> (&'static str, String) {
+        match self {
+            WeightFile::V1 => ("cpu.shares", weight.v1().to_string()),
+            WeightFile::V2 => ("cpu.weight", weight.v2().to_string()),
+        }
+    }
 }
 
 impl Group {
     /// Makes a group called `name` beneath the caller's own, as far as the host permits.
     #[must_use]
     pub fn create(name: &str, limits: &Limits) -> Group {
-        let mut group = Group {
+        match membership::of_this_process() {
+            Ok(memberships) => Group::beneath(&memberships, name, limits),
+            Err(error) => Group::missing(error.to_string()),
+        }
+    }
+
+    fn missing(reason: String) -> Group {
+        Group {
             directories: Vec::new(),
             procs_files: Vec::new(),
-            state: GroupState::Missing("no controllers for this user".to_owned()),
-        };
-        match membership::of_this_process() {
-            Ok(memberships) => group.fill(&memberships, name, limits),
-            Err(error) => group.state = GroupState::Missing(error.to_string()),
+            cpu: None,
+            state: GroupState::Missing(reason),
         }
+    }
+
+    fn beneath(memberships: &[Membership], name: &str, limits: &Limits) -> Group {
+        let mut group = Group::missing("no controllers for this user".to_owned());
+        group.fill(memberships, name, limits);
         group
+    }
+
+    /// Gives it another part of the processors.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::Unsupported`] where it has no weight, else what the host said.
+    pub fn set_cpu_weight(&self, weight: CpuWeight) -> io::Result<()> {
+        let (directory, file) = self.cpu.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+        let (name, value) = file.setting(weight);
+        fs::write(directory.join(name), value)
+    }
+
+    /// Whether it has a weight among those who want processors.
+    #[must_use]
+    pub fn has_cpu_weight(&self) -> bool {
+        self.cpu.is_some()
     }
 
     /// The files with which a process of one thread [joins](join) the group: `cgroup.procs`, and `tasks` of version 1.
@@ -117,11 +173,16 @@ impl Group {
         let settings: Vec<(&str, String)> = match controller {
             "memory" => vec![("memory.limit_in_bytes", memory)],
             "pids" => vec![("pids.max", tasks)],
-            "cpu" => vec![("cpu.shares", limits.cpu_weight?.v1().to_string())],
+            "cpu" => vec![WeightFile::V1.setting(limits.cpu_weight?)],
             _ => return None,
         };
-        self.make(directory, &settings, "tasks")
-            .then(|| format!("{controller}/v1"))
+        if !self.make(directory, &settings, "tasks") {
+            return None;
+        }
+        if controller == "cpu" {
+            self.cpu = Some((directory.to_owned(), WeightFile::V1));
+        }
+        Some(format!("{controller}/v1"))
     }
 
     fn try_v2(&mut self, directory: &Path, limits: &Limits) -> Vec<String> {
@@ -140,7 +201,7 @@ impl Group {
             let setting = match (controller, limits.cpu_weight) {
                 ("memory", _) => ("memory.max", limits.memory_bytes.to_string()),
                 ("pids", _) => ("pids.max", limits.tasks.to_string()),
-                ("cpu", Some(weight)) => ("cpu.weight", weight.v2().to_string()),
+                ("cpu", Some(weight)) => WeightFile::V2.setting(weight),
                 _ => continue,
             };
             settings.push(setting);
@@ -148,6 +209,9 @@ impl Group {
         }
         if names.is_empty() || !self.make(directory, &settings, "cgroup.procs") {
             return Vec::new();
+        }
+        if settings.iter().any(|(file, _)| *file == "cpu.weight") {
+            self.cpu = Some((directory.to_owned(), WeightFile::V2));
         }
         names
     }
