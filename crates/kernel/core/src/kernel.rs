@@ -178,7 +178,7 @@ impl Kernel {
     }
 
     /// Kills one process with `SIGKILL`: its end is decided when this returns.
-    fn kill_process(&self, process: &Process) {
+    pub fn kill_process(&self, process: &Process) {
         self.resume_stopped(process, false);
         self.exit_process(
             process,
@@ -230,6 +230,39 @@ impl Kernel {
         let Some(queued) = queued else {
             return true;
         };
+        self.tell_of(process, signal);
+        queued
+    }
+
+    /// Sends a process the signal of a POSIX timer.
+    pub fn send_timer_to_process(&self, process: &Process, signal: Signal, info: SigInfo) {
+        if process.is_spared(signal, &info) && signal == Signal::KILL
+            || !self.prepare(process, signal)
+        {
+            return;
+        }
+        if signal == Signal::KILL {
+            return self.kill_process(process);
+        }
+        process.signals.lock().pending.push_timer(signal, info);
+        self.tell_of(process, signal);
+    }
+
+    /// The same for one thread.
+    pub fn send_timer_to_task(&self, task: &Task, signal: Signal, info: SigInfo) {
+        let process = task.process();
+        if signal == Signal::KILL {
+            return self.send_timer_to_process(process, signal, info);
+        }
+        if self.prepare(process, signal) {
+            task.signals.lock().pending.push_timer(signal, info);
+            task.kick();
+            process.signal_queue.wake(Events::READABLE);
+        }
+    }
+
+    /// Lets a thread that takes a signal of the process look for it.
+    fn tell_of(&self, process: &Process, signal: Signal) {
         let threads = self.tree.lock().threads_of(process.pid());
         let takes = |t: &&Arc<Task>| {
             let state = t.signals.lock();
@@ -239,7 +272,6 @@ impl Kernel {
             task.kick();
         }
         process.signal_queue.wake(Events::READABLE);
-        queued
     }
 
     /// Sends a signal to one thread.

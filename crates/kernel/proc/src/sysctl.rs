@@ -112,14 +112,15 @@ fn files() -> Node {
                 ("max_user_watches", fixed("8192")),
             ]),
         ),
-        ("nr_open", fixed("65536")),
+        ("nr_open", fixed("1048576")),
         ("pipe-max-size", fixed(MAX_CAPACITY.to_string())),
         ("pipe-user-pages-hard", fixed("0")),
         ("pipe-user-pages-soft", fixed("16384")),
-        ("protected_fifos", fixed("1")),
+        // What is not enforced is not told.
+        ("protected_fifos", fixed("0")),
         ("protected_hardlinks", fixed("1")),
-        ("protected_regular", fixed("2")),
-        ("protected_symlinks", fixed("1")),
+        ("protected_regular", fixed("0")),
+        ("protected_symlinks", fixed("0")),
         ("suid_dumpable", fixed("0")),
     ])
 }

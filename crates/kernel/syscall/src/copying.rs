@@ -9,6 +9,7 @@ use kernel_vfs::{Description, Events, StatusFlags, Whence};
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
 use crate::fds::pipe_of;
+use crate::file_limit;
 use crate::rw::{CHUNK, TRANSFER_MAX, read_vector, write_vector};
 
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -104,7 +105,10 @@ fn copy_file_range(sys: &mut Sys<'_>, args: Args) -> SysResult {
     if out.description.flags().contains(StatusFlags::APPEND) {
         return Err(Errno::EBADF.into());
     }
-    copy(sys, source, out, args.usize(4))
+    // One write as to the limit of a file's length, where sendfile(2) is many.
+    let len = args.usize(4).min(TRANSFER_MAX);
+    let len = file_limit::room(sys, &out.description, out.offset, len)?;
+    copy(sys, source, out, len)
 }
 
 /// Moves bytes from one file to another through a bounded buffer.
@@ -116,7 +120,16 @@ fn copy(sys: &mut Sys<'_>, mut source: Side, mut out: Side, len: usize) -> SysRe
     let mut done = usize::try_from(sys.restart.progress).unwrap_or(0);
     let mut buffer = vec![0u8; len.min(CHUNK)];
     while done < len {
-        let want = (len - done).min(buffer.len());
+        let want = match file_limit::room(
+            sys,
+            &out.description,
+            out.offset,
+            (len - done).min(buffer.len()),
+        ) {
+            Ok(want) => want,
+            Err(_) if done > 0 => break,
+            Err(errno) => return Err(errno.into()),
+        };
         let from = Arc::clone(&source.description);
         let got = sys.blocking(&from, Events::READABLE, OnSignal::Restart, |_| {
             source.read(&mut buffer[..want])
@@ -181,6 +194,11 @@ fn splice(sys: &mut Sys<'_>, args: Args) -> SysResult {
         (Some(_), _) => (Arc::clone(&source.description), Events::READABLE),
         (None, Some(_)) => (Arc::clone(&out.description), Events::WRITABLE),
     };
+    let wanted = len;
+    let len = match to {
+        Some(_) => len,
+        None => file_limit::room(sys, &out.description, out.offset, len)?,
+    };
     let nonblocking = args.u32(5) & SPLICE_NONBLOCK != 0;
     let moved = {
         let attempt = |_: &mut Sys<'_>| match (&from, &to) {
@@ -197,6 +215,11 @@ fn splice(sys: &mut Sys<'_>, args: Args) -> SysResult {
     };
     source.advance(moved);
     out.advance(moved);
+    let left = from.as_ref().is_some_and(|from| !from.is_empty());
+    if moved == len && len < wanted && left {
+        // The next page found the limit of the file's length: only the signal tells.
+        let _ = file_limit::room(sys, &out.description, out.offset, 1);
+    }
     source.finish(sys)?;
     out.finish(sys)?;
     Ok(moved as u64)

@@ -17,10 +17,16 @@ pub(crate) fn host_nanos() -> u64 {
         .max(1)
 }
 
+/// A sleep, frozen or stopped included: no time of it is CPU time.
+#[derive(Debug)]
+pub(crate) struct Asleep {
+    worked: bool,
+}
+
 /// Where one task's time goes.
 #[derive(Debug, Default)]
 pub(crate) struct CpuMeter {
-    /// When the current stretch of kernel work began; 0 before the first.
+    /// When the current stretch of kernel work began; 0 while there is none.
     since: u64,
 }
 
@@ -41,14 +47,22 @@ impl CpuMeter {
         self.since = now;
     }
 
-    /// The task sleeps from now on.
-    pub(crate) fn sleep(&mut self, task: &Task) {
-        self.charge(task);
+    /// The task sleeps from now on; gives what [`wake`](CpuMeter::wake) is to be told.
+    #[must_use]
+    pub(crate) fn sleep(&mut self, task: &Task) -> Asleep {
+        let worked = self.since != 0;
+        if worked {
+            self.charge(task);
+        }
+        self.since = 0;
+        Asleep { worked }
     }
 
-    /// The task woke up.
-    pub(crate) fn wake(&mut self) {
-        self.since = host_nanos();
+    /// The task works again, if it did before that sleep: one may lie within another.
+    pub(crate) fn wake(&mut self, asleep: Asleep) {
+        if asleep.worked {
+            self.since = host_nanos();
+        }
     }
 
     fn charge(&mut self, task: &Task) -> u64 {

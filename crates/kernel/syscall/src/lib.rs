@@ -27,6 +27,7 @@ mod event_files;
 mod exec;
 mod exit;
 mod fds;
+mod file_limit;
 mod futex;
 mod ids;
 mod init;

@@ -2,13 +2,13 @@
 
 use base_abi::Errno;
 use base_abi::structs::Iovec;
-use kernel_core::signal::{Signal, siginfo};
-use kernel_core::task::{OnSignal, Resource};
+use kernel_core::task::OnSignal;
 use kernel_net::SocketFile;
 use kernel_vfs::{Description, Events, PollTable, UserMemory, Whence};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
+use crate::file_limit;
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(0, "read", "dpu", read),
@@ -179,14 +179,12 @@ fn write_from(
     loop {
         let room = room.bytes();
         let want = (len - done).min(room.len());
-        let chunk = &mut room[..want];
+        let offset = at.map(|o| o.saturating_add(done as u64));
+        let allowed = file_limit::room(sys, description, offset, want)?;
+        let chunk = &mut room[..allowed];
         if let Err(errno) = fetch(sys, done, chunk) {
             return what_was_done(done, errno);
         }
-        if let Err(errno) = within_file_limit(sys, description, at.map(|o| o + done as u64)) {
-            return what_was_done(done, errno);
-        }
-        let offset = at.map(|o| o.saturating_add(done as u64));
         let written =
             sys.blocking(
                 description,
@@ -201,7 +199,8 @@ fn write_from(
             Ok(n) => {
                 done += n;
                 sys.restart.progress = done as u64;
-                if done >= len || n == 0 {
+                // A write over `RLIMIT_FSIZE` ends there, without a signal.
+                if done >= len || n == 0 || (n == allowed && allowed < want) {
                     return Ok(done as u64);
                 }
                 if n < want && description.nonblocking() {
@@ -222,26 +221,6 @@ fn write_from(
             Err(stop) => return Err(stop),
         }
     }
-}
-
-/// `RLIMIT_FSIZE` (setrlimit(2)): `SIGXFSZ` and `EFBIG` for a write that begins beyond it.
-fn within_file_limit(
-    sys: &Sys<'_>,
-    description: &Description,
-    at: Option<u64>,
-) -> Result<(), Errno> {
-    let limit = sys.process().limit(Resource::Fsize);
-    if limit == u64::MAX || !description.file().seekable() {
-        return Ok(());
-    }
-    let start = at.unwrap_or_else(|| description.offset());
-    if start < limit {
-        return Ok(());
-    }
-    let _ = sys
-        .kernel()
-        .send_to_task(sys.task, Signal::XFSZ, siginfo::kernel());
-    Err(Errno::EFBIG)
 }
 
 fn readv(sys: &mut Sys<'_>, args: Args) -> SysResult {

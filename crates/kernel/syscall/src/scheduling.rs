@@ -7,7 +7,7 @@ use base_abi::general::{
     CAP_SYS_NICE, PRIO_PROCESS, PRIO_USER, SCHED_BATCH, SCHED_DEADLINE, SCHED_FIFO, SCHED_IDLE,
     SCHED_NORMAL, SCHED_RESET_ON_FORK, SCHED_RR,
 };
-use kernel_core::task::Task;
+use kernel_core::task::{Resource, Task};
 use kernel_vfs::UserMemory;
 
 use crate::call::{Args, Stop, Sys, SysResult};
@@ -230,8 +230,16 @@ fn setpriority(sys: &mut Sys<'_>, args: Args) -> SysResult {
         },
     )?;
     let nice = args.i32(2).clamp(-20, 19);
+    let (own, other) = (sys.process().creds(), task.process().creds());
+    let free = own.has(CAP_SYS_NICE);
+    if !free && own.euid != other.uid && own.euid != other.euid {
+        return Err(Errno::EPERM.into());
+    }
+    // `RLIMIT_NICE` counts from 1 for 19 to 40 for -20.
+    let wanted = u64::try_from(20 - nice).unwrap_or(0);
+    let allowed = free || wanted <= task.process().limit(Resource::Nice);
     let mut fields = task.fields.lock();
-    if nice < fields.nice && !sys.process().creds().has(CAP_SYS_NICE) {
+    if nice < fields.nice && !allowed {
         return Err(Errno::EACCES.into());
     }
     fields.nice = nice;

@@ -1,12 +1,12 @@
 //! Lengths and storage of files: truncate(2), fallocate(2), fsync(2).
 
 use base_abi::Errno;
-use kernel_core::signal::{Signal, siginfo};
-use kernel_core::task::Resource;
+use base_abi::general::FALLOC_FL_KEEP_SIZE;
 use kernel_vfs::FileType;
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
+use crate::file_limit::may_grow;
 use crate::paths::AT_FDCWD;
 
 pub(crate) const ENTRIES: &[Entry] = &[
@@ -29,7 +29,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
 fn truncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let len = u64::try_from(args.i64(1)).map_err(|_| Errno::EINVAL)?;
     let place = sys.place(AT_FDCWD, args.u64(0), 0)?;
-    within_size_limit(sys, len)?;
+    may_grow(sys, place.attr()?.size, len)?;
     place.truncate(&sys.process().creds().for_files(), len)?;
     Ok(0)
 }
@@ -40,20 +40,9 @@ fn ftruncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
     if !description.access().writable() {
         return Err(Errno::EINVAL.into());
     }
-    within_size_limit(sys, len)?;
+    may_grow(sys, description.file().size()?, len)?;
     description.truncate(len)?;
     Ok(0)
-}
-
-/// `RLIMIT_FSIZE` for a new length: `SIGXFSZ` and `EFBIG`.
-pub(crate) fn within_size_limit(sys: &Sys<'_>, len: u64) -> Result<(), Errno> {
-    if len <= sys.process().limit(Resource::Fsize) {
-        return Ok(());
-    }
-    let _ = sys
-        .kernel()
-        .send_to_task(sys.task, Signal::XFSZ, siginfo::kernel());
-    Err(Errno::EFBIG)
 }
 
 fn fallocate(sys: &mut Sys<'_>, args: Args) -> SysResult {
@@ -74,6 +63,9 @@ fn fallocate(sys: &mut Sys<'_>, args: Args) -> SysResult {
         .is_none_or(|end| i64::try_from(end).is_err())
     {
         return Err(Errno::EFBIG.into());
+    }
+    if args.u32(1) & FALLOC_FL_KEEP_SIZE == 0 {
+        may_grow(sys, description.file().size()?, offset + len)?;
     }
     description.allocate(args.u32(1), offset, len)?;
     Ok(0)

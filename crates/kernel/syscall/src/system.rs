@@ -160,6 +160,9 @@ impl System {
 
     /// Makes a changed resource limit effective where it is enforced.
     pub(crate) fn apply_limit(&self, task: &Task, resource: Resource, soft: u64) {
+        if resource == Resource::Cpu {
+            return self.process_timers.limit_cpu(task.pid(), soft);
+        }
         task.mm().update_limits(|limits| match resource {
             Resource::As => limits.address_space = soft,
             Resource::Data => limits.data = soft,

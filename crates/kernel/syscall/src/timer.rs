@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 
 use base_abi::Errno;
 use kernel_core::Kernel;
-use kernel_core::signal::{Signal, siginfo};
-use kernel_core::task::Pid;
+use kernel_core::signal::{Pending, Signal, siginfo};
+use kernel_core::task::{Pid, Process, Resource, Rlimit};
 use kernel_time::{GuestClock, TimerHandle, TimerService};
 use kernel_vfs::{Events, Notify};
 use parking_lot::{Mutex, MutexGuard};
@@ -17,6 +17,7 @@ use crate::clock_kind::ClockKind;
 
 /// Shortest time between two looks at a timer; shorter periods are counted as overruns.
 const SHORTEST: u64 = 100_000;
+const SECOND: u64 = 1_000_000_000;
 /// Most timers of a process whatever `RLIMIT_SIGPENDING` says.
 const MAX_TIMERS: usize = 65_536;
 /// `DELAYTIMER_MAX`.
@@ -31,6 +32,8 @@ pub(crate) enum TimerId {
     Interval(u32),
     /// timer_create(2).
     Posix(i32),
+    /// `RLIMIT_CPU`.
+    CpuLimit,
 }
 
 /// Who hears of an expiry.
@@ -58,8 +61,10 @@ struct State {
     /// Next expiry on the timer's clock; 0 when disarmed.
     deadline: u64,
     interval: u64,
-    /// Expiries that found the signal still pending.
+    /// Expiries that found the signal still pending: of the one that is, or was taken last.
     overrun: u64,
+    /// Those of the one before.
+    earlier: u64,
     armed: Option<TimerHandle>,
 }
 
@@ -82,7 +87,8 @@ impl Timer {
         let now = all.now(self.clock);
         let mut state = self.state.lock();
         let old = state.setting(now);
-        (state.deadline, state.interval, state.overrun) = (at, interval, 0);
+        (state.deadline, state.interval) = (at, interval);
+        (state.overrun, state.earlier) = (0, 0);
         state.armed = None;
         if at != 0 {
             state.armed = Some(self.arm(&all, at));
@@ -101,9 +107,16 @@ impl Timer {
         self.all.upgrade().map_or(0, |all| all.now(self.clock))
     }
 
-    /// timer_getoverrun(2).
+    /// timer_getoverrun(2): of the signal that was taken last.
     pub(crate) fn overrun(&self) -> u64 {
-        self.state.lock().overrun.min(MAX_OVERRUN)
+        let pending = self.all.upgrade().is_some_and(|all| self.is_pending(&all));
+        let state = self.state.lock();
+        let last = if pending {
+            state.earlier
+        } else {
+            state.overrun
+        };
+        last.min(MAX_OVERRUN)
     }
 
     fn arm(self: &Arc<Self>, all: &ProcessTimers, at: u64) -> TimerHandle {
@@ -148,9 +161,12 @@ impl Timer {
         } else {
             state.deadline = 0;
         }
-        let before = if pending { state.overrun } else { 0 };
-        state.overrun = before.saturating_add(missed);
-        !pending
+        if !pending {
+            (state.earlier, state.overrun) = (state.overrun, 0);
+        }
+        state.overrun = state.overrun.saturating_add(missed);
+        // A queued one is told how many it stands for.
+        !pending || !matches!(self.id, TimerId::Interval(_))
     }
 
     fn is_pending(&self, all: &ProcessTimers) -> bool {
@@ -160,40 +176,73 @@ impl Timer {
             Target::Process(signal, _) => {
                 let process = tree.links(self.pid).map(|l| Arc::clone(&l.process));
                 drop(tree);
-                process.is_some_and(|p| p.signals.lock().pending.set().contains(signal))
+                process.is_some_and(|p| self.is_in(&p.signals.lock().pending, signal))
             }
             Target::Thread(tid, signal, _) => {
                 let task = tree.task(tid).cloned();
                 drop(tree);
-                task.is_some_and(|t| t.signals.lock().pending.set().contains(signal))
+                task.is_some_and(|t| self.is_in(&t.signals.lock().pending, signal))
             }
         }
     }
 
-    fn tell(&self, all: &ProcessTimers) {
-        let overrun = i32::try_from(self.overrun()).unwrap_or(i32::MAX);
-        let info = |value| match self.id {
-            TimerId::Interval(_) => siginfo::kernel(),
-            TimerId::Posix(id) => siginfo::timer(id, overrun, value),
-        };
-        let kernel = &all.kernel;
-        let sent = match self.target {
-            Target::Nobody => true,
-            Target::Process(signal, value) => {
-                let tree = kernel.tree.lock();
-                let process = tree.links(self.pid).map(|l| Arc::clone(&l.process));
-                drop(tree);
-                process.is_none_or(|p| kernel.send_to_process(&p, signal, info(value)))
-            }
-            Target::Thread(tid, signal, value) => {
-                let task = kernel.tree.lock().task(tid).cloned();
-                let own = task.filter(|t| t.pid() == self.pid);
-                own.is_none_or(|t| kernel.send_to_task(&t, signal, info(value)))
-            }
-        };
-        if !sent {
-            tracing::debug!(pid = self.pid, "a timer's signal found the queue full");
+    fn is_in(&self, pending: &Pending, signal: Signal) -> bool {
+        match self.id {
+            TimerId::Posix(id) => pending.has_timer(signal, id),
+            _ => pending.set().contains(signal),
         }
+    }
+
+    fn tell(&self, all: &ProcessTimers) {
+        let kernel = &all.kernel;
+        let overrun = self.state.lock().overrun.min(MAX_OVERRUN);
+        let overrun = i32::try_from(overrun).unwrap_or(i32::MAX);
+        let process = || {
+            let tree = kernel.tree.lock();
+            tree.links(self.pid).map(|l| Arc::clone(&l.process))
+        };
+        match (self.id, self.target) {
+            (TimerId::Interval(_), Target::Process(signal, _)) => {
+                // A standard signal never finds the queue full.
+                let _ = process().map(|p| kernel.send_to_process(&p, signal, siginfo::kernel()));
+            }
+            (TimerId::Posix(id), Target::Process(signal, value)) => {
+                let info = siginfo::timer(id, overrun, value);
+                if let Some(process) = process() {
+                    kernel.send_timer_to_process(&process, signal, info);
+                }
+            }
+            (TimerId::Posix(id), Target::Thread(tid, signal, value)) => {
+                let task = kernel.tree.lock().task(tid).cloned();
+                if let Some(task) = task.filter(|t| t.pid() == self.pid) {
+                    kernel.send_timer_to_task(&task, signal, siginfo::timer(id, overrun, value));
+                }
+            }
+            (TimerId::CpuLimit, _) => {
+                if let Some(process) = process() {
+                    beyond_cpu_limit(kernel, &process, all.now(self.clock));
+                }
+            }
+            (_, Target::Nobody) | (TimerId::Interval(_), Target::Thread(..)) => {}
+        }
+    }
+}
+
+/// `SIGXCPU` at the soft limit and each second after it, `SIGKILL` at the hard one (setrlimit(2)).
+fn beyond_cpu_limit(kernel: &Kernel, process: &Process, used: u64) {
+    let mut limits = process.limits.write();
+    let Rlimit { soft, hard } = limits.get(Resource::Cpu);
+    if used >= hard.saturating_mul(SECOND) {
+        drop(limits);
+        return kernel.kill_process(process);
+    }
+    if used >= soft.saturating_mul(SECOND) {
+        // As on Linux, who asks sees how far it may go until the next one.
+        let soft = soft.saturating_add(1).min(hard);
+        limits.set(Resource::Cpu, Rlimit { soft, hard });
+        drop(limits);
+        // A standard signal never finds the queue full.
+        let _ = kernel.send_to_process(process, Signal::XCPU, siginfo::kernel());
     }
 }
 
@@ -242,6 +291,7 @@ pub(crate) struct SavedTimer {
     deadline: u64,
     interval: u64,
     overrun: u64,
+    earlier: u64,
 }
 
 /// All timers of all processes.
@@ -289,6 +339,7 @@ impl ProcessTimers {
                 deadline: state.deadline,
                 interval: state.interval,
                 overrun: state.overrun,
+                earlier: state.earlier,
             }
         };
         timers.values().map(one).collect()
@@ -302,7 +353,8 @@ impl ProcessTimers {
                 .lock()
                 .insert((state.pid, state.id), Arc::clone(&timer));
             timer.set(state.deadline, state.interval);
-            timer.state.lock().overrun = state.overrun;
+            let mut restored = timer.state.lock();
+            (restored.overrun, restored.earlier) = (state.overrun, state.earlier);
         }
     }
 
@@ -315,13 +367,26 @@ impl ProcessTimers {
     pub(crate) fn interval(self: &Arc<Self>, pid: Pid, which: u32) -> Arc<Timer> {
         let (clock, signal) = match which {
             0 => (ClockKind::Guest(GuestClock::Monotonic), Signal::ALRM),
-            1 => (ClockKind::Process(pid), Signal::VTALRM),
+            1 => (ClockKind::ProcessUser(pid), Signal::VTALRM),
             _ => (ClockKind::Process(pid), Signal::PROF),
         };
         let id = TimerId::Interval(which);
         let mut timers = self.all.lock();
         let make = || self.new_timer(pid, id, clock, Target::Process(signal, 0));
         Arc::clone(timers.entry((pid, id)).or_insert_with(make))
+    }
+
+    /// Watches the CPU time of a process from `soft` seconds on (`RLIMIT_CPU`); `u64::MAX` is no limit.
+    pub(crate) fn limit_cpu(self: &Arc<Self>, pid: Pid, soft: u64) {
+        let key = (pid, TimerId::CpuLimit);
+        if soft == u64::MAX {
+            let gone = self.all.lock().remove(&key);
+            return drop(gone);
+        }
+        let make = || self.new_timer(pid, key.1, ClockKind::Process(pid), Target::Nobody);
+        let timer = Arc::clone(self.all.lock().entry(key).or_insert_with(make));
+        // 0 would disarm it.
+        timer.set(soft.saturating_mul(SECOND).max(1), SECOND);
     }
 
     /// Makes a POSIX timer; `target` gets its number.

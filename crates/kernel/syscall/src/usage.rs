@@ -58,7 +58,8 @@ fn set_limit(
     }
     limits.set(resource, Rlimit { soft, hard });
     drop(limits);
-    if let Some(task) = sys.kernel().tree.lock().threads_of(process.pid()).first() {
+    let threads = sys.kernel().tree.lock().threads_of(process.pid());
+    if let Some(task) = threads.first() {
         sys.system.apply_limit(task, resource, soft);
     }
     Ok(0)

@@ -43,3 +43,29 @@ fn a_program_has_the_rights_that_its_file_and_its_caller_give() {
         include_str!("scripts/capabilities.txt")
     );
 }
+
+/// A user's tasks are counted where the limit is below the sandbox's own; root's are not.
+#[test]
+fn a_user_makes_no_more_processes_than_it_may() {
+    let program = "
+import os, resource
+def forks():
+    made = 0
+    try:
+        while made < 20:
+            if os.fork() == 0: os.read(gate[0], 1) or os._exit(0)
+            made += 1
+    except BlockingIOError: pass
+    return made
+def limited(uid):
+    if (pid := os.fork()) == 0:
+        if uid: os.setresuid(uid, uid, uid)
+        resource.setrlimit(resource.RLIMIT_NPROC, (4, 4))
+        os._exit(forks())
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+gate = os.pipe()
+print(limited(1234), limited(1235), limited(1234), limited(0))
+";
+    let argv = ["/usr/bin/python3", "-I", "-S", "-c", program];
+    assert_eq!(guest::run(&argv, "").expect_success(), "3 3 0 20\n");
+}

@@ -76,3 +76,15 @@ fn a_program_sees_what_it_sees_on_linux(source: &str) {
 fn float_state_of_handlers() {
     a_program_sees_what_it_sees_on_linux(include_str!("scripts/float_state.c"));
 }
+
+/// `RLIMIT_CPU` and `RLIMIT_FSIZE`.
+#[test]
+fn limits() {
+    sees_what_it_sees_on_linux(include_str!("scripts/limits.py"));
+}
+
+/// Expiries of POSIX timers while their signal is pending.
+#[test]
+fn overruns() {
+    sees_what_it_sees_on_linux(include_str!("scripts/overruns.py"));
+}

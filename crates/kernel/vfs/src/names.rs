@@ -6,7 +6,7 @@ use crate::notify::{
     IN_ATTRIB, IN_CREATE, IN_DELETE, IN_DELETE_SELF, IN_ISDIR, IN_MOVE_SELF, IN_MOVED_FROM,
     IN_MOVED_TO,
 };
-use crate::permission::{may_add, may_remove};
+use crate::permission::{may_add, may_link, may_remove};
 use crate::walk::{Last, LastLink, PATH_MAX, Resolve, Walk};
 use crate::{At, Dentry, Errno, FileType, NewNode, Path, RenameMode, Result};
 
@@ -89,6 +89,7 @@ impl At<'_> {
         if !Arc::ptr_eq(from.mount(), dir.mount()) {
             return Err(Errno::EXDEV);
         }
+        may_link(&from.attr()?, self.who())?;
         dir.mount().writable()?;
         may_add(dir.dentry(), self.who())?;
         if from.dentry().is_dir() {

@@ -16,6 +16,7 @@ bitflags::bitflags! {
 }
 
 const STICKY: u32 = 0o1000;
+const SET_UID: u32 = 0o4000;
 const SET_GID: u32 = 0o2000;
 
 impl Credentials {
@@ -97,6 +98,20 @@ pub(crate) fn may_remove(directory: &Dentry, child: &Dentry, who: &Credentials) 
         return Ok(());
     }
     if child.inode().attr()?.uid == who.uid {
+        Ok(())
+    } else {
+        Err(Errno::EPERM)
+    }
+}
+
+/// May another name be given to this file? To one's own, and to plain files that one may read and write
+/// (`fs.protected_hardlinks` in proc_sys_fs(5)).
+pub(crate) fn may_link(attr: &Attr, who: &Credentials) -> Result<()> {
+    const RUN_AS_GROUP: u32 = SET_GID | 0o010;
+    let special = attr.mode & SET_UID != 0 || attr.mode & RUN_AS_GROUP == RUN_AS_GROUP;
+    let plain = attr.file_type() == FileType::Regular && !special;
+    let changed_anyway = permitted(attr, who, Access::READ | Access::WRITE).is_ok();
+    if who.owns(attr) || (plain && changed_anyway) {
         Ok(())
     } else {
         Err(Errno::EPERM)

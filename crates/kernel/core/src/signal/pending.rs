@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use base_abi::structs::SigInfo;
 
-use super::{Signal, SignalSet};
+use super::{Signal, SignalSet, si_code};
 
 /// Queued signals of a task or of a process. Standard signals coalesce, real-time
 /// ones queue in order up to the caller's limit (`RLIMIT_SIGPENDING`).
@@ -25,6 +25,10 @@ impl Pending {
         let mut pending = Pending::default();
         for info in queue {
             if let Some(signal) = Signal::new(info.signo) {
+                if info.code == si_code::SI_TIMER {
+                    pending.push_timer(signal, info);
+                    continue;
+                }
                 let _ = pending.push(signal, info, usize::MAX);
             }
         }
@@ -65,6 +69,40 @@ impl Pending {
         true
     }
 
+    /// Adds a timer's signal, or counts in the one that it has here already. Each timer has a place of its own, whatever else of the
+    /// number is pending (timer_create(2)); there are no more than timers.
+    pub fn push_timer(&mut self, signal: Signal, info: SigInfo) {
+        match self
+            .queue
+            .iter_mut()
+            .find(|i| is_of_timer(i, signal, timer_of(&info)))
+        {
+            Some(queued) => {
+                *queued = SigInfo {
+                    signo: signal.number(),
+                    ..info
+                }
+            }
+            None => {
+                self.set = self.set.with(signal);
+                self.queue.push_back(SigInfo {
+                    signo: signal.number(),
+                    ..info
+                });
+            }
+        }
+    }
+
+    /// Whether a timer's signal is queued.
+    #[must_use]
+    pub fn has_timer(&self, signal: Signal, id: i32) -> bool {
+        self.set.contains(signal)
+            && self
+                .queue
+                .iter()
+                .any(|i| is_of_timer(i, signal, id.cast_unsigned()))
+    }
+
     /// Takes the next signal outside the mask: synchronous faults first, then the lowest number.
     pub fn take(&mut self, blocked: SignalSet) -> Option<(Signal, SigInfo)> {
         self.take_in(SignalSet(!blocked.0))
@@ -97,6 +135,15 @@ impl Pending {
         self.queue
             .retain(|i| Signal::new(i.signo).is_some_and(|s| !unwanted.contains(s)));
     }
+}
+
+fn timer_of(info: &SigInfo) -> u32 {
+    let [a, b, c, d, ..] = info.fields[0].to_le_bytes();
+    u32::from_le_bytes([a, b, c, d])
+}
+
+fn is_of_timer(info: &SigInfo, signal: Signal, id: u32) -> bool {
+    info.signo == signal.number() && info.code == si_code::SI_TIMER && timer_of(info) == id
 }
 
 /// Constructors of `siginfo_t` for what the kernel itself sends.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
+use base_abi::structs::SigInfo;
 use kernel_vfs::WaitQueue;
 use parking_lot::{Mutex, RwLock};
 
 use super::{Creds, ExitStatus, Pid, Protection, Resource, Rlimits};
-use crate::signal::{Actions, Pending};
+use crate::signal::{Actions, DefaultAction, Disposition, Pending, Signal};
 
 /// Signals of a process: shared queue and actions.
 #[derive(Default)]
@@ -119,6 +120,18 @@ impl Process {
         let actions = Arc::clone(&self.actions.read());
         let mut guard = actions.lock();
         f(&mut guard)
+    }
+
+    /// Whether this signal, unless there is a handler for it, is to do nothing.
+    #[must_use]
+    pub fn is_spared(&self, signal: Signal, info: &SigInfo) -> bool {
+        let protection = *self.protection.lock();
+        protection.spares(self.pid(), info)
+            && self.with_actions(|actions| {
+                use DefaultAction::{Core, Stop, Terminate};
+                let disposition = actions.disposition(signal);
+                matches!(disposition, Disposition::Default(Core | Stop | Terminate))
+            })
     }
 
     /// Decides the exit status of the whole process; the first caller wins. The caller kicks the threads.

@@ -2,8 +2,8 @@
 
 use base_abi::structs::SigInfo;
 
-use super::{Pid, Process};
-use crate::signal::{DefaultAction, Disposition, Signal, si_code};
+use super::Pid;
+use crate::signal::si_code;
 
 /// Whose signals without a handler do nothing to a process. What its own instructions cause (a fault) ends it as any other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -18,7 +18,8 @@ pub enum Protection {
 }
 
 impl Protection {
-    fn spares(self, own: Pid, info: &SigInfo) -> bool {
+    /// Whether it covers what this says.
+    pub(super) fn spares(self, own: Pid, info: &SigInfo) -> bool {
         let sent = info.code <= 0 && info.code != si_code::SI_TIMER;
         let [a, b, c, d, ..] = info.fields[0].to_le_bytes();
         let sender = Pid::from_le_bytes([a, b, c, d]);
@@ -29,20 +30,6 @@ impl Protection {
             Protection::FromOthers => sent && sender != own && !from_outside,
             Protection::FromAll => !from_outside,
         }
-    }
-}
-
-impl Process {
-    /// Whether this signal, unless there is a handler for it, is to do nothing.
-    #[must_use]
-    pub fn is_spared(&self, signal: Signal, info: &SigInfo) -> bool {
-        let protection = *self.protection.lock();
-        protection.spares(self.pid(), info)
-            && self.with_actions(|actions| {
-                use DefaultAction::{Core, Stop, Terminate};
-                let disposition = actions.disposition(signal);
-                matches!(disposition, Disposition::Default(Core | Stop | Terminate))
-            })
     }
 }
 

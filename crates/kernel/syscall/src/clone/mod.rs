@@ -14,13 +14,15 @@ use std::sync::atomic::Ordering;
 
 use base_abi::Errno;
 use base_abi::general::{
-    CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_CLEAR_SIGHAND, CLONE_FILES, CLONE_FS,
-    CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS, CLONE_SIGHAND, CLONE_THREAD,
-    CLONE_VFORK, CLONE_VM, SS_DISABLE,
+    CAP_SYS_ADMIN, CAP_SYS_RESOURCE, CLONE_CHILD_CLEARTID, CLONE_CHILD_SETTID, CLONE_CLEAR_SIGHAND,
+    CLONE_FILES, CLONE_FS, CLONE_PARENT, CLONE_PARENT_SETTID, CLONE_PIDFD, CLONE_SETTLS,
+    CLONE_SIGHAND, CLONE_THREAD, CLONE_VFORK, CLONE_VM, SS_DISABLE,
 };
 use base_abi::structs::SigAltStack;
 use kernel_core::signal::Signal;
-use kernel_core::task::{OnSignal, Process, Task, TaskFields, TaskParts, TaskSignals, VforkDone};
+use kernel_core::task::{
+    OnSignal, Process, Resource, Task, TaskFields, TaskParts, TaskSignals, VforkDone,
+};
 use kernel_vfs::{Description, Fd, FdFlags, ReservedFd, StatusFlags, UserMemory};
 use parking_lot::{Mutex, RwLock};
 use platform_api::{Context, CpuState};
@@ -137,6 +139,9 @@ fn prepare(sys: &mut Sys<'_>, request: &Request) -> Result<Prepared, Errno> {
     if !sys.kernel().tree.lock().has_room(limit) {
         return Err(Errno::EAGAIN);
     }
+    if too_many_of_user(sys, limit) {
+        return Err(Errno::EAGAIN);
+    }
     let parent = Arc::clone(sys.task);
     let mm = if request.has(CLONE_VM) {
         parent.mm()
@@ -185,6 +190,21 @@ fn prepare(sys: &mut Sys<'_>, request: &Request) -> Result<Prepared, Errno> {
     })
 }
 
+/// `RLIMIT_NPROC`: threads of the caller's real user, unless it is privileged (getrlimit(2)).
+fn too_many_of_user(sys: &Sys<'_>, tasks: usize) -> bool {
+    let limit = sys.process().limit(Resource::Nproc);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let creds = sys.process().creds();
+    let free = creds.uid == 0 || creds.has(CAP_SYS_RESOURCE) || creds.has(CAP_SYS_ADMIN);
+    // Where all may have no more, nobody needs to be counted.
+    if limit >= tasks || free {
+        return false;
+    }
+    let tree = sys.kernel().tree.lock();
+    let own = |task: &&Arc<Task>| task.process().creds.read().uid == creds.uid;
+    tree.tasks().filter(own).count() >= limit
+}
+
 /// Takes a number for the descriptor of a process, and tells the caller.
 fn prepare_descriptor(
     sys: &Sys<'_>,
@@ -227,6 +247,10 @@ fn publish(
             tree.add_process(Arc::clone(process), parent, signal);
         }
         tree.add_task(task);
+    }
+    let cpu = process.limit(Resource::Cpu);
+    if !request.has(CLONE_THREAD) && cpu != u64::MAX {
+        sys.system.process_timers.limit_cpu(process.pid(), cpu);
     }
     // An exit that was decided while the task was being made must reach it too.
     if process.exiting().is_some() || process.exec_thread().is_some() {

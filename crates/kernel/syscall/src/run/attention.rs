@@ -43,12 +43,14 @@ impl Runner {
         }
         self.task.stopped.store(true, Ordering::SeqCst);
         self.thaw_ticket = None;
+        let asleep = self.meter.sleep(&self.task);
         while stopped() && self.task.process().exiting().is_none() {
             system.kernel.freezer.leave();
             self.task.parker.park(None);
             self.rejoin();
             self.task.parker.take_attention();
         }
+        self.meter.wake(asleep);
         self.task.stopped.store(false, Ordering::SeqCst);
         // What arrived while stopped wants to be looked at.
         self.task.parker.raise_attention();

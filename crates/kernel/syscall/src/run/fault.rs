@@ -52,10 +52,10 @@ impl Runner {
         }
         self.thaw_ticket = None;
         self.system.kernel.freezer.leave();
-        self.meter.sleep(&self.task);
+        let asleep = self.meter.sleep(&self.task);
         self.task.parker.park(None);
         self.rejoin();
-        self.meter.wake();
+        self.meter.wake(asleep);
     }
 
     /// A call that failed for want of such content waits for it and is made again.

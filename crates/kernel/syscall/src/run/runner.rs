@@ -42,9 +42,11 @@ impl Runner {
     pub(super) fn checkpoint(&mut self) {
         if self.system.kernel.freezer.wanted() {
             let system = Arc::clone(&self.system);
+            let asleep = self.meter.sleep(&self.task);
             let mut answer = |number| self.stand_still(number);
             let ticket = system.kernel.freezer.checkpoint_with(&mut answer);
             self.thaw_ticket = ticket;
+            self.meter.wake(asleep);
         }
     }
 

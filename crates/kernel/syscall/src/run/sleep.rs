@@ -42,10 +42,10 @@ impl Runner {
         if uninterruptible || !self.task.parker.has_attention() {
             self.thaw_ticket = None;
             self.system.kernel.freezer.leave();
-            self.meter.sleep(&self.task);
+            let asleep = self.meter.sleep(&self.task);
             self.task.parker.park(deadline);
             self.rejoin();
-            self.meter.wake();
+            self.meter.wake(asleep);
         }
         drop(blocked.registrations);
         *self.task.blocked_call.lock() = None;

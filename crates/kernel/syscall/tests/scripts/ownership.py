@@ -58,6 +58,14 @@ bound = socket.socket(socket.AF_UNIX)
 bound.bind("mine/socket")
 os.symlink("fifo", "mine/link")
 for name in ["", "fifo", "socket", "link"]: tell("made " + name, "mine/" + name)
+# Names for files of others: only of plain ones that one may write.
+for path in ["/etc/passwd", "/bin/sh", "/dev/null", "mine/fifo", "mine/link", "mine/socket"]:
+    try:
+        os.link(path, "mine/other", follow_symlinks=False)
+        print("linked", path)
+        os.unlink("mine/other")
+    except OSError as error:
+        print(path, error.errno in (1, 18))
 own = f"task/{os.getpid()}"
 for name in ["", "fd", "fdinfo", "task", "status", "cwd", "exe", "fdinfo/0", "environ", own + "/comm", own + "/fd", "net/tcp"]:
     path = "/proc/self/" + name
