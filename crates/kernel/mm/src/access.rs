@@ -110,6 +110,18 @@ impl Mm {
         }
     }
 
+    /// Fills `buf` as far as the memory goes; returns the count. Content that comes later is waited for, not left out.
+    ///
+    /// # Errors
+    /// `EFAULT` when not even the first byte is there, or content is not there yet (see [`missing`](crate::missing)).
+    pub fn read_prefix(&self, addr: u64, buf: &mut [u8]) -> Result<usize> {
+        match self.read_bytes(addr, buf) {
+            Ok(()) => Ok(buf.len()),
+            Err(Errno::EFAULT) if !crate::missing(self) => self.read_some(addr, buf),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Reads a string up to its zero byte, which must come within `max` bytes (itself included).
     ///
     /// # Errors
@@ -153,6 +165,28 @@ impl Mm {
         Ok(parts)
     }
 
+    /// Fills `buf` with the bytes of the parts after the first `skip`, as far as the memory goes; returns the count.
+    ///
+    /// # Errors
+    /// As [`read_prefix`](Mm::read_prefix).
+    pub fn gather_prefix(&self, parts: &[Iovec], skip: u64, buf: &mut [u8]) -> Result<usize> {
+        let (mut skip, mut filled) = (skip, 0usize);
+        for part in parts {
+            let cut = skip.min(part.len);
+            skip -= cut;
+            let left = usize::try_from(part.len - cut).unwrap_or(usize::MAX);
+            let len = left.min(buf.len() - filled);
+            let place = buf.get_mut(filled..filled + len).unwrap_or_default();
+            match self.read_prefix(part.base.wrapping_add(cut), place) {
+                Ok(n) if n == len => filled += n,
+                Ok(n) => return Ok(filled + n),
+                Err(Errno::EFAULT) if filled > 0 && !crate::missing(self) => return Ok(filled),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
     /// Copies the bytes of all parts, at most `max`, into one buffer.
     ///
     /// # Errors
@@ -169,20 +203,20 @@ impl Mm {
         Ok(data)
     }
 
-    /// Spreads bytes over the parts in order; returns how many found room.
-    ///
-    /// # Errors
-    /// `EFAULT`; part may have been written.
-    pub fn scatter(&self, parts: &[Iovec], data: &[u8]) -> Result<usize> {
+    /// Spreads bytes over the parts in order, as far as the parts and the memory go; returns how many found room.
+    pub fn scatter(&self, parts: &[Iovec], data: &[u8]) -> usize {
         let mut left = data;
         for part in parts {
             let len = usize::try_from(part.len)
                 .unwrap_or(usize::MAX)
                 .min(left.len());
             let (now, later) = left.split_at(len);
-            self.write_bytes(part.base, now)?;
+            let given = self.write_some(part.base, now).unwrap_or(0);
+            if given < now.len() {
+                return data.len() - left.len() + given;
+            }
             left = later;
         }
-        Ok(data.len() - left.len())
+        data.len() - left.len()
     }
 }

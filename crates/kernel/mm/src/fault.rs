@@ -82,6 +82,12 @@ pub fn take_missed(mm: &Mm) -> Option<u64> {
     (id == mm.id()).then_some(addr)
 }
 
+/// Whether this thread's last call missed absent memory of `mm`: [`take_missed`] would give an address.
+#[must_use]
+pub fn missing(mm: &Mm) -> bool {
+    MISSED.get().is_some_and(|(id, _)| id == mm.id())
+}
+
 impl Mm {
     /// Answers a protection fault at an address.
     pub fn fault(&self, addr: u64, access: Access) -> FaultAnswer {

@@ -36,7 +36,7 @@ mod writer;
 
 pub use access::{IOV_MAX, MAX_RW_BYTES};
 pub use advise::Advice;
-pub use fault::{Access, FaultAnswer, take_missed};
+pub use fault::{Access, FaultAnswer, missing, take_missed};
 pub use layout::{ExecLayout, Layout, PlacementRng};
 pub use limits::{CommitBudget, MmLimits, UNLIMITED};
 pub use load::{MAX_SAVED, SavedMemory, SpecialPages, Surroundings};

@@ -167,6 +167,7 @@ impl ControlWriter {
                 };
                 self.put(level, kind, &address.encode());
             }
+            Control::Error(level, kind, data) => self.put(*level, *kind, data),
             Control::NetlinkGroup(group) => {
                 self.put(
                     net::SOL_NETLINK,

@@ -128,6 +128,8 @@ pub enum Control {
     HopLimit(i32),
     /// `IP_ORIGDSTADDR` and `IPV6_ORIGDSTADDR`.
     OriginalDestination(Address),
+    /// `IP_RECVERR` or `IPV6_RECVERR`: level, type, `struct sock_extended_err` and who told of it.
+    Error(u32, u32, Vec<u8>),
     /// `NETLINK_PKTINFO`: the multicast group, 0 for unicast.
     NetlinkGroup(u32),
 }

@@ -13,7 +13,7 @@ use kernel_vfs::save::{LoadError, Loader, Saver, Unsavable};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use crate::inet::{TcpSocket, UdpSocket};
+use crate::inet::{Refused, TcpSocket, UdpSocket};
 use crate::link::{Link, LinkEnd, LinkRef, Side};
 use crate::option::{IpOptions, SocketOptions, TcpOptions};
 use crate::unix::{DatagramState, UnixDatagram, UnixSocket, UnixState};
@@ -64,6 +64,7 @@ pub(crate) struct UdpState {
     pub(crate) error: Option<i32>,
     pub(crate) coverage: [u32; 2],
     pub(crate) cork: bool,
+    pub(crate) errors: Vec<Refused>,
 }
 
 #[derive(Serialize, Deserialize)]

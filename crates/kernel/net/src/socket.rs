@@ -44,6 +44,12 @@ pub trait Socket: Any + Send + Sync {
     /// recv(2), recvfrom(2), recvmsg(2).
     fn recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Incoming>;
 
+    /// Takes back the end of what [`recv`](Socket::recv) gave from a stream, with the descriptors that came with it: the
+    /// receiver's memory was not there. Others lose it, as on Linux.
+    fn put_back(&self, rest: &[u8], rights: Vec<Arc<Description>>) {
+        let _ = (rest, rights);
+    }
+
     /// shutdown(2).
     fn shutdown(&self, how: Shutdown) -> Result<()>;
 

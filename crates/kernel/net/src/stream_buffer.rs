@@ -233,6 +233,28 @@ impl StreamBuffer {
         }
     }
 
+    /// Puts bytes back before the others, with a mark of their own where there are marks. Without budget for them, which they
+    /// were taken from a moment ago, they are lost.
+    pub(crate) fn put_back(&mut self, bytes: &[u8], mark: Option<(Ucred, Option<Rights>)>) {
+        let cost = bytes.len() + mark.as_ref().map_or(0, |_| MARK_COST);
+        if self.budget.take_bytes(cost).is_err() {
+            return;
+        }
+        let end = self.head;
+        for byte in bytes.iter().rev() {
+            self.bytes.push_front(*byte);
+        }
+        self.head = end.saturating_sub(bytes.len() as u64);
+        if let Some((credentials, rights)) = mark {
+            self.marks.push_front(Mark {
+                start: self.head,
+                end,
+                credentials,
+                rights,
+            });
+        }
+    }
+
     /// Drops the first record with all its bytes, but not an empty one behind it.
     pub(crate) fn consume_record(&mut self) {
         let n = self.record_len().min(self.bytes.len());

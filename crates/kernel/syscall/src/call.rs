@@ -7,7 +7,7 @@ use kernel_core::Kernel;
 use kernel_core::signal::{Signal, SignalSet, siginfo};
 use kernel_core::task::{Blocked, OnSignal, Process, Restart, Task};
 use kernel_mm::Mm;
-use kernel_vfs::{Description, Events, FdTable, FsContext, PollTable, WaitQueue};
+use kernel_vfs::{AccessMode, Description, Events, Fd, FdTable, FsContext, PollTable, WaitQueue};
 use parking_lot::RwLock;
 use platform_api::Context;
 
@@ -122,6 +122,32 @@ impl Sys<'_> {
     #[must_use]
     pub fn files(&self) -> Arc<FdTable> {
         self.task.files()
+    }
+
+    /// The open file behind a number, `O_PATH` or not. The call stays with it to its end, whoever closes the number or gives
+    /// it to another file while the call waits.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub(crate) fn file_or_place(&mut self, fd: Fd) -> Result<Arc<Description>, Errno> {
+        if let Some(known) = self.restart.files.get(fd) {
+            return Ok(Arc::clone(known));
+        }
+        let description = self.files().get(fd)?;
+        self.restart.files.keep(fd, &description);
+        Ok(description)
+    }
+
+    /// As [`file_or_place`](Self::file_or_place), refusing `O_PATH` descriptors, as calls that do I/O must.
+    ///
+    /// # Errors
+    /// `EBADF`.
+    pub(crate) fn file(&mut self, fd: Fd) -> Result<Arc<Description>, Errno> {
+        let description = self.file_or_place(fd)?;
+        if description.access() == AccessMode::Path {
+            return Err(Errno::EBADF);
+        }
+        Ok(description)
     }
 
     /// The caller's root, working directory and umask.

@@ -132,11 +132,11 @@ pub(crate) fn set_mask(sys: &mut Sys<'_>, addr: u64, size: u64) -> Result<(), Er
 fn wait(sys: &mut Sys<'_>, args: Args, timeout: Option<u64>) -> SysResult {
     let max = usize::try_from(args.i32(2)).ok().filter(|max| *max > 0);
     let max = max.ok_or(Errno::EINVAL)?.min(BATCH);
-    let description: Arc<Description> = sys.files().get_file(args.i32(0))?;
+    let description: Arc<Description> = sys.file(args.i32(0))?;
     let epoll = description.downcast::<Epoll>().ok_or(Errno::EINVAL)?;
     sys.set_timeout(timeout);
-    let mut events = epoll.wait(max);
-    if events.is_empty() {
+    let mut reported = epoll.wait(max);
+    if reported.events.is_empty() {
         if sys.timed_out() {
             return Ok(0);
         }
@@ -144,18 +144,29 @@ fn wait(sys: &mut Sys<'_>, args: Args, timeout: Option<u64>) -> SysResult {
         if epoll.poll(&mut table).is_empty() {
             return Err(sys.block(table, OnSignal::Interrupt));
         }
-        events = epoll.wait(max);
-        if events.is_empty() {
+        reported = epoll.wait(max);
+        if reported.events.is_empty() {
             return Err(sys.block(table, OnSignal::Interrupt));
         }
     }
-    let raw: Vec<RawEvent> = events
+    let raw: Vec<RawEvent> = reported
+        .events
         .iter()
         .map(|e| RawEvent {
             events: e.flags.bits(),
             data: e.data,
         })
         .collect();
-    sys.mm().write_slice(args.u64(1), &raw)?;
-    Ok(raw.len() as u64)
+    let given = sys
+        .mm()
+        .write_some(args.u64(1), raw.as_bytes())
+        .unwrap_or(0)
+        / size_of::<RawEvent>();
+    if given < raw.len() {
+        epoll.put_back(&reported, given);
+        if given == 0 {
+            return Err(Errno::EFAULT.into());
+        }
+    }
+    Ok(given as u64)
 }

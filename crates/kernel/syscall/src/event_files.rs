@@ -105,7 +105,7 @@ fn signalfd(sys: &mut Sys<'_>, args: Args, flags: u32) -> SysResult {
         let ino = sys.system.objects.inodes.next();
         return anonymous(sys, SignalFd::new(set, Arc::new(CallerSignals), ino), flags);
     }
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let file = description.downcast::<SignalFd>().ok_or(Errno::EINVAL)?;
     file.set_signals(set);
     Ok(returned(args.i32(0)))
@@ -142,7 +142,7 @@ fn timerfd_settime(sys: &mut Sys<'_>, args: Args) -> SysResult {
         value: nanoseconds(value)?,
         interval: nanoseconds(interval)?,
     };
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let file = description.downcast::<TimerFd>().ok_or(Errno::EINVAL)?;
     let base = if args.u32(1) & ABSTIME == 0 {
         TimerBase::Relative
@@ -157,7 +157,7 @@ fn timerfd_settime(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn timerfd_gettime(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let file = description.downcast::<TimerFd>().ok_or(Errno::EINVAL)?;
     sys.mm().write_obj(args.u64(1), &to_spec(file.setting()))?;
     Ok(0)

@@ -90,7 +90,11 @@ fn dup_to(sys: &Sys<'_>, from: i32, to: i32, flags: FdFlags) -> SysResult {
 fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let files = sys.files();
     let (fd, command, arg) = (args.i32(0), args.u32(1), args.u64(2));
-    let (description, flags) = files.get_with_flags(fd)?;
+    let (description, flags) = match sys.restart.files.get(fd) {
+        // A lock that was waited for is that of the file it was asked for.
+        Some(known) => (Arc::clone(known), FdFlags::empty()),
+        None => files.get_with_flags(fd)?,
+    };
     let path_only = description.access() == kernel_vfs::AccessMode::Path;
     match command {
         g::F_DUPFD => duplicate(sys, description, FdFlags::empty(), arg),
@@ -120,10 +124,10 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
             Ok(0)
         }
         g::F_GETLK | g::F_SETLK | g::F_SETLKW => {
-            record_lock(sys, &files, &description, command, arg)
+            record_lock(sys, (&files, fd), &description, command, arg)
         }
         g::F_OFD_GETLK | g::F_OFD_SETLK | g::F_OFD_SETLKW => {
-            record_lock(sys, &files, &description, command, arg)
+            record_lock(sys, (&files, fd), &description, command, arg)
         }
         // Nobody owns a descriptor's signals: O_ASYNC sends none.
         g::F_GETOWN | g::F_SETOWN | g::F_SETOWN_EX | g::F_GETSIG | g::F_SETSIG => Ok(0),

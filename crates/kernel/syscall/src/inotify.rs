@@ -39,7 +39,7 @@ fn init(sys: &mut Sys<'_>, flags: u32) -> SysResult {
 
 fn add_watch(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let mask = args.u32(2);
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let file = description.downcast::<Inotify>().ok_or(Errno::EINVAL)?;
     let path = sys.mm().read_cstr(args.u64(1), kernel_vfs::PATH_MAX)?;
     let who = sys.process().creds().for_files();
@@ -64,7 +64,7 @@ fn add_watch(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn remove_watch(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let file = description.downcast::<Inotify>().ok_or(Errno::EINVAL)?;
     file.remove_watch(args.i32(1))?;
     Ok(0)

@@ -6,7 +6,8 @@ use base_abi::Errno;
 use base_abi::general as g;
 use kernel_core::task::OnSignal;
 use kernel_vfs::{
-    Description, Events, FdTable, FlockKind, LockKind, LockOwner, LockRange, RecordLock, UserMemory,
+    Description, Events, Fd, FdTable, FlockKind, LockKind, LockOwner, LockRange, RecordLock,
+    UserMemory,
 };
 
 use crate::call::{Args, Stop, Sys, SysResult};
@@ -17,7 +18,7 @@ pub(crate) const ENTRIES: &[Entry] = &[Entry::full(73, "flock", "dx", flock)];
 /// `struct flock`: type, whence, start, length, pid.
 pub(crate) fn record_lock(
     sys: &mut Sys<'_>,
-    files: &Arc<FdTable>,
+    (files, fd): (&Arc<FdTable>, Fd),
     description: &Arc<Description>,
     command: u32,
     addr: u64,
@@ -98,7 +99,19 @@ pub(crate) fn record_lock(
             )
         }
     };
-    wait_for_lock(sys, waits, |table| locks.poll(inode, table), take)
+    sys.restart.files.keep(fd, description);
+    wait_for_lock(sys, waits, |table| locks.poll(inode, table), take)?;
+    let still = || {
+        files
+            .get(fd)
+            .is_ok_and(|now| Arc::ptr_eq(&now, description))
+    };
+    if !of_description && !still() {
+        // Closing the number released the locks of the process before this one was there (fcntl_setlk of Linux).
+        locks.unlock(inode, owner, range)?;
+        return Err(Errno::EBADF.into());
+    }
+    Ok(0)
 }
 
 /// What `F_GETLK` answers, in the `struct flock` that asked.
@@ -138,7 +151,7 @@ fn wait_for_lock(
 
 fn flock(sys: &mut Sys<'_>, args: Args) -> SysResult {
     const NONBLOCK: u32 = 4;
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let locks = Arc::clone(&sys.system.mounts.vfs().locks);
     let kind = match args.u32(1) & !NONBLOCK {
         1 => FlockKind::Shared,

@@ -72,14 +72,11 @@ fn getrandom(sys: &mut Sys<'_>, args: Args) -> SysResult {
     while done < len {
         let n = (len - done).min(chunk.len());
         sys.kernel().rng.fill(&mut chunk[..n]);
-        if let Err(errno) = mm.write_bytes(args.u64(0).wrapping_add(done as u64), &chunk[..n]) {
-            return if done > 0 {
-                Ok(done as u64)
-            } else {
-                Err(errno.into())
-            };
+        match mm.write_some(args.u64(0).wrapping_add(done as u64), &chunk[..n]) {
+            Ok(given) => done += given,
+            Err(errno) if done == 0 => return Err(errno.into()),
+            Err(_) => break,
         }
-        done += n;
     }
     Ok(done as u64)
 }

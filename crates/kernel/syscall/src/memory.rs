@@ -3,16 +3,21 @@
 use std::sync::Arc;
 
 use base_abi::Errno;
+use base_abi::device;
 use base_abi::general::{
-    MADV_COLD, MADV_COLLAPSE, MADV_PAGEOUT, MADV_WILLNEED, MAP_ANONYMOUS, MS_ASYNC,
+    MADV_COLD, MADV_COLLAPSE, MADV_PAGEOUT, MADV_WILLNEED, MAP_ANONYMOUS, MAP_PRIVATE, MAP_TYPE,
+    MS_ASYNC, PROT_WRITE,
 };
 use base_abi::page::page_aligned;
 use kernel_core::task::{OnSignal, Task};
 use kernel_mm::{Advice, LockAll, MapRequest, Mm, Source};
-use kernel_vfs::{Events, Path, UserMemory};
+use kernel_vfs::{Events, FileType, Path, UserMemory};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
+
+/// The device number of `/dev/zero`.
+const ZERO: u64 = device::make(1, 5);
 
 const ONE_NODE: &str = "one memory node: policies are accepted and change nothing";
 const NO_KEYS: &str = "as on a processor without protection keys";
@@ -128,17 +133,48 @@ fn mmap(sys: &mut Sys<'_>, args: Args) -> SysResult {
         flags,
         source,
     };
-    let lazy = match &request.source {
-        Source::File { description, .. } if description.file().lazy() => Arc::clone(description),
-        _ => return Ok(sys.mm().map(request)?),
+    let Source::File { description, .. } = &request.source else {
+        return Ok(sys.mm().map(request)?);
     };
+    if !description.file().lazy() {
+        return match sys.mm().map(request.clone()) {
+            Err(Errno::ENODEV) => Ok(sys.mm().map(zeroes(request)?)?),
+            other => Ok(other?),
+        };
+    }
+    let lazy = Arc::clone(description);
     sys.blocking(&lazy, Events::READABLE, OnSignal::Restart, |sys| {
         sys.mm().map(request.clone())
     })
 }
 
-fn file_source(sys: &Sys<'_>, fd: i32, offset: u64) -> Result<Source, Errno> {
-    let description = sys.files().get(fd)?;
+/// `/dev/zero` is mapped as nothing is (`mmap_zero` of Linux).
+///
+/// # Errors
+/// `ENODEV` for every other file; `EACCES` for what its descriptor may not do.
+fn zeroes(request: MapRequest) -> Result<MapRequest, Errno> {
+    let Source::File { description, .. } = &request.source else {
+        return Err(Errno::ENODEV);
+    };
+    let stat = description.file().stat()?;
+    let device = FileType::from_mode(stat.mode) == Some(FileType::CharDevice);
+    if !device || stat.rdev != ZERO {
+        return Err(Errno::ENODEV);
+    }
+    let access = description.access();
+    let shared = request.flags & MAP_TYPE != MAP_PRIVATE;
+    let writes = shared && request.prot & PROT_WRITE != 0;
+    if !access.readable() || (writes && !access.writable()) {
+        return Err(Errno::EACCES);
+    }
+    Ok(MapRequest {
+        source: Source::Anonymous,
+        ..request
+    })
+}
+
+fn file_source(sys: &mut Sys<'_>, fd: i32, offset: u64) -> Result<Source, Errno> {
+    let description = sys.file_or_place(fd)?;
     let path: Arc<str> = match Path::of(&description) {
         Ok(place) => {
             let fs = sys.fs();

@@ -144,7 +144,9 @@ fn read_control(
         match (control.level, control.kind) {
             (net::SOL_SOCKET, net::SCM_RIGHTS) if unix => {
                 for fd in cmsg::rights(control.data)? {
-                    sending.rights.push(sys.files().get(fd)?);
+                    let known = sys.restart.files.get(fd).map(Arc::clone);
+                    let file = known.map_or_else(|| sys.files().get(fd), Ok)?;
+                    sending.rights.push((fd, file));
                 }
                 if sending.rights.len() > cmsg::MAX_RIGHTS {
                     return Err(Errno::EINVAL);

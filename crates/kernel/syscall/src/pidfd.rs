@@ -87,8 +87,8 @@ pub(crate) fn description(
 ///
 /// # Errors
 /// `EBADF` for what is no process descriptor, `ESRCH` for one that was reaped.
-pub(crate) fn pid_of(sys: &Sys<'_>, fd: i32) -> Result<Pid, Errno> {
-    let description = sys.files().get(fd)?;
+pub(crate) fn pid_of(sys: &mut Sys<'_>, fd: i32) -> Result<Pid, Errno> {
+    let description = sys.file_or_place(fd)?;
     match description.downcast::<PidFd>() {
         Some(pidfd) => pidfd.process().pid().ok_or(Errno::ESRCH),
         None => directory_of(&description).ok_or(Errno::EBADF),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use base_abi::Errno;
 use base_abi::structs::{PollFd, Timespec, Timeval};
-use kernel_core::task::OnSignal;
-use kernel_vfs::{Events, FdTable, PollTable};
+use kernel_core::task::{CalledFile, OnSignal};
+use kernel_vfs::{Description, Events, Fd, FdTable, PollTable};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::clock;
@@ -50,7 +50,7 @@ fn remaining(sys: &Sys<'_>) -> u64 {
 }
 
 /// What one descriptor is ready for, of what was asked.
-fn look(files: &FdTable, fd: &PollFd, table: &mut PollTable) -> Events {
+fn look(files: &FdTable, fd: &PollFd, watch: &mut Watch) -> Events {
     if fd.fd < 0 {
         return Events::empty();
     }
@@ -58,8 +58,7 @@ fn look(files: &FdTable, fd: &PollFd, table: &mut PollTable) -> Events {
         return Events::NVAL;
     };
     let asked = Events::from_bits_retain(u32::from(fd.events.cast_unsigned())) | Events::ALWAYS;
-    table.set_interest(asked);
-    description.file().poll(table) & asked
+    watch.poll(fd.fd, asked, description) & asked
 }
 
 fn poll_files(sys: &mut Sys<'_>, addr: u64, count: u64) -> SysResult {
@@ -70,8 +69,8 @@ fn poll_files(sys: &mut Sys<'_>, addr: u64, count: u64) -> SysResult {
     let mm = sys.mm();
     let asked: Vec<PollFd> = mm.read_slice(addr, count)?;
     let files = sys.files();
-    let check = |table: &mut PollTable| -> Vec<Events> {
-        asked.iter().map(|fd| look(&files, fd, table)).collect()
+    let check = |watch: &mut Watch| -> Vec<Events> {
+        asked.iter().map(|fd| look(&files, fd, watch)).collect()
     };
     let ready = until_ready(sys, &check, |events| events.iter().any(|e| !e.is_empty()))?;
     for (at, (fd, events)) in (addr..)
@@ -86,22 +85,84 @@ fn poll_files(sys: &mut Sys<'_>, addr: u64, count: u64) -> SysResult {
     Ok(ready.iter().filter(|e| !e.is_empty()).count() as u64)
 }
 
+/// Registers with what is looked at, and notes it if the call is going to wait.
+struct Watch {
+    table: PollTable,
+    noted: Option<Vec<CalledFile>>,
+}
+
+impl Watch {
+    /// Only looks.
+    fn look() -> Watch {
+        Watch {
+            table: PollTable::look(),
+            noted: None,
+        }
+    }
+
+    fn poll(&mut self, fd: Fd, interest: Events, description: Arc<Description>) -> Events {
+        self.table.set_interest(interest);
+        let ready = description.file().poll(&mut self.table);
+        if let Some(noted) = &mut self.noted {
+            noted.push(CalledFile {
+                fd,
+                interest,
+                description,
+            });
+        }
+        ready
+    }
+}
+
 /// Looks; if nothing is ready and there is time, registers, looks again, and blocks.
+///
+/// What is waited for are the files that the numbers named at first. When one of them has something the numbers are looked
+/// up again, and what they name by then is what the answer is about (`do_poll` of Linux, whose queues hold the files).
 fn until_ready<T>(
     sys: &mut Sys<'_>,
-    check: &dyn Fn(&mut PollTable) -> T,
+    check: &dyn Fn(&mut Watch) -> T,
     any: impl Fn(&T) -> bool,
 ) -> Result<T, Stop> {
-    let found = check(&mut PollTable::look());
+    if let Some(files) = sys.restart.files.many() {
+        let mut table = sys.waiting_table(Events::ALWAYS);
+        if any_ready(&files, &mut table) || sys.timed_out() {
+            let found = check(&mut Watch::look());
+            if any(&found) || sys.timed_out() {
+                return Ok(found);
+            }
+        }
+        return Err(sys.block(table, OnSignal::Resume));
+    }
+    let found = check(&mut Watch::look());
     if any(&found) || sys.timed_out() {
         return Ok(found);
     }
-    let mut table = sys.waiting_table(Events::ALWAYS);
-    let found = check(&mut table);
+    let mut watch = Watch {
+        table: sys.waiting_table(Events::ALWAYS),
+        noted: Some(Vec::new()),
+    };
+    let found = check(&mut watch);
     if any(&found) {
         return Ok(found);
     }
-    Err(sys.block(table, OnSignal::Resume))
+    if let Some(noted) = watch.noted.filter(|noted| !noted.is_empty()) {
+        sys.restart.files.keep_many(noted);
+    }
+    Err(sys.block(watch.table, OnSignal::Resume))
+}
+
+/// Registers with all of them.
+fn any_ready(files: &[CalledFile], table: &mut PollTable) -> bool {
+    let mut any = false;
+    for file in files {
+        table.set_interest(file.interest);
+        any |= file
+            .description
+            .file()
+            .poll(table)
+            .intersects(file.interest);
+    }
+    any
 }
 
 fn select(sys: &mut Sys<'_>, args: Args) -> SysResult {
@@ -172,8 +233,10 @@ fn select_files(sys: &mut Sys<'_>, args: Args) -> SysResult {
             *last &= (1 << odd) - 1;
         }
     }
-    check_open(&files, &asked)?;
-    let check = |table: &mut PollTable| select_look(&files, &asked, table);
+    if sys.restart.files.many().is_none() {
+        check_open(&files, &asked)?;
+    }
+    let check = |watch: &mut Watch| select_look(&files, &asked, watch);
     let found = until_ready(sys, &check, |sets| sets.iter().flatten().any(|w| *w != 0))?;
     for (set, addr) in found.iter().zip(addrs) {
         if addr != 0 {
@@ -201,7 +264,7 @@ fn check_open(files: &Arc<FdTable>, asked: &Sets) -> Result<(), Errno> {
         .try_for_each(|fd| files.get_file(fd).map(|_| ()))
 }
 
-fn select_look(files: &Arc<FdTable>, asked: &Sets, table: &mut PollTable) -> Sets {
+fn select_look(files: &Arc<FdTable>, asked: &Sets, watch: &mut Watch) -> Sets {
     let mut found: Sets = asked.clone().map(|set| vec![0; set.len()]);
     for fd in members(asked) {
         let Ok(at) = usize::try_from(fd) else {
@@ -218,9 +281,8 @@ fn select_look(files: &Arc<FdTable>, asked: &Sets, table: &mut PollTable) -> Set
                 interest |= condition;
             }
         }
-        table.set_interest(interest);
         let ready = match files.get_file(fd) {
-            Ok(description) => description.file().poll(table),
+            Ok(description) => watch.poll(fd, interest, description),
             Err(_) => Events::all(),
         };
         for ((set, wanted), condition) in found.iter_mut().zip(wanted).zip(CONDITIONS) {

@@ -1,10 +1,11 @@
 //! Reading, writing, seeking: read(2), write(2), readv(2), pread(2), lseek(2).
 
 use base_abi::Errno;
+use base_abi::page::PAGE_SIZE;
 use base_abi::structs::Iovec;
 use kernel_core::task::OnSignal;
 use kernel_net::SocketFile;
-use kernel_vfs::{Description, Events, PollTable, UserMemory, Whence};
+use kernel_vfs::{Description, Events, PollTable, Whence};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
@@ -27,11 +28,14 @@ pub(crate) const ENTRIES: &[Entry] = &[
 /// Most bytes moved at a time: bounds the kernel's own memory.
 pub(crate) const CHUNK: usize = 256 << 10;
 
+/// Bytes of a page.
+const PAGE: usize = PAGE_SIZE as usize;
+
 /// Linux's own bound of one transfer.
 pub(crate) const TRANSFER_MAX: usize = 0x7fff_f000;
 
 fn read(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     if let Ok(socket) = SocketFile::of(&description) {
         let part = Iovec {
             base: args.u64(1),
@@ -43,8 +47,8 @@ fn read(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn pread64(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
     let offset = u64::try_from(args.i64(3)).map_err(|_| Errno::EINVAL)?;
+    let description = sys.file(args.i32(0))?;
     read_into(sys, &description, args.u64(1), args.usize(2), Some(offset))
 }
 
@@ -125,10 +129,15 @@ fn read_into(
             Err(stop) => return Err(stop),
         };
         let to = addr.wrapping_add(done as u64);
-        if let Err(errno) = sys.mm().write_bytes(to, &room[..n]) {
-            return what_was_done(done, errno);
+        let given = sys.mm().write_some(to, &room[..n]).unwrap_or(0);
+        done += given;
+        if given < n {
+            // What has no memory to go to stays in the file.
+            if at.is_none() {
+                description.put_back(&room[given..n]);
+            }
+            return what_was_done(done, Errno::EFAULT);
         }
-        done += n;
         // A short count ends it: streams give what they have. A lazy file gives what is there already.
         let ended = n == 0 || (n < want && !description.file().lazy());
         if ended || done >= len || !description.file().seekable() {
@@ -139,7 +148,7 @@ fn read_into(
 }
 
 fn write(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let (addr, len) = (args.u64(1), args.usize(2));
     if let Ok(socket) = SocketFile::of(&description) {
         let part = Iovec {
@@ -148,29 +157,104 @@ fn write(sys: &mut Sys<'_>, args: Args) -> SysResult {
         };
         return crate::socket_io::write(sys, &description, socket, &[part]);
     }
-    write_from(sys, &description, len, None, |sys, done, buffer| {
-        sys.mm().read_bytes(addr.wrapping_add(done as u64), buffer)
-    })
+    write_from(
+        sys,
+        &description,
+        len,
+        Where::Offset,
+        |sys, done, buffer| sys.mm().read_prefix(addr.wrapping_add(done as u64), buffer),
+    )
 }
 
 fn pwrite64(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
     let offset = u64::try_from(args.i64(3)).map_err(|_| Errno::EINVAL)?;
+    let description = sys.file(args.i32(0))?;
     let (addr, len) = (args.u64(1), args.usize(2));
-    write_from(sys, &description, len, Some(offset), |sys, done, buffer| {
-        sys.mm().read_bytes(addr.wrapping_add(done as u64), buffer)
+    let at = Where::At(offset);
+    write_from(sys, &description, len, at, |sys, done, buffer| {
+        sys.mm().read_prefix(addr.wrapping_add(done as u64), buffer)
     })
 }
 
+/// Where a write goes.
+#[derive(Clone, Copy)]
+enum Where {
+    /// To the file offset, which moves.
+    Offset,
+    At(u64),
+    /// To the end; the file offset stays.
+    End,
+    /// To the end, where the file offset is then.
+    EndAndOffset,
+}
+
+impl Where {
+    fn after(self, done: usize) -> Where {
+        match self {
+            Where::At(offset) => Where::At(offset.saturating_add(done as u64)),
+            other => other,
+        }
+    }
+
+    /// The offset it begins at, if it is not that of the description.
+    fn begins(self, description: &Description) -> Option<u64> {
+        match self {
+            Where::Offset => None,
+            Where::At(offset) => Some(offset),
+            Where::End | Where::EndAndOffset => description.file().size().ok(),
+        }
+    }
+
+    fn write(self, description: &Description, data: &[u8]) -> Result<usize, Errno> {
+        match self {
+            Where::Offset => description.write(data),
+            Where::At(offset) => description.write_at(offset, data),
+            Where::End => description.write_end(data),
+            Where::EndAndOffset => {
+                let n = description.write_end(data)?;
+                if description.file().seekable() {
+                    description.seek(0, Whence::End)?;
+                }
+                Ok(n)
+            }
+        }
+    }
+}
+
+/// What a write refuses before it looks at the guest's memory.
+fn check_write(description: &Description, at: Where) -> Result<(), Errno> {
+    if matches!(at, Where::At(_) | Where::End) && !description.file().seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    if description.access().writable() {
+        Ok(())
+    } else {
+        Err(Errno::EBADF)
+    }
+}
+
+/// What a read refuses before it looks at the guest's memory.
+fn check_read(description: &Description, at: Option<u64>) -> Result<(), Errno> {
+    if at.is_some() && !description.file().seekable() {
+        return Err(Errno::ESPIPE);
+    }
+    if description.access().readable() {
+        Ok(())
+    } else {
+        Err(Errno::EBADF)
+    }
+}
+
 /// Writes chunk by chunk. A blocking descriptor takes all before the call returns; what went
-/// already is remembered over sleeps.
+/// already is remembered over sleeps. `fetch` fills as much as the guest's memory has.
 fn write_from(
     sys: &mut Sys<'_>,
     description: &Description,
     len: usize,
-    at: Option<u64>,
-    mut fetch: impl FnMut(&mut Sys<'_>, usize, &mut [u8]) -> Result<(), Errno>,
+    at: Where,
+    mut fetch: impl FnMut(&mut Sys<'_>, usize, &mut [u8]) -> Result<usize, Errno>,
 ) -> SysResult {
+    check_write(description, at)?;
     let len = len.min(TRANSFER_MAX);
     let mut done = usize::try_from(sys.restart.progress)
         .unwrap_or(usize::MAX)
@@ -179,22 +263,27 @@ fn write_from(
     loop {
         let room = room.bytes();
         let want = (len - done).min(room.len());
-        let offset = at.map(|o| o.saturating_add(done as u64));
-        let allowed = file_limit::room(sys, description, offset, want)?;
+        let at = at.after(done);
+        let allowed = match file_limit::room(sys, description, at.begins(description), want) {
+            Ok(allowed) => allowed,
+            Err(errno) => return what_was_done(done, errno),
+        };
         let chunk = &mut room[..allowed];
-        if let Err(errno) = fetch(sys, done, chunk) {
-            return what_was_done(done, errno);
+        let fetched = match fetch(sys, done, chunk) {
+            Ok(n) if n == allowed => n,
+            Ok(n) if description.file().seekable() => n,
+            // Streams take pages, or nothing (`pipe_write` of Linux).
+            Ok(n) => n - n % PAGE,
+            Err(errno) if kernel_mm::missing(&sys.mm()) => return Err(errno.into()),
+            Err(_) => 0,
+        };
+        if fetched == 0 && allowed > 0 {
+            return what_was_done(done, Errno::EFAULT);
         }
-        let written =
-            sys.blocking(
-                description,
-                Events::WRITABLE,
-                OnSignal::Restart,
-                |_| match offset {
-                    Some(offset) => description.write_at(offset, chunk),
-                    None => description.write(chunk),
-                },
-            );
+        let chunk = &chunk[..fetched];
+        let written = sys.blocking(description, Events::WRITABLE, OnSignal::Restart, |_| {
+            at.write(description, chunk)
+        });
         match written {
             Ok(n) => {
                 done += n;
@@ -203,7 +292,7 @@ fn write_from(
                 if done >= len || n == 0 || (n == allowed && allowed < want) {
                     return Ok(done as u64);
                 }
-                if n < want && description.nonblocking() {
+                if n < fetched && description.nonblocking() {
                     return Ok(done as u64);
                 }
             }
@@ -228,23 +317,45 @@ fn readv(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn preadv(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    read_vector(sys, args, vector_offset(sys, args)?)
+    let (at, flags) = vector_offset(sys, args)?;
+    let result = read_vector(sys, args, at);
+    hurried(sys, flags, result)
 }
 
-/// preadv2 and pwritev2 take -1 for "the file offset".
-fn vector_offset(sys: &Sys<'_>, args: Args) -> Result<Option<u64>, Errno> {
+/// `RWF_NOWAIT` and `RWF_APPEND` (preadv2(2)).
+const NOWAIT: u32 = 0x8;
+const APPEND: u32 = 0x10;
+/// The flags that preadv2(2) and pwritev2(2) know: these, and `RWF_HIPRI`, `_DSYNC`, `_SYNC`, which ask for nothing here.
+const KNOWN: u32 = 0x7 | NOWAIT | APPEND;
+
+/// Where the call begins, and its flags. preadv2 and pwritev2 take -1 for "the file offset".
+fn vector_offset(sys: &Sys<'_>, args: Args) -> Result<(Option<u64>, u32), Errno> {
     let v2 = matches!(sys.nr, 327 | 328);
-    if v2 && args.u32(5) & !0x1f != 0 {
+    let flags = if v2 { args.u32(5) } else { 0 };
+    if flags & !KNOWN != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
-    match args.i64(3) {
-        -1 if v2 => Ok(None),
-        offset => u64::try_from(offset).map(Some).map_err(|_| Errno::EINVAL),
+    let at = match args.i64(3) {
+        -1 if v2 => None,
+        offset => Some(u64::try_from(offset).map_err(|_| Errno::EINVAL)?),
+    };
+    Ok((at, flags))
+}
+
+/// With `RWF_NOWAIT` a call does not wait: it gives what it has.
+fn hurried(sys: &mut Sys<'_>, flags: u32, result: SysResult) -> SysResult {
+    match result {
+        Err(Stop::Block(_)) if flags & NOWAIT != 0 => {
+            let done = usize::try_from(sys.restart.progress).unwrap_or(0);
+            what_was_done(done, Errno::EAGAIN)
+        }
+        other => other,
     }
 }
 
-pub(crate) fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
+    let description = sys.file(args.i32(0))?;
+    check_read(&description, at)?;
     let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
     let parts = sys.mm().read_iovecs(args.u64(1), count)?;
     if let (Ok(socket), None) = (SocketFile::of(&description), at) {
@@ -283,45 +394,33 @@ pub(crate) fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> Sys
 }
 
 fn writev(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    write_vector(sys, args, None)
+    write_vector(sys, args, Where::Offset)
 }
 
 fn pwritev(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let at = vector_offset(sys, args)?;
-    write_vector(sys, args, at)
+    let (at, flags) = vector_offset(sys, args)?;
+    let at = match (at, flags & APPEND) {
+        (None, 0) => Where::Offset,
+        (Some(at), 0) => Where::At(at),
+        (None, _) => Where::EndAndOffset,
+        (Some(_), _) => Where::End,
+    };
+    let result = write_vector(sys, args, at);
+    hurried(sys, flags, result)
 }
 
-pub(crate) fn write_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+fn write_vector(sys: &mut Sys<'_>, args: Args, at: Where) -> SysResult {
+    let description = sys.file(args.i32(0))?;
+    check_write(&description, at)?;
     let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
     let parts = sys.mm().read_iovecs(args.u64(1), count)?;
-    if let (Ok(socket), None) = (SocketFile::of(&description), at) {
+    if let (Ok(socket), false) = (SocketFile::of(&description), matches!(at, Where::At(_))) {
         return crate::socket_io::write(sys, &description, socket, &parts);
     }
     let total: u64 = parts.iter().map(|p| p.len).sum();
     let len = usize::try_from(total).unwrap_or(usize::MAX);
     write_from(sys, &description, len, at, |sys, done, buffer| {
-        let mut skip = done as u64;
-        let mut filled = 0usize;
-        for part in &parts {
-            if skip >= part.len {
-                skip -= part.len;
-                continue;
-            }
-            let n = usize::try_from(part.len - skip)
-                .unwrap_or(usize::MAX)
-                .min(buffer.len() - filled);
-            sys.mm().read_bytes(
-                part.base.wrapping_add(skip),
-                &mut buffer[filled..filled + n],
-            )?;
-            filled += n;
-            skip = 0;
-            if filled == buffer.len() {
-                break;
-            }
-        }
-        Ok(())
+        sys.mm().gather_prefix(&parts, done as u64, buffer)
     })
 }
 
@@ -334,8 +433,5 @@ fn lseek(sys: &mut Sys<'_>, args: Args) -> SysResult {
         4 => Whence::Hole,
         _ => return Err(Errno::EINVAL.into()),
     };
-    Ok(sys
-        .files()
-        .get_file(args.i32(0))?
-        .seek(args.i64(1), whence)?)
+    Ok(sys.file(args.i32(0))?.seek(args.i64(1), whence)?)
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use base_abi::structs::Iovec;
 use base_abi::{Errno, net};
-use kernel_core::task::OnSignal;
+use kernel_core::task::{CalledFile, OnSignal};
 use kernel_mm::Mm;
-use kernel_net::{Address, Incoming, MsgFlags, Outgoing, Socket, Ucred};
-use kernel_vfs::{Description, Events, PollTable};
+use kernel_net::{Address, Control, Incoming, MsgFlags, Outgoing, Socket, Ucred};
+use kernel_vfs::{Description, Events, Fd, PollTable};
 
 use crate::call::{Stop, Sys, SysResult};
 use crate::sockaddr::as_caller;
@@ -130,7 +130,8 @@ fn gather(mm: &Mm, parts: &[Iovec], skip: usize, max: usize) -> Result<Vec<u8>, 
 pub(crate) struct Sending {
     pub(crate) flags: MsgFlags,
     pub(crate) to: Option<Address>,
-    pub(crate) rights: Vec<Arc<Description>>,
+    /// Open files that go along, and the numbers they were named by.
+    pub(crate) rights: Vec<(Fd, Arc<Description>)>,
     pub(crate) credentials: Option<Ucred>,
     pub(crate) hops: Option<u8>,
     pub(crate) class: Option<u8>,
@@ -188,7 +189,10 @@ pub(crate) fn send(
                     return Ok(done as u64);
                 }
             }
-            Err(stop @ Stop::Block(_)) => return Err(partial(stop, done)),
+            Err(stop @ Stop::Block(_)) => {
+                keep_rights(sys, sending);
+                return Err(partial(stop, done));
+            }
             Err(_) if done > 0 => return Ok(done as u64),
             Err(stop) => {
                 let broken = matches!(stop, Stop::Errno(Errno::EPIPE));
@@ -199,6 +203,20 @@ pub(crate) fn send(
             }
         }
     }
+}
+
+/// A call that waits stays with the files that it sends.
+fn keep_rights(sys: &mut Sys<'_>, sending: &Sending) {
+    if sending.rights.is_empty() {
+        return;
+    }
+    let called = |(fd, description): &(Fd, Arc<Description>)| CalledFile {
+        fd: *fd,
+        interest: Events::empty(),
+        description: Arc::clone(description),
+    };
+    let all = sending.rights.iter().map(called);
+    sys.restart.files.keep_many(all.collect());
 }
 
 fn send_chunk(
@@ -224,7 +242,8 @@ fn send_chunk(
             flags,
             to: sending.to.clone(),
             rights: if first {
-                sending.rights.clone()
+                let rights = sending.rights.iter();
+                rights.map(|(_, file)| Arc::clone(file)).collect()
             } else {
                 Vec::new()
             },
@@ -272,13 +291,16 @@ pub(crate) fn receive(
             .min(room);
     }
     let most = if stream { CHUNK } else { MAX_DATAGRAM };
+    // The queues of errors never wait (`inet_recv_error` of Linux).
+    let inet = matches!(socket.base().domain, net::AF_INET | net::AF_INET6);
+    let errors = inet && flags.contains(MsgFlags::ERRQUEUE);
     let mut buffer = vec![0; (room - done).min(most)];
     loop {
         let want = (room - done).min(most);
         let place = buffer.get_mut(..want).unwrap_or_default();
         // What was received already must not wait for more, unless all was asked for.
         let patience = Waiting {
-            nonblocking: how.nonblocking || (done > 0 && !whole),
+            nonblocking: how.nonblocking || errors || (done > 0 && !whole),
             ..how
         };
         let queue = |_: &Sys<'_>, table: &mut PollTable| {
@@ -292,7 +314,20 @@ pub(crate) fn receive(
             Err(stop) => return Err(stop),
         };
         let bytes = buffer.get(..incoming.copied).unwrap_or_default();
-        sys.mm().scatter(&without(parts, done), bytes)?;
+        let given = sys.mm().scatter(&without(parts, done), bytes);
+        if let Some(rest) = bytes.get(given..).filter(|rest| !rest.is_empty()) {
+            if !stream {
+                return Err(Errno::EFAULT.into());
+            }
+            if !flags.intersects(MsgFlags::PEEK | MsgFlags::OOB) {
+                socket.put_back(rest, rights_to_keep(&mut incoming, given));
+            }
+            incoming.length = done + given;
+            return match incoming.length {
+                0 => Err(Errno::EFAULT.into()),
+                _ => Ok(incoming),
+            };
+        }
         if !stream || flags.intersects(MsgFlags::PEEK | MsgFlags::OOB) {
             return Ok(incoming);
         }
@@ -307,6 +342,19 @@ pub(crate) fn receive(
             return Ok(incoming);
         }
     }
+}
+
+/// What came with bytes of which the receiver has room for this many: without any it stays with them.
+fn rights_to_keep(incoming: &mut Incoming, given: usize) -> Vec<Arc<Description>> {
+    if given > 0 {
+        return Vec::new();
+    }
+    let take = |control| match control {
+        Control::Rights(rights) => Some(rights),
+        _ => None,
+    };
+    let control = std::mem::take(&mut incoming.control).into_iter();
+    control.filter_map(take).flatten().collect()
 }
 
 fn stream_end(done: usize) -> Incoming {

@@ -44,10 +44,10 @@ const TYPE_FLAGS: u32 = general::O_NONBLOCK | general::O_CLOEXEC;
 /// # Errors
 /// `EBADF`, `ENOTSOCK`.
 pub(crate) fn socket_of(
-    sys: &Sys<'_>,
+    sys: &mut Sys<'_>,
     fd: i32,
 ) -> Result<(Arc<Description>, Arc<dyn Socket>), Errno> {
-    let description = sys.files().get_file(fd)?;
+    let description = sys.file(fd)?;
     let socket = Arc::clone(SocketFile::of(&description)?);
     Ok((description, socket))
 }

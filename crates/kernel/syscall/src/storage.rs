@@ -36,7 +36,7 @@ fn truncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
 
 fn ftruncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let len = u64::try_from(args.i64(1)).map_err(|_| Errno::EINVAL)?;
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     if !description.access().writable() {
         return Err(Errno::EINVAL.into());
     }
@@ -46,7 +46,7 @@ fn ftruncate(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn fallocate(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let offset = u64::try_from(args.i64(2)).map_err(|_| Errno::EINVAL)?;
     let len = u64::try_from(args.i64(3))
         .ok()
@@ -72,7 +72,7 @@ fn fallocate(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn fsync(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let stat = description.file().stat()?;
     let stored = matches!(
         FileType::from_mode(stat.mode),

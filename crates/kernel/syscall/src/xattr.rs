@@ -148,7 +148,7 @@ fn with_place(
     args: Args,
     f: fn(&Sys<'_>, &Path, Args) -> SysResult,
 ) -> SysResult {
-    let description = sys.files().get_file(args.i32(0))?;
+    let description = sys.file(args.i32(0))?;
     let place = Path::of(&description)?;
     f(sys, &place, args)
 }

@@ -88,3 +88,27 @@ fn limits() {
 fn overruns() {
     sees_what_it_sees_on_linux(include_str!("scripts/overruns.py"));
 }
+
+/// What a number is given to while a call waits is none of that call's business.
+#[test]
+fn parked() {
+    sees_what_it_sees_on_linux(include_str!("scripts/parked.py"));
+}
+
+/// Buffers that are not all there.
+#[test]
+fn partial() {
+    sees_what_it_sees_on_linux(include_str!("scripts/partial.py"));
+}
+
+/// splice(2) and its kin, which wait for one of two files.
+#[test]
+fn two_sides() {
+    sees_what_it_sees_on_linux(include_str!("scripts/two_sides.py"));
+}
+
+/// IP_RECVERR and MSG_ERRQUEUE.
+#[test]
+fn error_queue() {
+    sees_what_it_sees_on_linux(include_str!("scripts/error_queue.py"));
+}

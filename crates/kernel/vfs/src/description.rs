@@ -170,6 +170,21 @@ impl Description {
         Ok(n)
     }
 
+    /// Takes back the end of what the last [`read`](Description::read) gave: its reader's memory was not there.
+    pub fn put_back(&self, rest: &[u8]) {
+        if self.file.seekable() {
+            let mut offset = self.offset.lock();
+            *offset = offset.saturating_sub(rest.len() as u64);
+        } else {
+            self.file.put_back(rest);
+        }
+    }
+
+    /// Goes back to where a directory's listing was, or on to the position of an entry.
+    pub fn list_from(&self, position: u64) {
+        self.set_offset(position);
+    }
+
     /// Writes at the offset, or at the end with `O_APPEND`, and moves it.
     ///
     /// # Errors
@@ -199,8 +214,8 @@ impl Description {
     /// # Errors
     /// `ESPIPE` for streams, `EBADF`.
     pub fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        self.need(self.access.readable())?;
         self.need_seekable()?;
+        self.need(self.access.readable())?;
         let n = self.file.read_at(offset, buf)?;
         self.notify(IN_ACCESS);
         Ok(n)
@@ -211,13 +226,27 @@ impl Description {
     /// # Errors
     /// `ESPIPE` for streams, `EBADF`.
     pub fn write_at(&self, offset: u64, data: &[u8]) -> Result<usize> {
-        self.need(self.access.writable())?;
         self.need_seekable()?;
+        self.need(self.access.writable())?;
         let n = if self.flags().contains(StatusFlags::APPEND) {
             self.file.append(data)?.0
         } else {
             self.file.write_at(offset, data)?
         };
+        self.notify(IN_MODIFY);
+        Ok(n)
+    }
+
+    /// Writes at the end whatever the offset, which stays (pwritev2(2), `RWF_APPEND`).
+    ///
+    /// # Errors
+    /// As [`write`](Description::write).
+    pub fn write_end(&self, data: &[u8]) -> Result<usize> {
+        self.need(self.access.writable())?;
+        if !self.file.seekable() {
+            return self.file.write_at(0, data);
+        }
+        let n = self.file.append(data)?.0;
         self.notify(IN_MODIFY);
         Ok(n)
     }

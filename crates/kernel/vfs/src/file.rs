@@ -81,6 +81,12 @@ pub trait File: Any + Send + Sync {
         Err(Errno::EINVAL)
     }
 
+    /// Takes back the end of what the last [`read_at`](File::read_at) gave: its reader's memory was not there. Files without
+    /// it lose the bytes, as terminals and files of events do on Linux.
+    fn put_back(&self, rest: &[u8]) {
+        let _ = rest;
+    }
+
     /// Writes up to `data.len()` bytes at `offset`.
     ///
     /// # Errors

@@ -7,6 +7,7 @@
 //!
 //! Lock order: [`Tree`], then a process's signal state, then a task's own fields, then parkers.
 
+mod called_files;
 mod credentials;
 mod exit_status;
 mod limits;
@@ -21,6 +22,7 @@ mod thread;
 mod tree;
 mod vfork;
 
+pub use called_files::{CalledFile, CalledFiles};
 pub use credentials::{ALL_CAPABILITIES, Creds, securebits};
 pub use exit_status::ExitStatus;
 pub use limits::{Resource, Rlimit, Rlimits};
@@ -28,7 +30,7 @@ pub use new_program::{Changed, FileIds};
 pub use process::{Process, ProcessSignals, TimesUsed};
 pub use protection::Protection;
 pub use restart::{Blocked, OnSignal, Restart, TimedCall};
-pub use standstill::{SavedCall, Standstill};
+pub use standstill::{SavedCall, SavedFile, Standstill};
 pub use thread::{Task, TaskFields, TaskParts, TaskSignals};
 pub use tree::{Descent, Links, PID_MAX, StopState, Tree};
 pub use vfork::VforkDone;

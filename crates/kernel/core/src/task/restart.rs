@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use kernel_vfs::Registration;
 
+use super::CalledFiles;
 use crate::futex::FutexWaiter;
 
 /// What a handler keeps from one run of the same call to the next.
@@ -22,6 +23,8 @@ pub struct Restart {
     pub futex: Option<Arc<FutexWaiter>>,
     /// The child whose vfork(2) this call waits for.
     pub vfork: Option<Arc<super::VforkDone>>,
+    /// The open files it is about.
+    pub files: CalledFiles,
 }
 
 /// What a signal does to a blocked call (signal(7), "Interruption of system calls").

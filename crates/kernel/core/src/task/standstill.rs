@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use kernel_vfs::save::ObjectId;
+use kernel_vfs::{Description, Events};
 use platform_api::CpuState;
 use serde::{Deserialize, Serialize};
 
-use super::{Pid, Restart};
+use super::{CalledFile, CalledFiles, Pid, Restart};
 use crate::futex::FutexWaiter;
 use crate::park::Parker;
 
@@ -29,6 +31,39 @@ pub struct SavedCall {
     pub queued_at: Option<u64>,
     /// Waits for the child of vfork(2) whose number `note` is, and which has not given the memory back.
     pub vfork: bool,
+    /// The open files it is about, written down by who saves: some of them have no number any more.
+    pub files: Vec<SavedFile>,
+}
+
+/// An open file of a call.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SavedFile {
+    fd: i32,
+    interest: u32,
+    /// Its number among all that are saved.
+    pub description: ObjectId,
+}
+
+impl SavedFile {
+    /// From what the call holds; `description` is the number given to it.
+    #[must_use]
+    pub fn new(file: &CalledFile, description: ObjectId) -> SavedFile {
+        SavedFile {
+            fd: file.fd,
+            interest: file.interest.bits(),
+            description,
+        }
+    }
+
+    /// What the call held.
+    #[must_use]
+    pub fn called(&self, description: Arc<Description>) -> CalledFile {
+        CalledFile {
+            fd: self.fd,
+            interest: Events::from_bits_retain(self.interest),
+            description,
+        }
+    }
 }
 
 impl SavedCall {
@@ -49,6 +84,7 @@ impl SavedCall {
                 .vfork
                 .as_ref()
                 .is_some_and(|v| !v.done.load(Ordering::SeqCst)),
+            files: Vec::new(),
         }
     }
 
@@ -62,6 +98,7 @@ impl SavedCall {
             note: self.note,
             futex: self.woken.then(|| FutexWaiter::finished(parker)),
             vfork: None,
+            files: CalledFiles::default(),
         }
     }
 
@@ -79,6 +116,9 @@ pub struct Standstill {
     pub cpu: Option<CpuState>,
     /// The call it sleeps in.
     pub call: Option<SavedCall>,
+    /// The open files of that call.
+    #[serde(skip)]
+    pub files: CalledFiles,
 }
 
 #[cfg(test)]

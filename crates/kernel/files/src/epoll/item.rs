@@ -188,6 +188,14 @@ impl Item {
         }
     }
 
+    /// Its event did not reach anybody: a oneshot one may come again.
+    pub(super) fn report_again(&self) {
+        let mut interest = self.interest.lock();
+        if interest.event.flags.contains(EpollFlags::ONESHOT) {
+            interest.armed = true;
+        }
+    }
+
     /// Level-triggered items are looked at again by the next wait.
     pub(super) fn stays_ready(&self) -> bool {
         let interest = self.interest.lock();

@@ -62,6 +62,16 @@ pub struct Epoll {
     ino: u64,
 }
 
+/// Events that were taken.
+#[derive(Default)]
+pub struct Reported {
+    /// In order.
+    pub events: Vec<EpollEvent>,
+    /// The items looked at, those of the events by name, and their files: the last reference to one must not go while the
+    /// ready list is looked through.
+    seen: Vec<(Option<Arc<Item>>, Arc<Description>)>,
+}
+
 impl Epoll {
     /// An empty interest list whose items are charged to `watches` (`/proc/sys/fs/epoll/max_user_watches`).
     #[must_use]
@@ -144,14 +154,12 @@ impl Epoll {
 
     /// Takes up to `max` ready events; empty when nothing is ready (epoll_wait(2) without waiting).
     #[must_use]
-    pub fn wait(&self, max: usize) -> Vec<EpollEvent> {
-        let mut events = Vec::new();
-        let mut keep_alive = Vec::new();
+    pub fn wait(&self, max: usize) -> Reported {
+        let mut reported = Reported::default();
         let scan = self.shared.scan.lock();
-        let mut again = Vec::new();
         let waiting = self.shared.ready.lock().len();
         for _ in 0..waiting {
-            if events.len() >= max {
+            if reported.events.len() >= max {
                 break;
             }
             let Some(item) = self.shared.ready.lock().pop() else {
@@ -162,23 +170,30 @@ impl Epoll {
                 continue;
             };
             let ready = item.look(&target);
-            keep_alive.push(target);
             if ready.is_empty() {
+                reported.seen.push((None, target));
                 continue;
             }
-            events.push(item.report(ready));
-            if item.stays_ready() {
-                again.push(item);
-            }
+            reported.events.push(item.report(ready));
+            reported.seen.push((Some(item), target));
         }
         let mut list = self.shared.ready.lock();
-        for item in again {
-            list.push(item);
+        let items = reported.seen.iter().filter_map(|(item, _)| item.as_ref());
+        for item in items.filter(|item| item.stays_ready()) {
+            list.push(Arc::clone(item));
         }
         drop(list);
         drop(scan);
-        drop(keep_alive);
-        events
+        reported
+    }
+
+    /// Takes events back whose caller had no memory for more than the first `delivered`: they come again.
+    pub fn put_back(&self, reported: &Reported, delivered: usize) {
+        let items = reported.seen.iter().filter_map(|(item, _)| item.as_ref());
+        for item in items.skip(delivered) {
+            item.report_again();
+            self.shared.enqueue(item);
+        }
     }
 
     /// Descriptor number, description, and event of each item.

@@ -86,7 +86,7 @@ impl World {
 
     fn wait(&self, epoll: usize, max: usize) -> Vec<(u64, u32)> {
         let (ours, host) = self.at(epoll);
-        let mine = ours.downcast::<Epoll>().unwrap().wait(max);
+        let mine = ours.downcast::<Epoll>().unwrap().wait(max).events;
         let mine: Vec<_> = mine.iter().map(|e| (e.data, e.flags.bits())).collect();
         let mut buf = Vec::with_capacity(max);
         host_epoll::wait(

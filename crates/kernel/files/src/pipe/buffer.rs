@@ -5,6 +5,10 @@ use std::collections::VecDeque;
 /// Bytes in a page, which is also `PIPE_BUF`: writes up to this are not split.
 pub(super) const PAGE: usize = 4096;
 
+/// Slots that bytes which came back may take beyond the ring's own: as many as one read empties (256 KiB). What several readers
+/// without memory give back beyond that is lost.
+pub(super) const BEYOND: usize = 64;
+
 /// What a write becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Framing {
@@ -117,6 +121,22 @@ impl Buffer {
             self.consume(n);
         }
         done
+    }
+
+    /// Takes back bytes that were popped last; they may need [more slots](BEYOND) than there are until they are popped again.
+    pub(super) fn unpop(&mut self, bytes: &[u8]) {
+        if self.pages.len() + bytes.len().div_ceil(PAGE) > self.slots + BEYOND {
+            return;
+        }
+        let framing = self.pages.front().map_or(Framing::Stream, |p| p.framing);
+        for page in bytes.rchunks(PAGE) {
+            self.len += page.len();
+            self.pages.push_front(Page {
+                data: page.to_vec(),
+                start: 0,
+                framing,
+            });
+        }
     }
 
     /// The bytes of the first page.

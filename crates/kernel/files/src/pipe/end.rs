@@ -120,6 +120,10 @@ impl File for PipeEnd {
         self.pipe.read(buf)
     }
 
+    fn put_back(&self, rest: &[u8]) {
+        self.pipe.put_back(rest);
+    }
+
     fn write_at(&self, _offset: u64, data: &[u8]) -> Result<usize> {
         self.pipe.write(data, self.framing())
     }

@@ -22,6 +22,7 @@ use buffer::{Buffer, PAGE};
 pub use buffer::Framing;
 pub use end::PipeEnd;
 pub use open::FifoOpening;
+pub use splice::{Moved, Stuck};
 
 /// Bytes a new pipe holds (pipe(7)).
 pub const DEFAULT_CAPACITY: usize = 16 * PAGE;
@@ -155,6 +156,11 @@ impl Pipe {
         let n = state.buffer.pop(buf);
         self.after_read(state, was_full);
         Ok(n)
+    }
+
+    fn put_back(&self, bytes: &[u8]) {
+        self.state.lock().buffer.unpop(bytes);
+        self.queue.wake(Events::READABLE);
     }
 
     fn write(&self, data: &[u8], framing: Framing) -> Result<usize> {

@@ -9,7 +9,7 @@ use kernel_vfs::save::{
 use kernel_vfs::{Owned, Path};
 use serde::{Deserialize, Serialize};
 
-use super::buffer::PAGE;
+use super::buffer::{BEYOND, PAGE};
 use super::{Framing, MAX_CAPACITY, Pipe, PipeEnd};
 use crate::budget::Budget;
 use crate::fifo::FifoDriver;
@@ -53,7 +53,9 @@ impl Pipe {
     fn load(bytes: &[u8], budget: &Budget) -> Result<Arc<Pipe>, LoadError> {
         let saved: PipeState = decode(bytes, "a pipe")?;
         let slots = u64::from(saved.slots);
-        if slots * PAGE as u64 > MAX_CAPACITY as u64 || saved.pages.len() > MAX_CAPACITY / PAGE {
+        if slots * PAGE as u64 > MAX_CAPACITY as u64
+            || saved.pages.len() > MAX_CAPACITY / PAGE + BEYOND
+        {
             return Err(LoadError::Malformed("size of a pipe"));
         }
         let failed = || LoadError::failed("pipe");

@@ -11,6 +11,23 @@ use parking_lot::MutexGuard;
 
 use super::{Pipe, State};
 
+/// Why nothing moved between a pipe and another file: which of the two has to change before something does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stuck {
+    /// There is nothing to take yet.
+    #[error("the source is empty")]
+    Source,
+    /// There is no room yet.
+    #[error("the target is full")]
+    Target,
+    /// It fails, however long one waits.
+    #[error(transparent)]
+    Failed(#[from] Errno),
+}
+
+/// What moving bytes gives.
+pub type Moved = std::result::Result<usize, Stuck>;
+
 /// Bytes moved in one step from a file into a pipe.
 const CHUNK: usize = 64 << 10;
 
@@ -18,15 +35,12 @@ impl Pipe {
     /// Moves up to `max` bytes out of the pipe into `sink`, which returns how many it took.
     ///
     /// # Errors
-    /// `EAGAIN` when empty with writers left; the sink's error when nothing was moved. 0 is the end.
-    pub fn splice_to(
-        &self,
-        max: usize,
-        sink: &mut dyn FnMut(&[u8]) -> Result<usize>,
-    ) -> Result<usize> {
+    /// [`Stuck`] when nothing was moved: `Source` when empty with writers left, `Target` when the sink says `EAGAIN`. 0 is
+    /// the end.
+    pub fn splice_to(&self, max: usize, sink: &mut dyn FnMut(&[u8]) -> Result<usize>) -> Moved {
         let mut state = self.state.lock();
         if max > 0 && state.buffer.is_empty() && state.writers > 0 {
-            return Err(Errno::EAGAIN);
+            return Err(Stuck::Source);
         }
         let was_full = state.buffer.is_full();
         let mut done = 0;
@@ -53,7 +67,8 @@ impl Pipe {
         }
         self.after_read(state, was_full);
         match failure {
-            Some(error) if done == 0 => Err(error),
+            Some(Errno::EAGAIN) if done == 0 => Err(Stuck::Target),
+            Some(error) if done == 0 => Err(Stuck::Failed(error)),
             _ => Ok(done),
         }
     }
@@ -61,22 +76,25 @@ impl Pipe {
     /// Moves up to `max` bytes from `source`, which fills a buffer and returns how many, into the pipe.
     ///
     /// # Errors
-    /// `EPIPE` without readers, `EAGAIN` when full; the source's error when nothing was moved. 0 is its end.
+    /// `EPIPE` without readers; [`Stuck::Target`] when full, `Source` when the source says `EAGAIN`. 0 is its end.
     pub fn splice_from(
         &self,
         max: usize,
         source: &mut dyn FnMut(&mut [u8]) -> Result<usize>,
-    ) -> Result<usize> {
+    ) -> Moved {
         let mut state = self.state.lock();
         if state.readers == 0 {
-            return Err(Errno::EPIPE);
+            return Err(Stuck::Failed(Errno::EPIPE));
         }
         let free = state.free();
         if free == 0 && max > 0 {
-            return Err(Errno::EAGAIN);
+            return Err(Stuck::Target);
         }
         let mut chunk = vec![0; max.min(free).min(CHUNK)];
-        let n = source(&mut chunk)?;
+        let n = source(&mut chunk).map_err(|error| match error {
+            Errno::EAGAIN => Stuck::Source,
+            error => Stuck::Failed(error),
+        })?;
         let pushed = state
             .buffer
             .push(chunk.get(..n).unwrap_or(&chunk), super::Framing::Stream);
@@ -90,8 +108,8 @@ impl Pipe {
     /// Moves up to `max` bytes to another pipe.
     ///
     /// # Errors
-    /// `EINVAL` for a pipe and itself, `EPIPE`, `EAGAIN` when this is empty or the other full.
-    pub fn splice_pipe(self: &Arc<Self>, to: &Arc<Pipe>, max: usize) -> Result<usize> {
+    /// `EINVAL` for a pipe and itself, `EPIPE`; [`Stuck`] when this is empty or the other full.
+    pub fn splice_pipe(self: &Arc<Self>, to: &Arc<Pipe>, max: usize) -> Moved {
         self.transfer(to, max, Transfer::Move)
     }
 
@@ -99,27 +117,26 @@ impl Pipe {
     ///
     /// # Errors
     /// As [`splice_pipe`](Pipe::splice_pipe).
-    pub fn tee(self: &Arc<Self>, to: &Arc<Pipe>, max: usize) -> Result<usize> {
+    pub fn tee(self: &Arc<Self>, to: &Arc<Pipe>, max: usize) -> Moved {
         self.transfer(to, max, Transfer::Copy)
     }
 
-    fn transfer(self: &Arc<Self>, to: &Arc<Pipe>, max: usize, how: Transfer) -> Result<usize> {
+    fn transfer(self: &Arc<Self>, to: &Arc<Pipe>, max: usize, how: Transfer) -> Moved {
         if Arc::ptr_eq(self, to) {
-            return Err(Errno::EINVAL);
+            return Err(Stuck::Failed(Errno::EINVAL));
         }
         if max == 0 {
             return Ok(0);
         }
         let (mut from, mut into) = lock_both(self, to);
+        if from.buffer.is_empty() && from.writers > 0 {
+            return Err(Stuck::Source);
+        }
         if into.readers == 0 {
-            return Err(Errno::EPIPE);
+            return Err(Stuck::Failed(Errno::EPIPE));
         }
         if from.buffer.is_empty() {
-            return if from.writers == 0 {
-                Ok(0)
-            } else {
-                Err(Errno::EAGAIN)
-            };
+            return Ok(0);
         }
         let mut copies = Vec::new();
         let mut total = 0;
@@ -146,7 +163,7 @@ impl Pipe {
         drop(into);
         self.after_read(from, was_full);
         if done == 0 {
-            return Err(Errno::EAGAIN);
+            return Err(Stuck::Target);
         }
         to.queue.wake(Events::READABLE);
         Ok(done)

@@ -181,7 +181,7 @@ fn bytes_move_between_pipes() {
     let (ar, aw) = Pipe::pair(&pages, 1, [0; 2]).unwrap();
     let (br, bw) = Pipe::pair(&pages, 2, [0; 2]).unwrap();
     let (a, b) = (ar.pipe(), bw.pipe());
-    assert_eq!(a.splice_pipe(b, 10), Err(Errno::EAGAIN));
+    assert_eq!(a.splice_pipe(b, 10), Err(Stuck::Source));
     aw.write_at(0, b"hello world").unwrap();
     assert_eq!(a.tee(b, 5), Ok(5));
     assert_eq!(a.len(), 11);
@@ -190,7 +190,7 @@ fn bytes_move_between_pipes() {
     let mut out = [0; 32];
     assert_eq!(br.read_at(0, &mut out), Ok(16));
     assert_eq!(&out[..16], b"hellohello world");
-    assert_eq!(a.tee(a, 1), Err(Errno::EINVAL));
+    assert_eq!(a.tee(a, 1), Err(Stuck::Failed(Errno::EINVAL)));
     drop(aw);
     assert_eq!(a.splice_pipe(b, 1), Ok(0));
 }
@@ -204,7 +204,7 @@ fn bytes_move_between_a_pipe_and_a_file() {
     };
     assert_eq!(w.pipe().splice_from(100, &mut source), Ok(100));
     assert_eq!(w.pipe().splice_from(1 << 20, &mut source), Ok(15 * PAGE));
-    assert_eq!(w.pipe().splice_from(1, &mut source), Err(Errno::EAGAIN));
+    assert_eq!(w.pipe().splice_from(1, &mut source), Err(Stuck::Target));
     let mut taken = 0;
     let short = r.pipe().splice_to(1 << 20, &mut |data| {
         let n = data.len().min(50);
@@ -213,6 +213,6 @@ fn bytes_move_between_a_pipe_and_a_file() {
     });
     assert_eq!((short, taken), (Ok(50), 50));
     let failed = r.pipe().splice_to(10, &mut |_| Err(Errno::ENOSPC));
-    assert_eq!(failed, Err(Errno::ENOSPC));
+    assert_eq!(failed, Err(Stuck::Failed(Errno::ENOSPC)));
     assert_eq!(r.pipe().len(), 15 * PAGE + 50);
 }

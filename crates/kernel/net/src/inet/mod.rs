@@ -1,6 +1,7 @@
 //! TCP and UDP between the sandbox's own addresses (ip(7), tcp(7), udp(7)).
 
 mod datagram;
+mod error_queue;
 mod listener;
 mod local;
 mod outbound;
@@ -14,6 +15,7 @@ mod udp_delivery;
 mod udp_receive;
 mod udp_saved;
 
+pub(crate) use error_queue::Refused;
 pub(crate) use local::LocalAddresses;
 pub(crate) use outbound::Beyond;
 pub use outbound::{NoOutbound, Outbound, OutboundRequest};

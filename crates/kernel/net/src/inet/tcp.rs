@@ -290,6 +290,14 @@ impl Socket for TcpSocket {
         end.act(|me, peer, wake| rules::receive((me, peer, wake), buf, flags))
     }
 
+    fn put_back(&self, rest: &[u8], _rights: Vec<Arc<kernel_vfs::Description>>) {
+        let Some(end) = self.end() else { return };
+        end.act(|me, _, wake| {
+            me.incoming.put_back(rest, None);
+            wake.mine |= Events::READABLE;
+        });
+    }
+
     fn shutdown(&self, how: Shutdown) -> Result<()> {
         if let Some(end) = self.end() {
             return end.act(|me, peer, wake| rules::shutdown((me, peer, wake), how));

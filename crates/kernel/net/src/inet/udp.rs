@@ -9,6 +9,7 @@ use kernel_vfs::{Events, PollTable};
 use parking_lot::Mutex;
 
 use super::datagram::Datagram;
+use super::error_queue::ErrorQueue;
 use super::outbound::Beyond;
 use super::ports::{PortLease, PortTable, Scope, Sharing};
 use crate::limits::Budget;
@@ -48,6 +49,8 @@ pub(crate) struct UdpSocket {
     pub(super) me: Weak<UdpSocket>,
     pub(super) ip: Mutex<IpOptions>,
     pub(super) state: Mutex<State>,
+    /// What became of datagrams; locked after the state.
+    pub(super) errors: Mutex<ErrorQueue>,
 }
 
 #[derive(Default)]
@@ -90,6 +93,7 @@ impl UdpSocket {
             _ => Arc::clone(&ports.udp),
         };
         let registry = base.stack.family::<Registry<UdpSocket>>();
+        let errors = ErrorQueue::new(&base.stack.budget);
         Arc::new_cyclic(|me| UdpSocket {
             _registration: registry.register(base.ino, Weak::clone(me)),
             base,
@@ -97,6 +101,7 @@ impl UdpSocket {
             me: Weak::clone(me),
             ip: Mutex::new(ip),
             state: Mutex::default(),
+            errors: Mutex::new(errors),
         })
     }
 
@@ -187,7 +192,8 @@ impl UdpSocket {
         }
     }
 
-    pub(super) fn unreachable(&self, to: SocketAddr) {
+    /// Nobody takes what was sent there.
+    pub(super) fn unreachable(&self, to: SocketAddr, data: &[u8]) {
         let reports = self.ip.lock().report_errors;
         {
             let mut state = self.state.lock();
@@ -195,6 +201,9 @@ impl UdpSocket {
                 return;
             }
             state.error = Some(Errno::ECONNREFUSED);
+            if reports {
+                self.errors.lock().push(to, data);
+            }
         }
         self.base.queue.wake(Events::ERR);
     }
@@ -329,7 +338,7 @@ impl Socket for UdpSocket {
 
     fn recv(&self, buf: &mut [u8], flags: MsgFlags) -> Result<Incoming> {
         if flags.contains(MsgFlags::ERRQUEUE) {
-            return Err(Errno::EAGAIN);
+            return self.receive_error(buf);
         }
         if flags.contains(MsgFlags::OOB) {
             return Err(Errno::EOPNOTSUPP);
@@ -416,6 +425,9 @@ impl Socket for UdpSocket {
         }
         let bound = self.state.lock().lease.is_some();
         super::set_ip_option(&self.base, &self.ip, caller, (level, name), value, bound)?;
+        if !self.ip.lock().report_errors {
+            self.errors.lock().clear();
+        }
         let sharing = self.sharing();
         if let Some(lease) = &self.state.lock().lease {
             lease.set_sharing(sharing);
@@ -427,7 +439,7 @@ impl Socket for UdpSocket {
         table.add(&self.base.queue);
         let state = self.state.lock();
         let mut events = Events::WRITABLE | Events::WRBAND;
-        if state.error.is_some() {
+        if state.error.is_some() || !self.errors.lock().is_empty() {
             events |= Events::ERR;
         }
         if state.receive_shut {
@@ -453,10 +465,20 @@ impl Socket for UdpSocket {
         state.queue.clear();
         state.corked.clear();
         state.lease = None;
+        self.errors.lock().clear();
     }
 }
 
 impl UdpSocket {
+    /// recvmsg(2) with `MSG_ERRQUEUE`. The pending error is that of the next one (`sock_dequeue_err_skb` of Linux).
+    fn receive_error(&self, buf: &mut [u8]) -> Result<Incoming> {
+        let mut state = self.state.lock();
+        let mut errors = self.errors.lock();
+        let taken = errors.take(self.base.domain, buf).ok_or(Errno::EAGAIN)?;
+        state.error = (!errors.is_empty()).then_some(Errno::ECONNREFUSED);
+        Ok(taken)
+    }
+
     fn set_cork(&self, on: bool) -> Result<()> {
         let (data, remote) = {
             let mut state = self.state.lock();

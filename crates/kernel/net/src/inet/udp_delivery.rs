@@ -58,7 +58,7 @@ impl UdpSocket {
         }
         match self.ports.receiver(to, from) {
             Some(receiver) => receiver.enqueue(datagram),
-            None => self.unreachable(to),
+            None => self.unreachable(to, data),
         }
         Ok(())
     }

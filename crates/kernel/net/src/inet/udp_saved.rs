@@ -25,6 +25,7 @@ impl UdpSocket {
             error: state.error.map(Errno::raw),
             coverage: state.coverage,
             cork: state.cork,
+            errors: self.errors.lock().saved(),
         };
         Ok(SocketState::new(&self.base, Body::Udp(Box::new(body))))
     }
@@ -54,6 +55,7 @@ impl UdpSocket {
         state.error = saved.error.map(Errno::from_raw);
         (state.coverage, state.cork) = (saved.coverage, saved.cork);
         drop(state);
+        socket.errors.lock().restore(saved.errors);
         Ok(socket)
     }
 }

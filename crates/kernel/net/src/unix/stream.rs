@@ -299,6 +299,21 @@ impl Socket for UnixSocket {
         Ok(self.deliver(taken, &connected))
     }
 
+    fn put_back(&self, rest: &[u8], rights: Vec<Arc<Description>>) {
+        let Some(connected) = self.connected().filter(|_| self.is_stream()) else {
+            return;
+        };
+        let mut rights = match rights.as_slice() {
+            [] => None,
+            rights => self.base.stack.ledger.post(rights).ok(),
+        };
+        connected.end.act(|me, _, wake| {
+            let mark = (connected.peer_credentials, rights.take());
+            me.incoming.put_back(rest, Some(mark));
+            wake.mine |= Events::READABLE;
+        });
+    }
+
     fn shutdown(&self, how: Shutdown) -> Result<()> {
         if let State::Listening(listening) = &mut *self.state.lock()
             && how.reads()

@@ -58,8 +58,8 @@ impl Runner {
         self.meter.wake(asleep);
     }
 
-    /// A call that failed for want of such content waits for it and is made again.
-    pub(super) fn after_miss(&self) -> Stop {
+    /// A call that failed for want of such content, after so much progress, waits for it and is made again.
+    pub(super) fn after_miss(&self, progress: u64) -> Stop {
         let mm = self.task.mm();
         let Some(addr) = take_missed(&mm) else {
             return Stop::Errno(Errno::EFAULT);
@@ -76,9 +76,15 @@ impl Runner {
             FaultAnswer::Again => self.task.parker.unpark(),
             FaultAnswer::NotYet(_) => {}
         }
+        // Beginning anew would do again what was done.
+        let on_signal = if progress == 0 {
+            OnSignal::Restart
+        } else {
+            OnSignal::Partial
+        };
         Stop::Block(Blocked {
             registrations: table.into_registrations(),
-            on_signal: OnSignal::Restart,
+            on_signal,
         })
     }
 

@@ -132,7 +132,7 @@ impl Runner {
                 }
             };
             let result = match result {
-                Err(Stop::Errno(Errno::EFAULT)) => Err(self.after_miss()),
+                Err(Stop::Errno(Errno::EFAULT)) => Err(self.after_miss(restart.progress)),
                 other => other,
             };
             let value = match result.map_err(after_own_signal) {
@@ -155,6 +155,8 @@ impl Runner {
                     }
                 },
             };
+            // Its files end with the call, not with what comes before the guest runs again.
+            drop(restart);
             strace::finished(&self.system, &self.task, entry, &call, Some(value));
             self.cpu.set_return(value);
             return self.after_call();

@@ -47,6 +47,9 @@ impl Runner {
             let ticket = system.kernel.freezer.checkpoint_with(&mut answer);
             self.thaw_ticket = ticket;
             self.meter.wake(asleep);
+            // The answer holds the files of a call: none of them outlives the standstill, captured or not.
+            let answer = self.task.standstill.lock().take();
+            drop(answer);
         }
     }
 
@@ -61,7 +64,13 @@ impl Runner {
             SavedCall::new(call.nr, call.args, call.ip, restart)
         };
         let call = self.call.as_ref().map(saved);
-        *self.task.standstill.lock() = Some((number, Standstill { cpu, call }));
+        let files = self.call.as_ref().map(|(_, restart)| restart.files.clone());
+        let at = Standstill {
+            cpu,
+            call,
+            files: files.unwrap_or_default(),
+        };
+        *self.task.standstill.lock() = Some((number, at));
         self.system.kernel.freezer.answered(number);
     }
 }

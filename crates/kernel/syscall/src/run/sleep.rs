@@ -1,6 +1,6 @@
 //! Sleeping in a blocked call, and what ends the sleep.
 
-use kernel_core::task::{Blocked, OnSignal, Restart, TimedCall};
+use kernel_core::task::{Blocked, CalledFiles, OnSignal, Restart, TimedCall};
 use platform_api::Syscall;
 
 use super::deliver::{Delivery, Interrupted};
@@ -112,6 +112,7 @@ impl Runner {
         if let Some(waiter) = restart.futex.take() {
             self.system.kernel.futexes.cancel(&waiter);
         }
+        restart.files = CalledFiles::default();
         self.system.objects.fifos.abandon();
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kernel_core::signal::Actions;
 use kernel_core::task::saved::{ProcessState, TaskState, save_actions};
-use kernel_core::task::{Links, Standstill, Task};
+use kernel_core::task::{Links, SavedFile, Standstill, Task};
 use kernel_mm::Mm;
 use kernel_vfs::save::{Saver, Unsavable, encode};
 use kernel_vfs::{FdTable, FsContext};
@@ -161,7 +161,12 @@ impl Walk {
         Ok(states)
     }
 
-    fn task(&mut self, task: &Task, at: Standstill) -> TaskState {
+    fn task(&mut self, task: &Task, mut at: Standstill) -> TaskState {
+        let saver = &mut self.saver;
+        let number = |file| SavedFile::new(file, saver.description(&file.description));
+        if let Some(call) = &mut at.call {
+            call.files = at.files.iter().map(number).collect();
+        }
         let mm = self.mms.number(&task.mm());
         let files = self.tables.number(&task.files());
         let fs = self.views.number(&task.fs());

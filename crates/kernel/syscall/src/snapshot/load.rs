@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kernel_core::signal::Actions;
 use kernel_core::task::saved::{ProcessState, TaskState};
-use kernel_core::task::{Restart, Task, TaskParts, VforkDone};
+use kernel_core::task::{CalledFiles, Restart, Task, TaskParts, VforkDone};
 use kernel_files::console::StandardFiles;
 use kernel_mm::Mm;
 use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, decode};
@@ -117,13 +117,14 @@ impl SavedKernel {
             mms.push(memory(id, &loader)?);
         }
         let parts = Shared::empty(system, state.tables.len(), state.views.len(), mms);
-        let ready = tasks(system, &state.tasks, &parts)?;
+        let mut ready = tasks(system, &state.tasks, &parts)?;
         // What tells of tasks, and of their descriptors, is opened when these are there.
         parts.fill_tables(&state.tables, &loader)?;
         loader.finish(&maker)?;
         if parts.fill_tables(&state.tables, &loader)? > 0 {
             return malformed("number of an open file");
         }
+        files_of_calls(&mut ready, &state.tasks, &loader)?;
         let locks = &system.mounts.vfs().locks;
         locks.load(&state.locks, &parts.tables, &loader)?;
         parts.fill_views(system, &state.views, &mut loader)?;
@@ -297,6 +298,28 @@ fn tasks(system: &System, saved: &[TaskState], shared: &Shared) -> Result<Vec<Re
         ready.push((task, context, call));
     }
     Ok(ready)
+}
+
+/// Gives the calls that tasks sleep in the open files they are about.
+fn files_of_calls(
+    ready: &mut [Ready],
+    saved: &[TaskState],
+    loader: &Loader,
+) -> Result<(), LoadError> {
+    for ((_, _, call), state) in ready.iter_mut().zip(saved) {
+        let (Some((_, restart)), Some(saved)) = (call, &state.at.call) else {
+            continue;
+        };
+        if saved.files.len() > MAX_OBJECTS {
+            return malformed("number of open files of a call");
+        }
+        let found = saved.files.iter().map(|file| {
+            let description = loader.description(file.description)?;
+            Ok(file.called(description))
+        });
+        restart.files = CalledFiles::restored(found.collect::<Result<_, LoadError>>()?);
+    }
+    Ok(())
 }
 
 fn nth_task(made: &BTreeMap<i32, Arc<Task>>, tid: i32) -> Result<Arc<Task>, LoadError> {

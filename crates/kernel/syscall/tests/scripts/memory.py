@@ -132,3 +132,11 @@ lines = open("/proc/self/maps").read().splitlines()
 spans = [tuple(int(x, 16) for x in l.split()[0].split("-")) for l in lines]
 print("maps", spans == sorted(spans), any("memory-test" in l for l in lines), any("[stack]" in l for l in lines), any("[heap]" in l for l in lines))
 os.unlink("/tmp/memory-test")
+zero, no_write, no_read = os.open("/dev/zero", os.O_RDWR), os.open("/dev/zero", os.O_RDONLY), os.open("/dev/zero", os.O_WRONLY)
+mine, ours = mm(0, P, R | W, PRIVATE, zero, 0), mm(0, P, R | W, SHARED, zero, 0)
+poke(mine, 3); poke(ours, 4)
+child = os.fork()
+if child == 0: poke(mine, 5); poke(ours, 6); os._exit(0)
+os.waitpid(child, 0)
+print("/dev/zero", peek(mine), peek(ours), peek(mine + 1), peek(mm(0, P, R, SHARED, no_write, 0)), faults(lambda: poke(mm(0, P, R | W, PRIVATE, no_write, 0), 1)),
+      name(mm(0, P, R | W, SHARED, no_write, 0)), name(mm(0, P, R, PRIVATE, no_read, 0)), name(mm(0, P, R, PRIVATE, os.open("/dev/null", os.O_RDWR), 0)))

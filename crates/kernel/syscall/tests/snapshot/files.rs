@@ -195,3 +195,39 @@ print(watch(b'g', MODIFY), watch(b'once', MODIFY), libc.inotify_rm_watch(fd, 2),
          3 5 0 [(2, '0x8000', b'')]\n"
     );
 }
+
+/// The files of calls that sleep have no number any more, or it is that of another file.
+#[test]
+fn calls_stay_with_their_files() {
+    let program = "
+import array, os, select, socket, sys, threading
+def start(call, nr):
+    got, tid = [], []
+    def body(): tid.append(threading.get_native_id()); got.append(call())
+    t = threading.Thread(target=body); t.start()
+    while not tid or open(f'/proc/self/task/{tid[0]}/syscall').read().split()[0] != str(nr): os.sched_yield()
+    return lambda: (t.join(), got[0])[1]
+def other(what):
+    r, w = os.pipe(); os.write(w, what); return r
+r, w = os.pipe(); closed = start(lambda: os.read(r, 9), 0); os.close(r)
+s, w2 = os.pipe(); replaced = start(lambda: os.read(s, 9), 0); os.dup2(other(b'other'), s)
+p, w3 = os.pipe(); q = select.poll(); q.register(p, select.POLLIN); polled = start(lambda: [e for _, e in q.poll()], 7)
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+a.setblocking(False); sent = 0
+try:
+    while True: sent += a.send(b'x' * 4096) > 0
+except BlockingIOError: a.setblocking(True)
+gift = other(b'gift'); give = start(lambda: a.sendmsg([b'm'], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array('i', [gift]))]), 46); os.close(gift); os.close(p)
+print('ready', flush=True)
+sys.stdin.read()
+os.write(w, b'closed'); os.write(w2, b'replaced'); os.write(w3, b'polled')
+print(closed(), replaced(), polled())
+for _ in range(sent): b.recv(4096)
+data, control, _, _ = b.recvmsg(10, 100)
+print(give(), data, os.read(array.array('i', control[0][2])[0], 20))
+";
+    assert_eq!(
+        python(program, ""),
+        "b'closed' b'replaced' [32]\n1 b'm' b'gift'\n"
+    );
+}
