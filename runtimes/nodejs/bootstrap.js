@@ -442,10 +442,19 @@ globalThis.awslambda = {
 
 // --- life ------------------------------------------------------------------
 
+/** Request id of an event that has no answer yet: a failure that nobody catches is its failure. */
+let unanswered = null;
+/** Whether a failure that nobody caught is about to end the process: no answer and no event after it. */
+let dying = false;
+/** Whether events are asked for: initialisation is over. */
+let serving = false;
+const never = () => new Promise(() => {});
+
 async function handle(api, handler, { headers, body }) {
   const id = headers['lambda-runtime-aws-request-id'];
   const echo = headers['lambda-runtime-invocation-id'];
   currentRequestId = id;
+  unanswered = id;
   const trace = headers['lambda-runtime-trace-id'];
   if (trace) env._X_AMZN_TRACE_ID = trace;
   else delete env._X_AMZN_TRACE_ID;
@@ -456,13 +465,17 @@ async function handle(api, handler, { headers, body }) {
     if (handler[STREAMING]) {
       status = await runStreaming(handler, event, headers, (contentType) => api.stream(to, { echo, contentType }));
     } else {
-      status = await api.post(to, encode(await run(handler, event, headers)), { echo });
+      const answer = encode(await run(handler, event, headers));
+      if (dying) await never();
+      status = await api.post(to, answer, { echo });
     }
   } catch (error) {
+    if (dying) await never();
     const report = errorBody(error);
     logInvokeError('Invoke Error', report);
     status = await api.post(`invocation/${id}/error`, JSON.stringify(report), { errorType: report.errorType, echo });
   }
+  unanswered = null;
   // 413 is the function's own failure and is told to its caller; the loop goes on.
   if (status !== 202 && status !== 413) throw new Error(`the answer to ${id} was answered ${status}`);
 }
@@ -533,8 +546,13 @@ function snapshotToCome() {
   }
 }
 
-/** Nobody caught this: answer the running event (or init) with it, then end. */
+/**
+ * Nobody caught this: answer the running event (or init) with it, then end. Between two events the log alone tells of it:
+ * it is no failure of the event before, which has its answer, nor of the next, which a fresh instance gets.
+ */
 function die(api, error, code, name) {
+  if (dying) return undefined;
+  dying = true;
   const report = errorBody(error);
   if (name) {
     report.errorMessage = error instanceof Error ? error.toString() : String(error);
@@ -543,7 +561,8 @@ function die(api, error, code, name) {
   logInvokeError('Uncaught Exception', report);
   const gone = () => process.exit(code);
   if (api.streaming) return api.streaming.end(report).then(gone, gone);
-  const at = currentRequestId ? `invocation/${currentRequestId}/error` : 'init/error';
+  if (serving && !unanswered) return gone();
+  const at = unanswered ? `invocation/${unanswered}/error` : 'init/error';
   const options = { errorType: report.errorType };
   // A connection of its own: the other may be in the middle of an answer.
   const last = new Api(env.AWS_LAMBDA_RUNTIME_API);
@@ -554,8 +573,8 @@ async function main() {
   patchConsole();
   // Connecting before the function is loaded tells the platform that the runtime is up.
   const api = new Api(env.AWS_LAMBDA_RUNTIME_API);
-  process.once('uncaughtException', (error) => die(api, error, 129));
-  process.once('unhandledRejection', (error) => die(api, error, 128, 'Runtime.UnhandledPromiseRejection'));
+  process.on('uncaughtException', (error) => die(api, error, 129));
+  process.on('unhandledRejection', (error) => die(api, error, 128, 'Runtime.UnhandledPromiseRejection'));
   await api.connected();
   const initialization = env.AWS_LAMBDA_INITIALIZATION_TYPE;
   const captured = initialization === 'snap-start' || initialization === 'template';
@@ -588,7 +607,9 @@ async function main() {
       process.exit(error.status);
     }
   }
+  serving = true;
   for (;;) {
+    if (dying) await never();
     await handle(api, handler, await api.next());
   }
 }

@@ -184,7 +184,10 @@ class LambdaContext:
 
 
 def write_log(text):
-    sys.stdout.write(text)
+    try:
+        sys.stdout.write(text)
+    except UnicodeEncodeError:
+        sys.stdout.write(text.encode("ascii", "backslashreplace").decode("ascii"))
     sys.stdout.flush()
 
 
@@ -278,7 +281,11 @@ def error_body(error, request_id=""):
         error_type, trace = error.error_type, error.trace
     else:
         error_type, trace = type(error).__name__, stack_of(error)
-    return {"errorMessage": str(error), "errorType": error_type, "requestId": request_id, "stackTrace": trace}
+    try:
+        message = str(error)
+    except Exception as failure:
+        message = f"<the message of {error_type} could not be made: {type(failure).__name__}>"
+    return {"errorMessage": message, "errorType": error_type, "requestId": request_id, "stackTrace": trace}
 
 
 def stack_of(error):
@@ -292,7 +299,12 @@ def stack_of(error):
 
 
 def encode(value):
-    return json.dumps(value, ensure_ascii=False, default=unusual).encode("utf-8", "surrogatepass")
+    """JSON in UTF-8. Half characters (surrogates), which UTF-8 does not have, are escapes in it."""
+    text = json.dumps(value, ensure_ascii=False, default=unusual)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, default=unusual).encode("ascii")
 
 
 def unusual(value):

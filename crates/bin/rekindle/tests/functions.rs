@@ -321,3 +321,76 @@ async fn an_instance_is_favoured_until_it_has_answered() {
     .await;
     node.end().await;
 }
+
+/// A promise that nobody waits for fails after its event was answered: whatever it ends, it is the failure of no event but
+/// the one during which it happens, and a fresh instance takes the next.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_promise_that_fails_later_fails_no_event_but_the_one_that_runs() {
+    let node = Node::start();
+    let program = "let events = 0;\nasync function lost() { throw new Error('Lost'); }\n\
+        exports.handler = async (event) => { if (event.how) setTimeout(lost, 10); return (events += 1); };\n";
+    let f = node.written("late.js", program, "nodejs20.x", "late.handler");
+    for _ in 0..4 {
+        node.invoke(&f, json!({ "how": 1 })).await.unwrap();
+        eventually_in_task("an instance has ended of it", async || {
+            let outcome = node.invoke(&f, json!({})).await.unwrap();
+            let answer = value(&outcome);
+            match answer.get("errorType") {
+                Some(kind) => {
+                    assert_eq!(kind, "Runtime.UnhandledPromiseRejection", "{answer}");
+                    true
+                }
+                None => answer == json!(1),
+            }
+        })
+        .await;
+    }
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_utf8_is_still_json() {
+    let node = Node::start();
+    let f = node.python(
+        "half = b'caf\\x80'.decode('utf-8', 'surrogateescape')\n\
+         class Mute(Exception):\n    def __str__(self): raise KeyError('no')\n\
+         def handler(event, context):\n    print(half)\n    if event == 1: raise ValueError(half)\n    \
+             if event == 2: raise Mute\n    return {'name': half}\n",
+    );
+    // An answer is JSON in UTF-8 (RFC 8259): half characters are escapes, which this parser refuses as text.
+    let raw = |outcome: &proto_node::InvokeOutcome| match &outcome.result {
+        proto_node::InvokeResult::Success(body) => body.clone(),
+        proto_node::InvokeResult::Fault(fault) => fault.body.clone(),
+    };
+    let good = node.invoke(&f, json!(0)).await.unwrap();
+    assert_eq!(&raw(&good)[..], br#"{"name": "caf\udc80"}"#);
+    let failed = raw(&node.invoke(&f, json!(1)).await.unwrap());
+    let failed = std::str::from_utf8(&failed).unwrap();
+    assert!(
+        failed.contains(r#""errorMessage": "caf\udc80""#),
+        "{failed}"
+    );
+    let mute = node.invoke(&f, json!(2)).await.unwrap();
+    assert_eq!(
+        (&value(&mute)["errorType"], mute.start),
+        (&json!("Mute"), StartKind::Warm)
+    );
+    node.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_record_stays_one_record() {
+    let node = Node::start();
+    let f = node.python("def handler(event, context): print('{' + 'A' * event + '}')\n");
+    for length in [60_000, 250_000] {
+        node.invoke(&f, json!(length)).await.unwrap();
+    }
+    let stored = node.agent.stored_logs("f", 100).await;
+    let lengths: Vec<_> = stored
+        .iter()
+        .map(|record| record.message.len())
+        .filter(|length| *length > 1000)
+        .collect();
+    assert_eq!(lengths, [60_002, 250_002]);
+    node.end().await;
+}

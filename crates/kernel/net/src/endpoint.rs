@@ -123,6 +123,12 @@ impl Stream {
         watch(self.0.as_ref(), target, interest)
     }
 
+    /// Bytes written here that the guest had not read when it closed its end.
+    #[must_use]
+    pub fn never_read(&self) -> usize {
+        self.0.never_read()
+    }
+
     /// The guest's address.
     #[must_use]
     pub fn peer_address(&self) -> SocketAddr {

@@ -56,6 +56,8 @@ pub(crate) struct End {
     pub(crate) finished: bool,
     /// TCP: the connection was reset.
     pub(crate) reset: bool,
+    /// TCP: bytes that the other endpoint had not read when it was closed.
+    pub(crate) never_read: usize,
     /// The socket is closed.
     pub(crate) closed: bool,
     /// Pending error (`SO_ERROR`).
@@ -125,6 +127,7 @@ impl End {
             send_shut: state.send_shut,
             finished: state.finished,
             reset: state.reset,
+            never_read: 0,
             closed: state.closed,
             error: state.error.map(Errno::from_raw),
             urgent: state.urgent.map(urgent),
@@ -142,6 +145,7 @@ impl End {
             send_shut: false,
             finished: false,
             reset: false,
+            never_read: 0,
             closed: false,
             error: None,
             urgent: None,

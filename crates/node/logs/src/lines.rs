@@ -1,7 +1,10 @@
 //! Cuts a stream of bytes into lines.
 
-/// Longest line in bytes; longer ones are cut into several.
-const MAX_LINE: usize = 16 * 1024;
+/// Longest line in bytes: what a log event of CloudWatch may have. Longer ones are cut into several, with [`CUT`] where
+/// they were.
+const MAX_LINE: usize = 256 * 1024;
+/// Says that a line was cut here.
+const CUT: &[u8] = b" [cut]";
 
 /// The beginning of a line whose end has not come yet.
 #[derive(Debug, Default)]
@@ -15,22 +18,24 @@ impl Lines {
         while !bytes.is_empty() {
             let room = MAX_LINE - self.partial.len();
             let end = bytes.iter().take(room).position(|byte| *byte == b'\n');
-            let (now, later, ended) = match end {
-                Some(at) => (&bytes[..at], &bytes[at + 1..], true),
-                None if bytes.len() >= room => (&bytes[..room], &bytes[room..], true),
-                None => (bytes, &[][..], false),
-            };
-            bytes = later;
-            match (ended, self.partial.is_empty()) {
-                (true, true) => line(now),
-                (true, false) => {
-                    self.partial.extend_from_slice(now);
-                    line(&self.partial);
-                    self.partial.clear();
-                }
-                (false, _) => self.partial.extend_from_slice(now),
+            match end {
+                Some(at) if self.partial.is_empty() => line(&bytes[..at]),
+                Some(at) => self.end_with(&[&bytes[..at]], &mut line),
+                None if bytes.len() >= room => self.end_with(&[&bytes[..room], CUT], &mut line),
+                None => self.partial.extend_from_slice(bytes),
             }
+            let taken = end.map_or(room, |at| at + 1).min(bytes.len());
+            bytes = &bytes[taken..];
         }
+    }
+
+    /// Gives what there is with these parts behind it.
+    fn end_with(&mut self, parts: &[&[u8]], line: &mut impl FnMut(&[u8])) {
+        parts
+            .iter()
+            .for_each(|part| self.partial.extend_from_slice(part));
+        line(&self.partial);
+        self.partial.clear();
     }
 
     /// Gives what has no line end and will get none.
@@ -63,9 +68,21 @@ mod tests {
     fn a_line_without_end_is_cut() {
         let (mut lines, mut count) = (Lines::default(), 0);
         lines.push(&vec![b'x'; 10 * MAX_LINE], |line| {
-            assert_eq!(line.len(), MAX_LINE);
+            assert_eq!(line.len(), MAX_LINE + CUT.len());
+            assert!(line.ends_with(CUT));
             count += 1;
         });
+        lines.push(b"\n", |line| assert_eq!(line, b""));
         assert_eq!(count, 10);
+    }
+
+    #[test]
+    fn a_record_of_the_longest_is_one() {
+        let (mut lines, mut got) = (Lines::default(), Vec::new());
+        let text = vec![b'x'; MAX_LINE - 1];
+        for part in text.chunks(60_000).chain([&b"\n"[..]]) {
+            lines.push(part, |line| got.push(line.len()));
+        }
+        assert_eq!(got, [MAX_LINE - 1]);
     }
 }

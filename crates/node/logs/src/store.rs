@@ -30,8 +30,10 @@ const QUEUE: usize = 8192;
 /// How long records gather while more come than one at a time: waking the writer for each would cost every invocation
 /// a wake-up of another processor. A server that is killed loses no more than these.
 const GATHER: Duration = Duration::from_millis(5);
-/// So many that wait end the gathering.
-const GATHERED: usize = QUEUE / 8;
+/// So many bytes that wait end the gathering.
+const GATHERED: usize = 1 << 20;
+/// Bytes that may wait; what comes then is dropped and counted.
+const QUEUE_BYTES: usize = 64 << 20;
 /// Functions whose files are kept open.
 const MAX_OPEN: usize = 64;
 
@@ -45,7 +47,7 @@ enum Order {
 #[derive(Debug, Clone)]
 pub struct LogStore {
     orders: SyncSender<Order>,
-    /// Records that were sent and not taken yet.
+    /// Bytes of records that were sent and not taken yet.
     waiting: Arc<AtomicUsize>,
     writer: Thread,
     dropped: Arc<AtomicU64>,
@@ -86,12 +88,17 @@ impl LogStore {
     }
 
     pub(crate) fn append(&self, record: Arc<LogRecord>) {
-        let before = self.waiting.fetch_add(1, Ordering::Relaxed);
-        if let Err(TrySendError::Full(_)) = self.orders.try_send(Order::Append(record)) {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let bytes = record.message.len();
+        let before = self.waiting.fetch_add(bytes, Ordering::Relaxed);
+        let full = before > QUEUE_BYTES || {
+            let sent = self.orders.try_send(Order::Append(record));
+            matches!(sent, Err(TrySendError::Full(_)))
+        };
+        if full {
+            self.waiting.fetch_sub(bytes, Ordering::Relaxed);
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
-        if before == GATHERED {
+        if full || (before..before + bytes).contains(&GATHERED) {
             self.writer.unpark();
         }
     }
@@ -188,7 +195,8 @@ impl Writer {
     fn obey(&mut self, order: Order) {
         match order {
             Order::Append(record) => {
-                self.waiting.fetch_sub(1, Ordering::Relaxed);
+                self.waiting
+                    .fetch_sub(record.message.len(), Ordering::Relaxed);
                 if let Err(error) = self.append(&record) {
                     tracing::warn!(function = record.function, %error, "a log record was not written");
                     self.open.remove(&record.function);

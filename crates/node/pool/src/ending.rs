@@ -69,6 +69,16 @@ impl End {
         }
     }
 
+    /// The runtime ended before it had read the event.
+    pub(crate) fn not_read() -> Self {
+        Self {
+            after: After::PassOn,
+            ..Self::platform(InvokeError::Sandbox(
+                "the runtime ended before it had read the event".into(),
+            ))
+        }
+    }
+
     pub(crate) fn platform(error: InvokeError) -> Self {
         let status = Some(Status::Error("Sandbox.Failure".into()));
         Self {

@@ -327,7 +327,7 @@ impl Instance {
                 order = self.orders.recv() => match order {
                     Some(Order::Invoke(invocation)) => match self.run_event(link, *invocation).await {
                         After::Keep => continue,
-                        After::End => return,
+                        After::End | After::PassOn => return,
                     },
                     Some(Order::Stop) | None => return,
                 },

@@ -57,6 +57,8 @@ pub(crate) enum After {
     Keep,
     /// It must end.
     End,
+    /// It must end, and has not begun with its event: another shall take it.
+    PassOn,
 }
 
 /// What the pool tells an instance.

@@ -81,6 +81,9 @@ impl Instance {
         begun: Instant,
         end: End,
     ) -> After {
+        if end.after == After::PassOn {
+            return self.pass_on(invocation);
+        }
         let timeout = self.function.timeout;
         let limit = begun + timeout;
         let span = Span {
@@ -127,6 +130,17 @@ impl Instance {
             self.shared.step(Input::Finished(self.id));
             return After::Keep;
         }
+        After::End
+    }
+
+    /// Has another instance take an event that this one has not begun with.
+    fn pass_on(&mut self, invocation: Invocation) -> After {
+        let id = invocation.request.request_id.clone();
+        let text = format!("{id} The runtime ended before it had read the event; another takes it");
+        self.log.platform(&text);
+        self.log.platform(&report::end(&id));
+        self.log.end_event();
+        self.shared.give_back(invocation);
         After::End
     }
 
@@ -267,6 +281,7 @@ impl Instance {
                     Some(outcome) => End::failed(outcome, payload, id),
                 })
             }
+            FromSandbox::NotRead { request_id } if request_id == id => Some(End::not_read()),
             head => {
                 let failure = self.note(head, &payload)?;
                 Some(End::of(failure, id))

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 pub const LOG_TAIL_BYTES: usize = 4096;
 
 /// Records a subscription holds before a slow reader loses the oldest.
-pub const LOG_CHANNEL_RECORDS: usize = 4096;
+pub const LOG_CHANNEL_RECORDS: usize = 1024;
 
 /// Who wrote a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

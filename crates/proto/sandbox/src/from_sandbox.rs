@@ -111,6 +111,11 @@ pub enum FromSandbox {
         /// What went wrong.
         outcome: Outcome,
     },
+    /// The runtime hung up, or ended, before it had read this event to its end: nobody has begun with it.
+    NotRead {
+        /// Of the event.
+        request_id: String,
+    },
     /// Bytes written by the guest. Payload: the bytes, not necessarily whole lines.
     Log {
         /// Where it wrote.

@@ -279,7 +279,7 @@ impl Connection {
             Err(Errno::EAGAIN | Errno::ENOBUFS) => false,
             Err(error) => {
                 tracing::debug!(?error, "a runtime hung up");
-                runtime.close(id);
+                runtime.close_unread(id);
                 self.ended = true;
                 false
             }
@@ -311,7 +311,10 @@ impl Connection {
             Err(Errno::EAGAIN) => false,
             Err(_) => {
                 self.ended = true;
-                runtime.close(id);
+                match self.stream.never_read() {
+                    0 => runtime.close(id),
+                    _ => runtime.close_unread(id),
+                }
                 false
             }
         }

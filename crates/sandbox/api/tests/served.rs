@@ -318,6 +318,39 @@ fn a_runtime_that_hangs_up_is_noticed() {
     assert_eq!(served.events(), [RuntimeEvent::Idle]);
 }
 
+/// It ends between asking for an event and reading it: nobody has begun with that.
+#[test]
+fn an_event_that_is_not_read_to_its_end_is_nobodys() {
+    let not_read = RuntimeEvent::NotRead {
+        request_id: "r".into(),
+    };
+    for read in [0, 1, 100] {
+        let served = serve();
+        let socket = served.connect();
+        send(&socket, NEXT);
+        served.deliver(b"{}");
+        served.events();
+        if read > 0 {
+            let got = socket.recv(&mut vec![0; read], MsgFlags::empty()).unwrap();
+            assert_eq!(got.copied, read);
+        }
+        socket.close();
+        assert_eq!(
+            served.events(),
+            std::slice::from_ref(&not_read),
+            "{read} bytes read"
+        );
+    }
+    let served = serve();
+    let socket = served.connect();
+    send(&socket, NEXT);
+    served.deliver(b"{}");
+    receive(&socket);
+    served.events();
+    socket.close();
+    assert_eq!(served.events(), [], "it had all of it");
+}
+
 #[test]
 fn connections_beyond_the_limit_are_refused_and_closed_ones_make_room() {
     let served = serve();

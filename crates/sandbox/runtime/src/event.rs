@@ -38,6 +38,11 @@ pub enum RuntimeEvent {
     },
     /// It asked for another event after an answer: the turn is over.
     Idle,
+    /// It hung up, or ended, before it had read the event that it asked for: it has not begun with it.
+    NotRead {
+        /// Of the event.
+        request_id: String,
+    },
     /// It answered the event.
     Response {
         /// Of the event.
@@ -143,6 +148,7 @@ impl RuntimeEvent {
                 },
                 body,
             ),
+            Self::NotRead { request_id } => (FromSandbox::NotRead { request_id }, Vec::new()),
             Self::RestoreError { error_type, body } => {
                 (FromSandbox::RestoreError { error_type }, body)
             }

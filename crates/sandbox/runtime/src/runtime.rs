@@ -32,6 +32,9 @@ pub struct RuntimeApi {
     pub(crate) parked: VecDeque<ConnectionId>,
     /// An event that nobody has asked for yet.
     pending: Option<Event>,
+    /// The connection on which the running event was given.
+    #[serde(skip)]
+    given: Option<ConnectionId>,
     #[serde(skip)]
     pub(crate) events: VecDeque<RuntimeEvent>,
 }
@@ -48,6 +51,7 @@ impl RuntimeApi {
             next_id: 0,
             parked: VecDeque::new(),
             pending: None,
+            given: None,
             events: VecDeque::new(),
         }
     }
@@ -98,6 +102,21 @@ impl RuntimeApi {
         self.abandon(id);
         self.connections.remove(&id);
         self.parked.retain(|parked| *parked != id);
+    }
+
+    /// The same, and what was sent there last had not been read to its end: if that was an event, nobody has it.
+    pub fn close_unread(&mut self, id: ConnectionId) {
+        let answers =
+            |request: &Request| matches!(request, Request::Response { .. } | Request::Error { .. });
+        if self.given == Some(id)
+            && !self.requests.values().any(answers)
+            && let RuntimeState::Running(invocation) = &self.state
+        {
+            let request_id = invocation.request_id.clone();
+            self.events.push_back(RuntimeEvent::NotRead { request_id });
+            self.state = RuntimeState::HttpAnswered(invocation.clone());
+        }
+        self.close(id);
     }
 
     /// Bytes for the guest; [`RuntimeApi::consume_output`] says how many were sent.
@@ -383,6 +402,7 @@ impl RuntimeApi {
             return;
         };
         self.state = RuntimeState::Running(InvocationNames::from(&event.head));
+        self.given = Some(id);
         self.answer(id, &HttpAnswer::event(event));
         // Requests that were pipelined behind this one are next.
         self.input(id, &[]);

@@ -160,6 +160,12 @@ impl TcpSocket {
         (local, remote, unsent, unread)
     }
 
+    /// Bytes of this endpoint's that the other had not read when it was closed.
+    pub(crate) fn never_read(&self) -> usize {
+        self.end()
+            .map_or(0, |end| end.act(|me, _, _| me.never_read))
+    }
+
     pub(super) fn sharing(&self) -> Sharing {
         let options = self.base.options.lock();
         Sharing {

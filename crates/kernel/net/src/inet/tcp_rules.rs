@@ -207,6 +207,7 @@ pub(super) fn close((me, peer, wake): Ends<'_>, ending: Ending) {
     }
     me.closed = true;
     let unread = !me.incoming.is_empty();
+    peer.never_read = me.incoming.len();
     if state(me) != TcpState::Close && (unread || ending == Ending::Abort) {
         reset(peer);
     } else if !me.send_shut {
