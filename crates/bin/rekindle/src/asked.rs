@@ -1,10 +1,9 @@
 //! Being asked to end: SIGTERM or SIGINT, once in good order, twice at once.
 
-use edge_cli::Failure;
+use std::io;
+
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-
-use crate::front::failed;
 
 /// How often this process was asked to end.
 #[derive(Clone)]
@@ -12,9 +11,9 @@ pub(crate) struct Asked(watch::Receiver<u32>);
 
 impl Asked {
     /// From now on neither signal ends this process by itself.
-    pub(crate) fn listen() -> Result<Self, Failure> {
-        let mut term = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    pub(crate) fn listen() -> io::Result<Self> {
+        let mut term = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
         let (asking, asked) = watch::channel(0);
         tokio::spawn(async move {
             loop {

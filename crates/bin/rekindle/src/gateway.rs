@@ -8,7 +8,7 @@ use edge_cli::{ExitCode, Failure, GatewayArgs};
 use proto_node::Catalogue;
 
 use crate::asked::Asked;
-use crate::front;
+use crate::front::{self, failed};
 use crate::node::token;
 use crate::owned::Owned;
 
@@ -24,7 +24,7 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<(), Failure> {
         return Err(Failure::new(ExitCode::Usage, text)
             .next("give the file that the node was started with: --token-file FILE"));
     }
-    let asked = Asked::listen()?;
+    let asked = Asked::listen().map_err(|error| failed(&error))?;
     let _owned = Owned::take(&args.api.data)?;
     let registry = front::registry(&args.api).await?;
     let catalogue: Arc<dyn Catalogue> = Arc::clone(&registry) as _;

@@ -29,7 +29,7 @@ pub(crate) async fn node(args: &NodeArgs) -> Result<(), Failure> {
         }
     };
     let token = args.token_file.as_deref().map(token).transpose()?;
-    let asked = Asked::listen()?;
+    let asked = Asked::listen().map_err(|error| failed(&error))?;
     let _owned = Owned::take(&args.data)?;
     let config = agent_config(args.data.clone(), &args.node)?;
     let agent: Arc<dyn Node> = Arc::new(start(config, &args.node)?);

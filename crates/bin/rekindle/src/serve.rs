@@ -6,13 +6,13 @@ use edge_cli::{Failure, ServeArgs, SnapStart};
 use proto_node::Node;
 
 use crate::asked::Asked;
-use crate::front;
+use crate::front::{self, failed};
 use crate::node::{self, GRACE, agent_config};
 use crate::owned::Owned;
 
 pub(crate) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let keys = front::keys(&args.api)?;
-    let asked = Asked::listen()?;
+    let asked = Asked::listen().map_err(|error| failed(&error))?;
     let _owned = Owned::take(&args.api.data)?;
     let registry = front::registry(&args.api).await?;
     let mut config = agent_config(args.api.data.join("node"), &args.node)?;

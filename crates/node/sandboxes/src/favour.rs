@@ -38,7 +38,7 @@ pub(crate) struct Favour {
 
 /// How far a sandbox process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum Standing {
     /// Nothing waits for it.
     Made,
     /// It has something to do.

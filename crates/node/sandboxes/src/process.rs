@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::child::Child;
-use crate::favour::{self, Favour, Progress};
+use crate::favour::{self, Favour, Standing};
 use crate::spawner::{ForkRequest, Spawner};
 
 /// Bytes of a sandbox's standard error that are kept, the last ones.
@@ -38,7 +38,7 @@ pub struct SandboxProcess {
     child: Child,
     said: Arc<Mutex<Vec<u8>>>,
     listening: JoinHandle<()>,
-    progress: Progress,
+    standing: Standing,
     /// With its control group: dropped after the process has ended.
     favour: Arc<Favour>,
 }
@@ -68,7 +68,7 @@ impl SandboxProcess {
             child,
             said,
             listening,
-            progress: Progress::Made,
+            standing: Standing::Made,
             favour,
         })
     }
@@ -95,16 +95,16 @@ impl SandboxProcess {
 
     /// Notes that it has something to do from now on, if this message says so.
     fn begin(&mut self, head: &ToSandbox) {
-        if self.progress == Progress::Made && favour::begins(head) {
-            self.progress = Progress::Starting;
+        if self.standing == Standing::Made && favour::begins(head) {
+            self.standing = Standing::Starting;
             self.favour.limit();
         }
     }
 
     /// Notes that it has answered, and does what follows from that when the answer is on its way.
     fn heard(&mut self, message: &FromSandbox) {
-        if self.progress == Progress::Starting && favour::answers(message) {
-            self.progress = Progress::Answered;
+        if self.standing == Standing::Starting && favour::answers(message) {
+            self.standing = Standing::Answered;
         }
     }
 
@@ -174,8 +174,8 @@ impl SandboxProcess {
     /// # Errors
     /// When what comes is no message.
     pub async fn receive_message(&mut self) -> io::Result<Option<Message<FromSandbox>>> {
-        if self.progress == Progress::Answered {
-            self.progress = Progress::Usual;
+        if self.standing == Standing::Answered {
+            self.standing = Standing::Usual;
             self.favour.end();
         }
         loop {
