@@ -131,6 +131,7 @@ fn deployment(code: &std::path::Path, endpoint: &str) -> DeployArgs {
         fresh: false,
         common: Common {
             endpoint: endpoint.to_owned(),
+            signing: Default::default(),
             format: Format::Json,
         },
     }

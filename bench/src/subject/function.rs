@@ -169,6 +169,7 @@ fn arguments(
         fresh: false,
         common: Common {
             endpoint: client.endpoint().to_owned(),
+            signing: Default::default(),
             format: Format::Json,
         },
     }

@@ -13,7 +13,7 @@ use crate::node::token;
 use crate::owned::Owned;
 
 pub(crate) async fn gateway(args: &GatewayArgs) -> Result<(), Failure> {
-    let keys = front::keys(&args.api)?;
+    let admittance = front::admittance(&args.api)?;
     let usage = |error: &dyn std::error::Error| Failure::from_error(ExitCode::Usage, error);
     let addresses: Result<BTreeSet<Address>, _> = args.node.iter().map(|it| it.parse()).collect();
     let addresses = addresses.map_err(|error| usage(&error))?;
@@ -33,5 +33,5 @@ pub(crate) async fn gateway(args: &GatewayArgs) -> Result<(), Failure> {
     if nodes.connected().is_empty() {
         tracing::warn!("no node is there: events wait until one comes");
     }
-    front::serve(&args.api, keys, registry, Arc::new(nodes), &asked).await
+    front::serve(&args.api, admittance, registry, Arc::new(nodes), &asked).await
 }

@@ -14,7 +14,9 @@ mod sandbox_log;
 mod serve;
 
 use clap::Parser;
-use edge_cli::{Cli, Command, ExitCode, Failure, demo, doctor, functions, init, run, snapshots};
+use edge_cli::{
+    Cli, Command, ExitCode, Failure, demo, doctor, functions, init, key, run, snapshots,
+};
 
 fn main() -> std::process::ExitCode {
     match dispatch(Cli::parse().command) {
@@ -38,6 +40,7 @@ fn dispatch(command: Command) -> Result<u8, Failure> {
         Command::Sandbox(args) => return sandbox::sandbox(&args),
         Command::Doctor(args) => doctor::doctor(&args, &platform::found())?,
         Command::Init(args) => init::init(&args)?,
+        Command::Key(args) => key::key(&args)?,
         Command::Snapshot(args) => snapshots::snapshot(&args)?,
         Command::Serve(args) => front::block_on(serve::serve(&args))?,
         Command::Node(args) => front::block_on(node::node(&args))?,

@@ -11,7 +11,7 @@ use crate::node::{self, GRACE, agent_config};
 use crate::owned::Owned;
 
 pub(crate) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
-    let keys = front::keys(&args.api)?;
+    let admittance = front::admittance(&args.api)?;
     let asked = Asked::listen().map_err(|error| failed(&error))?;
     let _owned = Owned::take(&args.api.data)?;
     let registry = front::registry(&args.api).await?;
@@ -20,7 +20,7 @@ pub(crate) async fn serve(args: &ServeArgs) -> Result<(), Failure> {
         config.snapshots = None;
     }
     let agent: Arc<dyn Node> = Arc::new(node::start(config, &args.node)?);
-    front::serve(&args.api, keys, registry, Arc::clone(&agent), &asked).await?;
+    front::serve(&args.api, admittance, registry, Arc::clone(&agent), &asked).await?;
     agent.drain(GRACE).await;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! The commands that a newcomer types, one after another, against a server.
 
+mod place;
 mod server;
 
 use std::os::fd::OwnedFd;
@@ -12,7 +13,7 @@ use proto_sandbox::{
     WorkloadSpec, write_message,
 };
 use serde_json::Value;
-use server::Server;
+use server::{Process, REKINDLE, Server};
 
 #[test]
 fn a_function_from_its_template_to_its_end() {
@@ -204,4 +205,80 @@ fn a_benchmark_is_the_program_beside_this_one() {
     std::fs::remove_file(&bench).unwrap();
     std::os::unix::fs::symlink("/bin/false", &bench).unwrap();
     assert_eq!(run(&["bench", "syscall"]).status.code(), Some(1));
+}
+
+#[test]
+fn keys_are_made_used_and_revoked_while_a_server_runs() {
+    let place = tempfile::tempdir().unwrap();
+    let keys = place.path().join("keys");
+    let tls = place::root().join("crates/edge/gateway/tests/tls");
+    let (certificate, key) = (tls.join("cert.pem"), place.path().join("key.pem"));
+    let rekindle = |arguments: &[&str]| {
+        let mut command = Command::new(REKINDLE);
+        command.args(arguments).env("REKINDLE_KEYS", &keys);
+        command.env("AWS_CA_BUNDLE", &certificate);
+        command
+    };
+    let told = |command: &mut Command| {
+        let out = command.output().unwrap();
+        let text = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(text).unwrap())
+    };
+    let create = |name: &str| -> Value {
+        let out = rekindle(&["key", "create", name, "-o", "json"]).output();
+        serde_json::from_slice(&out.unwrap().stdout).unwrap()
+    };
+    let alice = create("alice");
+    std::fs::copy(tls.join("key.pem"), &key).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(&key, private).unwrap();
+    let mut serve = rekindle(&["serve", "--listen", "127.0.0.1:0"]);
+    serve
+        .arg("--tls-cert")
+        .arg(&certificate)
+        .arg("--tls-key")
+        .arg(&key)
+        .arg("--data");
+    let (_server, endpoint) = Process::start(serve.arg(place.path().join("data")));
+    let list = |key: &Value| {
+        let text = |name: &str| key[name].as_str().unwrap_or_default().to_owned();
+        let mut command = rekindle(&["list", "--endpoint", &endpoint]);
+        command.env("AWS_ACCESS_KEY_ID", text("AccessKeyId"));
+        command.env("AWS_SECRET_ACCESS_KEY", text("SecretAccessKey"));
+        told(&mut command)
+    };
+    let (code, text) = list(&alice);
+    assert_eq!(code, Some(0), "{text}");
+    let bob = create("bob");
+    assert_eq!(list(&bob).0, Some(0), "it is known at once");
+    // By its file; several keys need a name.
+    let by_file = |profile: &str| {
+        let mut command = rekindle(&["list", "--endpoint", &endpoint, "--key-file"]);
+        told(command.arg(&keys).env("AWS_PROFILE", profile))
+    };
+    assert_eq!(by_file("bob").0, Some(0));
+    let (code, text) = by_file("carol");
+    assert!(code == Some(2) && text.contains("no key carol"), "{text}");
+    let mut unsigned = rekindle(&["list", "--endpoint", &endpoint]);
+    let (code, text) = told(&mut unsigned);
+    assert!(code == Some(1) && text.contains("--key-file"), "{text}");
+    let mut stranger = rekindle(&["list", "--endpoint", &endpoint]);
+    let (code, text) = told(stranger.env_remove("AWS_CA_BUNDLE"));
+    assert!(code == Some(2) && text.contains("--ca-file"), "{text}");
+    assert!(endpoint.starts_with("https://"));
+    let mut half = rekindle(&["list", "--endpoint", &endpoint]);
+    let (code, text) = told(half.env("AWS_ACCESS_KEY_ID", "A"));
+    assert!(code == Some(2) && text.contains("half of a key"), "{text}");
+    let mut wrong = bob.clone();
+    wrong["SecretAccessKey"] = "wrong".into();
+    let (code, text) = list(&wrong);
+    assert!(code == Some(1) && text.contains("is the secret"), "{text}");
+    let (code, text) = told(&mut rekindle(&["key", "ls"]));
+    assert!(code == Some(0) && text.contains("alice"), "{text}");
+    let secret = bob["SecretAccessKey"].as_str().unwrap();
+    assert!(!text.contains(secret), "{text}");
+    assert_eq!(told(&mut rekindle(&["key", "revoke", "bob"])).0, Some(0));
+    let (code, text) = list(&bob);
+    assert!(code == Some(1) && text.contains("key ls"), "{text}");
+    assert_eq!(list(&alice).0, Some(0));
 }

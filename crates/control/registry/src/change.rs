@@ -66,6 +66,7 @@ fn new_record(name: String, request: CreateFunctionRequest, code: &StoredCode) -
         tags: request.tags.unwrap_or_default(),
         code_sha256: code.sha256().to_owned(),
         code_size: code.size(),
+        code_unpacked: Some(code.unpacked()),
         revision_id: String::new(),
         revision: Revision(String::new()),
         last_modified_ms: 0,
@@ -189,6 +190,7 @@ impl Registry {
         let mut record = old.record.clone();
         record.code_sha256 = code.sha256().to_owned();
         record.code_size = code.size();
+        record.code_unpacked = Some(code.unpacked());
         record.renew();
         let published = (request.publish == Some(true))
             .then(|| version::publish(&mut record, &code, None, &self.config));

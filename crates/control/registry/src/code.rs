@@ -60,6 +60,7 @@ fn failed<'a>(doing: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> 
 pub struct StoredCode {
     sha256: String,
     size: u64,
+    unpacked: u64,
     archive: PathBuf,
 }
 
@@ -72,6 +73,16 @@ impl StoredCode {
     /// Bytes of the zip.
     pub fn size(&self) -> u64 {
         self.size
+    }
+
+    /// Bytes that the zip unpacks to.
+    pub fn unpacked(&self) -> u64 {
+        self.unpacked
+    }
+
+    /// What it takes of the account: the zip here, and what a node makes of it.
+    pub(crate) fn takes(&self) -> u64 {
+        self.size.saturating_add(self.unpacked)
     }
 
     /// What nodes know it as.
@@ -88,16 +99,25 @@ impl StoredCode {
     }
 }
 
+type Entries = HashMap<String, Arc<StoredCode>>;
+
 /// The code store in one directory. Its methods block.
 #[derive(Debug)]
 pub struct CodeStore {
     root: PathBuf,
-    entries: Mutex<HashMap<String, Arc<StoredCode>>>,
+    /// Most bytes that all code may take, packed and unpacked.
+    limit: u64,
+    entries: Mutex<Entries>,
 }
 
 impl CodeStore {
     /// Opens or makes the store and throws away work that a dead process left behind.
     pub fn open(root: &Path) -> Result<Self, CodeError> {
+        Self::with_limit(root, limits::TOTAL_CODE_BYTES)
+    }
+
+    /// The same, with room for so many bytes of code.
+    pub fn with_limit(root: &Path, limit: u64) -> Result<Self, CodeError> {
         fs::create_dir_all(root).map_err(failed("make", root))?;
         let root = root.canonicalize().map_err(failed("resolve", root))?;
         // Versions up to 0.1 unpacked here what their nodes now unpack.
@@ -114,6 +134,7 @@ impl CodeStore {
         sync_directory(&root)?;
         Ok(Self {
             root,
+            limit,
             entries: Mutex::default(),
         })
     }
@@ -125,18 +146,26 @@ impl CodeStore {
             return Ok(Arc::clone(known));
         }
         let size = zip.len() as u64;
-        let held: u64 = self.entries.lock().values().map(|entry| entry.size).sum();
-        if held.saturating_add(size) > limits::TOTAL_CODE_BYTES {
-            return Err(CodeError::Full);
-        }
-        proto_archive::check(zip)?;
+        let unpacked = proto_archive::check(zip)?;
+        let entry = self.entry(sha256, size, unpacked);
+        // Before it is written, and again when it is: others may come meanwhile.
+        self.check_limit(&self.entries.lock(), &entry)?;
+        proto_archive::check_room(&self.root, size)?;
         let staged = self.staging_path();
-        let stored =
-            write_synced(&staged, zip).and_then(|()| self.adopt(sha256, size, Some(&staged)));
+        let stored = write_synced(&staged, zip).and_then(|()| self.adopt(entry, Some(&staged)));
         if stored.is_err() {
             let _ = fs::remove_file(&staged);
         }
         stored
+    }
+
+    fn check_limit(&self, entries: &Entries, new: &StoredCode) -> Result<(), CodeError> {
+        let taken = entries.values().map(|entry| entry.takes());
+        let taken = taken.fold(new.takes(), u64::saturating_add);
+        match taken > self.limit {
+            true => Err(CodeError::Full),
+            false => Ok(()),
+        }
     }
 
     /// Code that is there.
@@ -151,15 +180,27 @@ impl CodeStore {
     }
 
     /// Takes up code that a stored function refers to.
-    pub fn restore(&self, sha256: &str, size: u64) -> Result<Arc<StoredCode>, CodeError> {
-        let entry = self.entry(sha256.to_owned(), size);
-        fs::metadata(&entry.archive).map_err(failed("read", &entry.archive))?;
-        self.adopt(sha256.to_owned(), size, None)
+    ///
+    /// `unpacked` is what it unpacks to, none if that was not stored: then the zip says it.
+    pub fn restore(
+        &self,
+        sha256: &str,
+        size: u64,
+        unpacked: Option<u64>,
+    ) -> Result<Arc<StoredCode>, CodeError> {
+        let mut entry = self.entry(sha256.to_owned(), size, unpacked.unwrap_or_default());
+        if unpacked.is_none() {
+            let zip = fs::read(&entry.archive).map_err(failed("read", &entry.archive))?;
+            entry.unpacked = proto_archive::declared(&zip).unwrap_or_default();
+        } else {
+            fs::metadata(&entry.archive).map_err(failed("read", &entry.archive))?;
+        }
+        self.adopt(entry, None)
     }
 
     /// An entry for code that is lost: its function is shown, and cannot run.
     pub(crate) fn lost(&self, sha256: &str, size: u64) -> Arc<StoredCode> {
-        Arc::new(self.entry(sha256.to_owned(), size))
+        Arc::new(self.entry(sha256.to_owned(), size, 0))
     }
 
     /// Removes code that nobody holds any more, and files that belong to none; what nodes may remove, too.
@@ -207,11 +248,10 @@ impl CodeStore {
     /// Moves a staged zip into place, if one is given, and knows it from now on.
     fn adopt(
         &self,
-        sha256: String,
-        size: u64,
+        entry: StoredCode,
         staged: Option<&Path>,
     ) -> Result<Arc<StoredCode>, CodeError> {
-        let entry = Arc::new(self.entry(sha256, size));
+        let entry = Arc::new(entry);
         let mut entries = self.entries.lock();
         if let Some(known) = entries.get(&entry.sha256) {
             // Someone else stored the same bytes meanwhile.
@@ -221,6 +261,7 @@ impl CodeStore {
             return Ok(known);
         }
         if let Some(zip) = staged {
+            self.check_limit(&entries, &entry)?;
             fs::rename(zip, &entry.archive).map_err(failed("move code to", &entry.archive))?;
             sync_directory(&self.root.join("archives"))?;
         }
@@ -228,11 +269,12 @@ impl CodeStore {
         Ok(entry)
     }
 
-    fn entry(&self, sha256: String, size: u64) -> StoredCode {
+    fn entry(&self, sha256: String, size: u64, unpacked: u64) -> StoredCode {
         let archive = self.root.join("archives").join(format!("{sha256}.zip"));
         StoredCode {
             sha256,
             size,
+            unpacked,
             archive,
         }
     }

@@ -60,6 +60,9 @@ pub struct FunctionRecord {
     pub code_sha256: String,
     /// Bytes of the zip.
     pub code_size: u64,
+    /// Bytes that it unpacks to; none if an older version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code_unpacked: Option<u64>,
     /// The API's revision id.
     pub revision_id: String,
     /// The node's revision.

@@ -163,6 +163,16 @@ impl Registry {
             .collect()
     }
 
+    /// Account in every ARN: twelve digits.
+    pub fn account(&self) -> &str {
+        &self.config.account
+    }
+
+    /// Region in every ARN.
+    pub fn region(&self) -> &str {
+        &self.config.region
+    }
+
     /// Limits and use of the account. `concurrency` is what the node can run at once.
     pub fn account_settings(&self, concurrency: u32) -> AccountSettings {
         let functions = self.functions.read();
@@ -178,7 +188,7 @@ impl Registry {
                 total_code_size: functions
                     .values()
                     .flat_map(Entry::all)
-                    .map(|function| function.record.code_size)
+                    .map(|function| function.code.takes())
                     .sum(),
                 function_count: functions.len() as u64,
             },
@@ -267,7 +277,8 @@ impl Registry {
     /// Checks a zip on a thread that may block.
     pub(crate) async fn check_code(&self, zip: proto_lambda::Zip) -> Result<(), CodeError> {
         let checked = tokio::task::spawn_blocking(move || proto_archive::check(&zip.0)).await;
-        Ok(checked??)
+        checked??;
+        Ok(())
     }
 }
 
@@ -287,7 +298,7 @@ fn open_directory(data: &Path) -> Result<(SqliteStore, CodeStore), OpenError> {
 fn load(stored: Stored, code: &CodeStore, config: &Config) -> BTreeMap<String, Entry> {
     let with_code = |record: FunctionRecord| {
         let stored = code
-            .restore(&record.code_sha256, record.code_size)
+            .restore(&record.code_sha256, record.code_size, record.code_unpacked)
             .unwrap_or_else(|error| {
                 let error = &error as &dyn std::error::Error;
                 tracing::error!(

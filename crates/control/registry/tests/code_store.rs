@@ -32,3 +32,29 @@ fn equal_zips_are_stored_once_and_removed_with_their_last_holder() {
         assert_eq!(fs::read_dir(root.join(name)).unwrap().count(), 0, "{name}");
     }
 }
+
+#[test]
+fn what_a_zip_unpacks_to_counts_and_is_known_after_a_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("code");
+    let zeros = |count: usize, name: &str| zip_with(name, &"0".repeat(count));
+    let store = CodeStore::with_limit(&root, 3 << 20).unwrap();
+    // A thousandth of it as a zip.
+    let zip = zeros(2 << 20, "a");
+    assert!(zip.len() < 10_000);
+    let first = store.put(&zip).unwrap();
+    assert_eq!(first.unpacked(), 2 << 20);
+    let (sha256, size) = (first.sha256().to_owned(), first.size());
+    for store in [
+        store,
+        CodeStore::with_limit(&root, 3 << 20).unwrap(),
+        CodeStore::with_limit(&root, 3 << 20).unwrap(),
+    ] {
+        let known = store.restore(&sha256, size, None).unwrap();
+        assert_eq!(known.unpacked(), 2 << 20);
+        let full = store.put(&zeros(1 << 20, "b"));
+        assert!(matches!(full, Err(CodeError::Full)), "{full:?}");
+        store.put(&zeros(1 << 10, "c")).unwrap();
+        assert!(store.put(&zip).is_ok(), "it is there");
+    }
+}

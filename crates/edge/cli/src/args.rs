@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::layers::Layer;
-use crate::{demo, doctor, functions, init, run, snapshots};
+use crate::{demo, doctor, functions, init, key, run, snapshots};
 
 /// How long events may take at the end of a server: as long as a function may run, and a little more.
 const DRAIN: &str = "16m";
@@ -42,6 +42,8 @@ pub enum Command {
     List(functions::ListArgs),
     /// Delete a function.
     Delete(functions::DeleteArgs),
+    /// Make, list and revoke the keys that sign requests to a server.
+    Key(key::KeyArgs),
     /// Look at the snapshots that functions start from.
     Snapshot(snapshots::SnapshotArgs),
     /// Write a small function to start from.
@@ -75,9 +77,16 @@ pub struct ApiArgs {
     #[arg(long, default_value = "127.0.0.1:9000", env = "REKINDLE_LISTEN")]
     pub listen: SocketAddr,
     /// File with the keys that may sign requests (Signature Version 4), in the form of ~/.aws/credentials and readable
-    /// by nobody else. Without it requests are not authenticated.
+    /// by nobody else; `rekindle key` makes and revokes them while the server runs. Without it requests are not
+    /// authenticated.
     #[arg(long, env = "REKINDLE_KEYS")]
     pub keys: Option<PathBuf>,
+    /// File with the server's certificate and those that vouch for it (PEM): TLS is spoken then.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// File with the key of that certificate (PEM), readable by nobody else.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
     /// Directory for the database and the code of functions; made when missing, and nobody else's.
     #[arg(long, default_value = "rekindle-data", env = "REKINDLE_DATA")]
     pub data: PathBuf,

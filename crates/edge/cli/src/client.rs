@@ -1,14 +1,18 @@
-//! Requests to the HTTP API of a `rekindle serve`.
+//! Requests to the HTTP API of a `rekindle serve`, signed where there is a key for it.
+
+use std::path::Path;
+use std::time::SystemTime;
 
 use bytes::Bytes;
+use edge_keys::{Credentials, sign};
 use http::{HeaderMap, Method, Request, Uri};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::client::legacy::Client as HttpClient;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use crate::connect::{Connector, trust};
 use crate::failure::{ExitCode, Failure};
 
 /// Longest answer that is read; the longest response of a function is 6 MiB.
@@ -28,6 +32,12 @@ pub enum ClientError {
     /// The address is none.
     #[error("`{0}` is no address of a server")]
     Endpoint(String),
+    /// Nobody says whom to trust.
+    #[error("{0} is to be trusted by nobody's word")]
+    NoAuthorities(String),
+    /// The file that says whom to trust is of no use.
+    #[error("{0}")]
+    Authorities(String),
     /// Nobody answers there, or the connection broke.
     #[error("cannot reach {endpoint}")]
     Unreachable {
@@ -67,13 +77,40 @@ impl From<ClientError> for Failure {
         match &error {
             ClientError::Unreachable { .. } => Failure::from_error(ExitCode::Unreachable, &error)
                 .next("start a server with `rekindle serve`, or name one with --endpoint"),
+            ClientError::NoAuthorities(_) => Failure::from_error(ExitCode::Usage, &error)
+                .next("give the certificate that vouches for the server: --ca-file FILE"),
             ClientError::Refused { status: 404, .. } => {
                 Failure::from_error(ExitCode::Failed, &error)
                     .next("`rekindle list` shows the functions there are")
             }
+            ClientError::Refused {
+                status: 403, kind, ..
+            } => {
+                let failure = Failure::from_error(ExitCode::Failed, &error);
+                match next_of_refusal(kind) {
+                    Some(next) => failure.next(next),
+                    None => failure,
+                }
+            }
             _ => Failure::from_error(ExitCode::Failed, &error),
         }
     }
+}
+
+/// What a person can do about a server that does not take a signature.
+fn next_of_refusal(kind: &str) -> Option<&'static str> {
+    Some(match kind {
+        "MissingAuthenticationTokenException" => {
+            "this server takes signed requests only: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give --key-file FILE"
+        }
+        "UnrecognizedClientException" => {
+            "the server does not know this access key, or not any more: `rekindle key ls` there shows those it knows"
+        }
+        "InvalidSignatureException" | "IncompleteSignatureException" => {
+            "is the secret that of this access key, is this machine's clock right, and AWS_REGION the server's?"
+        }
+        _ => return None,
+    })
 }
 
 /// A successful answer.
@@ -110,7 +147,8 @@ impl Answer {
 #[derive(Clone, Debug)]
 pub struct Client {
     endpoint: String,
-    http: HttpClient<HttpConnector, Full<Bytes>>,
+    http: HttpClient<Connector, Full<Bytes>>,
+    credentials: Option<Credentials>,
 }
 
 impl Client {
@@ -119,6 +157,14 @@ impl Client {
     /// # Errors
     /// [`ClientError::Endpoint`].
     pub fn new(endpoint: &str) -> Result<Client, ClientError> {
+        Self::trusting(endpoint, None)
+    }
+
+    /// The same; one that says https is trusted if it is vouched for in this file.
+    ///
+    /// # Errors
+    /// [`ClientError::Endpoint`], and what is wrong with the file.
+    pub fn trusting(endpoint: &str, authorities: Option<&Path>) -> Result<Client, ClientError> {
         let endpoint = if endpoint.contains("://") {
             endpoint.to_owned()
         } else {
@@ -132,13 +178,31 @@ impl Client {
         let uri: Uri = endpoint
             .parse()
             .map_err(|_| ClientError::Endpoint(endpoint.clone()))?;
-        if uri.scheme_str() != Some("http") || uri.host().is_none() {
+        let spoken = ["http", "https"].map(Some).contains(&uri.scheme_str());
+        if !spoken || uri.host().is_none() {
             return Err(ClientError::Endpoint(endpoint));
         }
+        let connector = match (uri.scheme_str(), authorities) {
+            (Some("https"), Some(path)) => {
+                Connector::new(Some(trust(path).map_err(ClientError::Authorities)?))
+            }
+            (Some("https"), None) => return Err(ClientError::NoAuthorities(endpoint)),
+            _ => Connector::new(None),
+        };
         Ok(Client {
             endpoint,
-            http: HttpClient::builder(TokioExecutor::new()).build_http(),
+            http: HttpClient::builder(TokioExecutor::new()).build(connector),
+            credentials: None,
         })
+    }
+
+    /// The same, which signs what it asks if there is something to sign with.
+    #[must_use]
+    pub fn signing(self, credentials: Option<Credentials>) -> Client {
+        Client {
+            credentials,
+            ..self
+        }
     }
 
     /// Where the server is.
@@ -179,8 +243,15 @@ impl Client {
             request = request.header(*name, value);
         }
         let request = request
-            .body(Full::new(body))
+            .body(body)
             .map_err(|error| ClientError::Nonsense(error.to_string()))?;
+        let (mut head, body) = request.into_parts();
+        if let Some(credentials) = &self.credentials {
+            let (method, uri) = (head.method.clone(), head.uri.clone());
+            let now = SystemTime::now();
+            sign(credentials, &method, &uri, &mut head.headers, &body, now);
+        }
+        let request = Request::from_parts(head, Full::new(body));
         let sent = self.http.request(request).await;
         let response = sent.map_err(|source| ClientError::Unreachable {
             endpoint: self.endpoint.clone(),
@@ -242,6 +313,8 @@ mod tests {
             Client::new("127.0.0.1:9000/").unwrap().endpoint(),
             "http://127.0.0.1:9000"
         );
+        let untrusted = Client::new("https://x");
+        assert!(matches!(untrusted, Err(ClientError::NoAuthorities(_))));
         for bad in ["https://x", "http://", "ftp://a", "a b"] {
             assert!(Client::new(bad).is_err(), "{bad}");
         }

@@ -170,6 +170,7 @@ async fn deploy(
             fresh: matches!(kind, Kind::Fresh),
             common: functions::Common {
                 endpoint: client.endpoint().to_owned(),
+                signing: Default::default(),
                 format: args.format,
             },
         },

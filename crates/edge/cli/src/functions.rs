@@ -17,6 +17,7 @@ use crate::client::{Client, ClientError, segment};
 use crate::failure::{ExitCode, Failure};
 use crate::output::{Format, Table};
 use crate::package::package;
+use crate::signing::SigningArgs;
 use crate::values::EnvVar;
 
 const FUNCTIONS: &str = "/2015-03-31/functions";
@@ -37,9 +38,21 @@ pub struct Common {
         default_value = "http://127.0.0.1:9000"
     )]
     pub endpoint: String,
+    /// With which key to sign.
+    #[command(flatten)]
+    pub signing: SigningArgs,
     /// How to print.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]
     pub format: Format,
+}
+
+impl Common {
+    /// A client of that server.
+    fn client(&self) -> Result<Client, Failure> {
+        let authorities = self.signing.ca_file.as_deref();
+        let client = Client::trusting(&self.endpoint, authorities)?;
+        Ok(client.signing(self.signing.credentials()?))
+    }
 }
 
 /// Arguments of `rekindle deploy`.
@@ -141,7 +154,7 @@ fn say(common: &Common, value: &Value, text: impl std::fmt::Display) -> Result<(
 /// # Errors
 /// What the code or the server has against it.
 pub async fn deploy(args: &DeployArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.common.endpoint)?;
+    let client = args.common.client()?;
     let started = Instant::now();
     let answer = upload(&client, args).await?;
     let name = answer["FunctionName"].as_str().unwrap_or("?");
@@ -358,7 +371,7 @@ fn server_timing(header: &str) -> Vec<(String, Duration)> {
 /// # Errors
 /// What the server or the function has against it.
 pub async fn invoke(args: &InvokeArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.common.endpoint)?;
+    let client = args.common.client()?;
     let invocation = call(&client, &args.name, read_event(&args.event)?).await?;
     if args.log {
         eprint!("{}", String::from_utf8_lossy(&invocation.log));
@@ -406,7 +419,7 @@ fn read_event(text: &str) -> Result<Bytes, Failure> {
 /// # Errors
 /// What the server has against it.
 pub async fn list(args: &ListArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.common.endpoint)?;
+    let client = args.common.client()?;
     let mut functions = Vec::new();
     let mut marker = None::<String>;
     loop {
@@ -451,7 +464,7 @@ pub async fn list(args: &ListArgs) -> Result<(), Failure> {
 /// # Errors
 /// What the server has against it.
 pub async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.common.endpoint)?;
+    let client = args.common.client()?;
     let path = format!("{FUNCTIONS}/{}", segment(&args.name));
     client.request(Method::DELETE, &path, &[], "").await?;
     say(
@@ -466,7 +479,7 @@ pub async fn delete(args: &DeleteArgs) -> Result<(), Failure> {
 /// # Errors
 /// What the server has against it.
 pub async fn logs(args: &LogsArgs) -> Result<(), Failure> {
-    let client = Client::new(&args.common.endpoint)?;
+    let client = args.common.client()?;
     let path = format!(
         "/_rekindle/logs?function={}&follow={}",
         segment(&args.name),

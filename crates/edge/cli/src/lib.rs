@@ -7,17 +7,20 @@
 mod args;
 mod auto;
 mod client;
+mod connect;
 pub mod demo;
 pub mod doctor;
 mod failure;
 pub mod functions;
 pub mod init;
+pub mod key;
 pub mod layers;
 mod measure;
 mod output;
 mod package;
 pub mod run;
 pub mod server;
+mod signing;
 pub mod snapshots;
 mod values;
 
@@ -30,4 +33,5 @@ pub use client::{Client, ClientError};
 pub use failure::{ExitCode, Failure};
 pub use measure::{Bytes, Span};
 pub use output::{Format, Table};
+pub use signing::SigningArgs;
 pub use values::{EnvVar, MountArg, PlatformArg, RootFsArg};

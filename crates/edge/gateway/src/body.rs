@@ -1,36 +1,62 @@
 //! Reads request bodies: bounded in bytes, in time, and in memory over all requests.
+//!
+//! Memory is taken as bytes come, not as they are announced: who announces much and sends little takes little. So
+//! that bodies that each have a part do not wait for each other for ever, the one that was begun first may go a little
+//! over the limit.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
+use parking_lot::Mutex;
 use proto_lambda::{ApiError, ErrorCode, Method, Operation, limits};
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, timeout, timeout_at},
+    sync::Notify,
+    time::{Instant, timeout_at},
 };
 
 use crate::Config;
 
-/// Unit in which memory is counted, because a semaphore counts to 2^32 at most.
-const UNIT: usize = 1024;
+/// What a body takes when its first byte comes, if it is not shorter; then always as much as it has.
+const FIRST_BYTES: usize = 64 * 1024;
 /// Longest wait for memory.
 const MEMORY_WAIT: Duration = Duration::from_secs(20);
 
 /// Memory for bodies, shared by all requests.
 pub(crate) struct Bodies {
-    memory: Arc<Semaphore>,
-    units: usize,
+    memory: Arc<Memory>,
     idle: Duration,
     whole: Duration,
 }
 
-/// A body, with its claim on the shared memory.
+struct Memory {
+    limit: usize,
+    /// A leaf among locks.
+    held: Mutex<Held>,
+    freed: Notify,
+}
+
+#[derive(Default)]
+struct Held {
+    bytes: usize,
+    next: u64,
+    /// Bodies that are being read.
+    reading: BTreeSet<u64>,
+}
+
+/// The part of the memory that a body has.
+struct Part {
+    memory: Arc<Memory>,
+    number: u64,
+    bytes: usize,
+}
+
+/// A body, with its part of the shared memory.
 #[derive(Default)]
 pub(crate) struct ReadBody {
     pub(crate) bytes: Bytes,
-    _memory: Option<OwnedSemaphorePermit>,
+    _part: Option<Part>,
 }
 
 /// What an operation needs of a request's body.
@@ -78,17 +104,21 @@ fn too_slow() -> ApiError {
     )
 }
 
+fn busy() -> ApiError {
+    ApiError::new(
+        ErrorCode::SERVICE_UNAVAILABLE,
+        "Too many large requests at once; try again.",
+    )
+}
+
 impl Bodies {
     pub(crate) fn new(config: &Config) -> Self {
-        // The largest body must fit, or it would wait for ever.
-        let units = config
-            .body_memory
-            .max(limits::CODE_REQUEST_BYTES)
-            .div_ceil(UNIT);
-        let units = units.min(Semaphore::MAX_PERMITS);
         Self {
-            memory: Arc::new(Semaphore::new(units)),
-            units,
+            memory: Arc::new(Memory {
+                limit: config.body_memory,
+                held: Mutex::default(),
+                freed: Notify::new(),
+            }),
             idle: config.body_idle_timeout,
             whole: config.body_timeout,
         }
@@ -112,8 +142,11 @@ impl Bodies {
         let expected = hint
             .exact()
             .map_or(limit, |exact| usize::try_from(exact).unwrap_or(limit));
-        let memory = self.reserve(expected).await?;
-        let mut bytes = BytesMut::with_capacity(hint.exact().map_or(0, |_| expected));
+        if expected == 0 {
+            return Ok(ReadBody::default());
+        }
+        let mut part = self.memory.part();
+        let mut bytes: Vec<u8> = Vec::new();
         let deadline = Instant::now() + self.whole;
         loop {
             let until = deadline.min(Instant::now() + self.idle);
@@ -131,34 +164,123 @@ impl Bodies {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            if bytes.len() + data.len() > limit {
+            let length = bytes.len() + data.len();
+            if length > limit {
                 return Err(too_large(operation, limit));
+            }
+            if length > part.bytes {
+                let room = FIRST_BYTES.max(2 * part.bytes).min(expected).max(length);
+                part.grow(room).await?;
+                bytes.reserve_exact(room - bytes.len());
             }
             bytes.extend_from_slice(&data);
         }
+        part.is_read();
         Ok(ReadBody {
-            bytes: bytes.freeze(),
-            _memory: memory,
+            bytes: bytes.into(),
+            _part: Some(part),
         })
     }
+}
 
-    async fn reserve(&self, bytes: usize) -> Result<Option<OwnedSemaphorePermit>, ApiError> {
-        let units = bytes.div_ceil(UNIT).min(self.units);
-        if units == 0 {
-            return Ok(None);
+impl Memory {
+    fn part(self: &Arc<Self>) -> Part {
+        let mut held = self.held.lock();
+        let number = held.next;
+        held.next += 1;
+        held.reading.insert(number);
+        Part {
+            memory: Arc::clone(self),
+            number,
+            bytes: 0,
         }
-        let busy = || {
-            ApiError::new(
-                ErrorCode::SERVICE_UNAVAILABLE,
-                "Too many large requests at once; try again.",
-            )
+    }
+
+    fn try_take(&self, number: u64, bytes: usize) -> bool {
+        let mut held = self.held.lock();
+        let over = match held.reading.first() == Some(&number) {
+            true => limits::CODE_REQUEST_BYTES,
+            false => 0,
         };
-        let units = u32::try_from(units).map_err(|_| busy())?;
-        let permit = timeout(
-            MEMORY_WAIT,
-            Arc::clone(&self.memory).acquire_many_owned(units),
-        )
-        .await;
-        permit.map_err(|_| busy())?.map(Some).map_err(|_| busy())
+        let fits = held.bytes.saturating_add(bytes) <= self.limit.saturating_add(over);
+        if fits {
+            held.bytes += bytes;
+        }
+        fits
+    }
+}
+
+impl Part {
+    /// Takes so much in all; waits for others to give some back.
+    async fn grow(&mut self, to: usize) -> Result<(), ApiError> {
+        let more = to.saturating_sub(self.bytes);
+        let until = Instant::now() + MEMORY_WAIT;
+        loop {
+            let freed = self.memory.freed.notified();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            if self.memory.try_take(self.number, more) {
+                self.bytes += more;
+                return Ok(());
+            }
+            timeout_at(until, freed).await.map_err(|_| busy())?;
+        }
+    }
+
+    /// Nothing more comes; another may be the one that was begun first.
+    fn is_read(&self) {
+        self.memory.held.lock().reading.remove(&self.number);
+        self.memory.freed.notify_waiters();
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        let mut held = self.memory.held.lock();
+        held.bytes = held.bytes.saturating_sub(self.bytes);
+        held.reading.remove(&self.number);
+        drop(held);
+        self.memory.freed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_of_several_bodies_that_wait_for_each_other_goes_on() {
+        let bodies = Bodies::new(&Config {
+            body_memory: 100,
+            ..Config::default()
+        });
+        let mut parts = [bodies.memory.part(), bodies.memory.part()];
+        let [first, second] = &mut parts;
+        first.grow(50).await.unwrap();
+        second.grow(50).await.unwrap();
+        // Waits for as long as it may, since the first is still there.
+        assert!(second.grow(60).await.is_err());
+        first.grow(80).await.unwrap();
+        {
+            let growing = second.grow(60);
+            tokio::pin!(growing);
+            assert!(now(growing.as_mut()).await.is_none());
+            first.is_read();
+            growing.await.unwrap();
+        }
+        drop(parts);
+        let held = bodies.memory.held.lock();
+        assert_eq!((held.bytes, held.reading.len()), (0, 0));
+    }
+
+    /// What a future says now.
+    async fn now<F: Future + Unpin>(mut future: F) -> Option<F::Output> {
+        std::future::poll_fn(|context| {
+            std::task::Poll::Ready(match std::pin::Pin::new(&mut future).poll(context) {
+                std::task::Poll::Ready(output) => Some(output),
+                std::task::Poll::Pending => None,
+            })
+        })
+        .await
     }
 }

@@ -1,13 +1,10 @@
 //! One request on its way through the gateway.
 
 use bytes::Bytes;
+use edge_keys::query_pairs;
 use http::{HeaderMap, request::Parts};
-use percent_encoding::percent_decode_str;
 use proto_lambda::{ApiError, ErrorCode, FunctionRef, Violations, limits};
 use serde::de::DeserializeOwned;
-
-/// Longest raw query in bytes; the request line is bounded as well.
-const QUERY_PAIRS: usize = 128;
 
 /// One request: its head taken apart, and its whole body.
 pub(crate) struct Call {
@@ -85,20 +82,4 @@ impl Call {
 /// A header as text.
 pub(crate) fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name).and_then(|value| value.to_str().ok())
-}
-
-/// Names and values of a query, decoded.
-pub(crate) fn query_pairs(query: &str) -> impl Iterator<Item = (String, String)> {
-    let decode = |text: &str| {
-        let spaced = text.replace('+', " ");
-        percent_decode_str(&spaced).decode_utf8_lossy().into_owned()
-    };
-    query
-        .split('&')
-        .filter(|pair| !pair.is_empty())
-        .take(QUERY_PAIRS)
-        .map(move |pair| {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (decode(name), decode(value))
-        })
 }

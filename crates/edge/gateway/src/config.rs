@@ -1,37 +1,32 @@
 //! Settings of the gateway, with their defaults.
 
 use std::{
-    fmt,
     net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
 use base_telemetry::Metric;
+use edge_keys::KeyRing;
 
-/// A key with which clients sign.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AccessKey {
-    /// Sent with every request, like a user name.
-    pub id: String,
-    /// Never sent.
-    pub secret: String,
-}
-
-impl fmt::Debug for AccessKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AccessKey({})", self.id)
-    }
-}
+use crate::tls::Tls;
 
 /// Settings of the gateway.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where to listen; port 0 takes a free one. Anything but loopback needs keys.
     pub listen: SocketAddr,
-    /// Keys that may sign, from [`crate::read_keys`]. Without any, every request on loopback is served.
-    pub keys: Vec<AccessKey>,
-    /// Connections served at once; more are answered 503.
-    pub connections: usize,
+    /// Keys that may sign. Without, every request on loopback is served.
+    pub keys: Option<Arc<KeyRing>>,
+    /// What TLS is spoken with; without it HTTP is.
+    pub tls: Option<Tls>,
+    /// Connections at once that are to bring a request, or the rest of one; when more come, those go that have brought
+    /// nothing for longest.
+    pub reading: usize,
+    /// Requests served at once; more are answered 503.
+    pub serving: usize,
+    /// How many of them may be of one peer that is not this machine.
+    pub serving_per_peer: usize,
     /// Longest request line and headers in bytes.
     pub header_bytes: usize,
     /// Longest time for a connection to send its next request's headers, idle time included.
@@ -56,8 +51,11 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)),
-            keys: Vec::new(),
-            connections: 1024,
+            keys: None,
+            tls: None,
+            reading: 1024,
+            serving: 1024,
+            serving_per_peer: 768,
             header_bytes: 64 * 1024,
             header_timeout: Duration::from_secs(30),
             body_idle_timeout: Duration::from_secs(20),

@@ -2,52 +2,84 @@
 
 use std::{convert::Infallible, future::poll_fn, sync::Arc, time::Duration};
 
+use edge_keys::Transport;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
-    time::timeout,
+    time::{Instant, sleep_until, timeout},
 };
 
-use crate::{shared::Shared, stall::StallGuard};
+use crate::{seat::Sitting, shared::Shared, stall::StallGuard};
 
 /// Longest time and most bytes that are read and thrown away before a connection is closed.
 ///
 /// Closing with unread bytes resets the connection, and the reset may overtake an answer such as
 /// "431 header too large" that the client has not read yet.
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 128 * 1024 * 1024);
+/// How long a connection that has asked for nothing may still do so when the server stops: what is under way by then
+/// was sent before anybody could know.
+const LAST_HEAD: Duration = Duration::from_secs(1);
 
-/// Answer of a server that has no room for a connection.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\n\
-    content-type: application/json\r\nx-amzn-errortype: ServiceUnavailableException\r\n\
-    retry-after: 1\r\nconnection: close\r\ncontent-length: 56\r\n\r\n\
-    {\"Type\":\"Service\",\"Message\":\"Too many connections now.\"}";
-
-/// Serves a connection until it ends; when the server stops, after the request under way.
-pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
-    let mut stop = shared.stopped.clone();
-    let config = &shared.config;
+/// Serves a connection until it ends or has to give way; when the server stops, after the request under way.
+pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream, sitting: Sitting) {
     let _ = stream.set_nodelay(true);
-    let stream = TokioIo::new(StallGuard::new(stream, config.write_timeout));
-    let handler = Arc::clone(&shared);
+    let local = stream.peer_addr().is_ok_and(|peer| peer.ip().is_loopback());
+    let Some(tls) = &shared.config.tls else {
+        let transport = match local {
+            true => Transport::Private,
+            false => Transport::Open,
+        };
+        return speak(shared, stream, sitting, transport).await;
+    };
+    let greeting = timeout(shared.config.header_timeout, tls.0.accept(stream));
+    let greeted = tokio::select! {
+        greeted = greeting => greeted,
+        () = sitting.seat.evicted() => return,
+    };
+    match greeted {
+        Ok(Ok(stream)) => speak(Arc::clone(&shared), stream, sitting, Transport::Private).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a connection did not come to TLS"),
+        Err(_) => tracing::debug!("a connection took too long to come to TLS"),
+    }
+}
+
+async fn speak(
+    shared: Arc<Shared>,
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    sitting: Sitting,
+    transport: Transport,
+) {
+    let (config, mut stop) = (&shared.config, shared.stopped.clone());
+    let seat = &sitting.seat;
+    let stream = StallGuard::new(stream, config.write_timeout, Arc::clone(seat));
+    let (handler, asking) = (Arc::clone(&shared), Arc::clone(seat));
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&handler);
-        Box::pin(async move { Ok::<_, Infallible>(shared.answer(request).await) })
+        let (shared, seat) = (Arc::clone(&handler), Arc::clone(&asking));
+        Box::pin(async move { Ok::<_, Infallible>(shared.answer(request, seat, transport).await) })
     });
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(config.header_timeout)
         // The smallest size that hyper takes is 8 KiB.
         .max_buf_size(config.header_bytes.max(8192))
-        .serve_connection(stream, service);
-    let mut stopping = false;
+        .serve_connection(TokioIo::new(stream), service);
+    let (mut stopping, mut heads) = (None, true);
     let ended = loop {
+        let last_head = stopping.unwrap_or_else(Instant::now);
         tokio::select! {
             ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
-            _ = stop.changed(), if !stopping => {
-                stopping = true;
+            () = seat.evicted() => return,
+            _ = stop.changed(), if stopping.is_none() => {
+                stopping = Some(Instant::now() + LAST_HEAD);
                 std::pin::Pin::new(&mut connection).graceful_shutdown();
+            }
+            () = sleep_until(last_head), if stopping.is_some() && heads => {
+                if seat.is_idle() {
+                    return;
+                }
+                heads = false;
             }
         }
     };
@@ -55,15 +87,9 @@ pub(crate) async fn serve(shared: Arc<Shared>, stream: TcpStream) {
         tracing::debug!(%error, "connection ended early");
     }
     // A server that stops has answered everything; it waits for nobody to read it.
-    if !stopping {
+    if stopping.is_none() {
         close(connection.into_parts().io.into_inner()).await;
     }
-}
-
-/// Tells a client that there is no room.
-pub(crate) async fn refuse(mut stream: TcpStream) {
-    let _ = timeout(LINGER.0, stream.write_all(FULL)).await;
-    close(stream).await;
 }
 
 async fn close(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
@@ -81,18 +107,4 @@ async fn close(mut stream: impl AsyncReadExt + AsyncWriteExt + Unpin) {
         }
     };
     let _ = timeout(LINGER.0, drain).await;
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn the_refusal_states_its_own_length() {
-        let text = std::str::from_utf8(super::FULL).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(
-            head.contains(&format!("content-length: {}", body.len())),
-            "{}",
-            body.len()
-        );
-    }
 }

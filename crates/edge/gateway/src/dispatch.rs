@@ -1,14 +1,20 @@
 //! From a request to the function that serves it.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
+use edge_keys::Claim;
 use http::Request;
+use http::request::Parts;
 use hyper::body::Incoming;
 use proto_lambda::{ApiError, ErrorCode, Operation, Support, resolve};
 
 use crate::{
-    call::Call, download, fixed, functions, guard, invoke, invoke_stream, logs, metrics,
-    respond::Answer, shared::Shared, signature, versions,
+    call::Call,
+    download, fixed, functions, guard, invoke, invoke_stream, logs, metrics,
+    respond::Answer,
+    shared::{Shared, Turn},
+    versions,
 };
 
 /// Paths of our own, beside those of the Lambda API.
@@ -20,7 +26,11 @@ impl Shared {
         self: &Arc<Self>,
         id: &str,
         request: Request<Incoming>,
+        turn: &mut Turn,
     ) -> (&'static str, Answer) {
+        if let Err(error) = guard::check_host(request.version(), request.headers()) {
+            return ("refused", Err(error.into()));
+        }
         if self.open()
             && let Err(error) = guard::check_local(request.headers(), request.uri())
         {
@@ -29,7 +39,7 @@ impl Shared {
         let path = request.uri().path();
         if let Some(own) = path.strip_prefix(OWN) {
             let own = own.to_owned();
-            return ("own", self.route_own(id, &own, request).await);
+            return ("own", self.route_own(id, &own, request, turn).await);
         }
         let query = request.uri().query().unwrap_or_default();
         let Some(resolved) = resolve(request.method().as_str(), path, query) else {
@@ -45,7 +55,7 @@ impl Shared {
         let operation = resolved.operation;
         (
             operation.name(),
-            self.perform(id, operation, resolved.parameters, request)
+            self.perform(id, operation, resolved.parameters, request, turn)
                 .await,
         )
     }
@@ -56,14 +66,14 @@ impl Shared {
         operation: Operation,
         parameters: Vec<String>,
         request: Request<Incoming>,
+        turn: &mut Turn,
     ) -> Answer {
         let (head, body) = request.into_parts();
         // A stranger's body is not read.
-        let claim = signature::check_claim(&self.config.keys, &head)?;
+        let claim = self.check_head(&head, turn)?;
         let mut body = self.bodies.read(operation, body).await?;
-        if let Some(claim) = claim {
-            claim.check(&head, &body.bytes)?;
-        }
+        self.check_body(claim, &head, &body.bytes)?;
+        turn.begin()?;
         let call = Call {
             id: id.to_owned(),
             parameters,
@@ -74,6 +84,23 @@ impl Shared {
             Support::Full => self.serve(operation, call).await,
             Support::Fixed => fixed::answer(self.service.registry(), operation, &call),
             Support::Absent => Err(ApiError::not_implemented(operation.name()).into()),
+        }
+    }
+
+    /// Checks what the head says of who asks; none where nobody has to say.
+    fn check_head(&self, head: &Parts, turn: &Turn) -> Result<Option<Claim>, ApiError> {
+        let checker = self.checker.as_ref();
+        checker
+            .map(|it| it.check_head(head, turn.transport, SystemTime::now()))
+            .transpose()
+    }
+
+    fn check_body(&self, claim: Option<Claim>, head: &Parts, body: &[u8]) -> Result<(), ApiError> {
+        match (&self.checker, claim) {
+            (Some(checker), Some(claim)) => {
+                checker.check_body(&claim, head, body, SystemTime::now())
+            }
+            _ => Ok(()),
         }
     }
 
@@ -111,6 +138,7 @@ impl Shared {
         id: &str,
         path: &str,
         request: Request<Incoming>,
+        turn: &mut Turn,
     ) -> Answer {
         let (head, _) = request.into_parts();
         if head.method != http::Method::GET {
@@ -118,13 +146,12 @@ impl Shared {
                 ApiError::new(ErrorCode::UNKNOWN_OPERATION, "Only GET is served here.").into(),
             );
         }
-        let claim = if path == "logs" || path == "metrics" {
-            signature::check_claim(&self.config.keys, &head)?
-        } else {
-            None
-        };
-        if let Some(claim) = claim {
-            claim.check(&head, b"")?;
+        if path == "logs" || path == "metrics" {
+            let claim = self.check_head(&head, turn)?;
+            self.check_body(claim, &head, b"")?;
+        }
+        if path != "health" {
+            turn.begin()?;
         }
         let call = Call {
             id: id.to_owned(),

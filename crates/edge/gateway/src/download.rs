@@ -7,6 +7,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use control_registry::Function;
+use edge_keys::{hex, unhex};
 use hmac::Mac;
 use http::{HeaderValue, StatusCode, header};
 use proto_lambda::{ApiError, ErrorCode};
@@ -48,30 +49,10 @@ pub(crate) fn url(shared: &Shared, function: &Function, call: &Call) -> String {
         .chain_update(signed(name, sha256, expires))
         .finalize()
         .into_bytes();
-    let token = token
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect::<String>();
+    let (token, scheme) = (hex(&token), shared.scheme());
     format!(
-        "http://{host}/_rekindle/code/{name}.zip?sha256={sha256}&expires={expires}&token={token}"
+        "{scheme}://{host}/_rekindle/code/{name}.zip?sha256={sha256}&expires={expires}&token={token}"
     )
-}
-
-/// Reads hex; `None` for anything else.
-pub(crate) fn unhex(text: &str) -> Option<Vec<u8>> {
-    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
-    if !rest.is_empty() {
-        return None;
-    }
-    let digit = |byte: u8| {
-        char::from(byte)
-            .to_digit(16)
-            .and_then(|digit| u8::try_from(digit).ok())
-    };
-    pairs
-        .iter()
-        .map(|[high, low]| Some(digit(*high)? << 4 | digit(*low)?))
-        .collect()
 }
 
 /// Sends the zip.

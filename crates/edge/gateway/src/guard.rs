@@ -1,4 +1,4 @@
-//! Who may ask at all, before a request is looked at.
+//! Who may ask at all and whom, before a request is looked at.
 //!
 //! Without keys everything on this machine may ask, and that must not include web pages in a
 //! browser on this machine: a page can send a POST to a loopback address, and with a name that
@@ -7,13 +7,32 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, Uri};
+use http::{HeaderMap, Uri, Version};
 use proto_lambda::{ApiError, ErrorCode};
 
 use crate::call::header;
 
 fn denied(message: &str) -> ApiError {
     ApiError::new(ErrorCode::ACCESS_DENIED, message)
+}
+
+/// Checks that a request says whom it asks: once, as its version demands, and in the form of a host (RFC 9112, 3.2).
+pub(crate) fn check_host(version: Version, headers: &HeaderMap) -> Result<(), ApiError> {
+    let refused = |message: &str| Err(ApiError::new(ErrorCode::SERIALIZATION, message));
+    let mut hosts = headers.get_all(http::header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (None, _) if version >= Version::HTTP_11 => refused("The request has no Host."),
+        (Some(_), Some(_)) => refused("The request has more than one Host."),
+        (Some(host), None) if !host.as_bytes().iter().all(in_host) => {
+            refused("The request's Host is no name of a host.")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a byte may stand in a host with its port (RFC 3986, 3.2.2).
+fn in_host(byte: &u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:[]".contains(byte)
 }
 
 /// Checks a request to a server without keys.
@@ -99,5 +118,25 @@ mod tests {
         ]));
         assert!(check(&[("host", "localhost"), ("sec-fetch-site", "none")]));
         assert!(check(&[]));
+    }
+
+    #[test]
+    fn a_request_says_once_whom_it_asks() {
+        let check = |version, hosts: &[&[u8]]| {
+            let mut headers = HeaderMap::new();
+            for host in hosts {
+                let value = http::HeaderValue::from_bytes(host).unwrap();
+                headers.append("host", value);
+            }
+            check_host(version, &headers).is_ok()
+        };
+        for host in ["", "localhost", "a.b:9000", "[::1]:80", "x_y"] {
+            assert!(check(Version::HTTP_11, &[host.as_bytes()]), "{host}");
+        }
+        for host in [&b"\xff\xfe"[..], b"a b", b"a/b", b"u@h", b"a#"] {
+            assert!(!check(Version::HTTP_11, &[host]), "{host:?}");
+        }
+        assert!(!check(Version::HTTP_11, &[]) && check(Version::HTTP_10, &[]));
+        assert!(!check(Version::HTTP_10, &[b"a", b"a"]));
     }
 }

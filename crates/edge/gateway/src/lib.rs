@@ -1,7 +1,7 @@
 //! The HTTP server that speaks the Lambda API.
 //!
 //! ```text
-//!   connection ──▶ guard (who may ask) ──▶ route (which operation) ──▶ body (bounded) ──▶ signature
+//!   connection, with a seat ──▶ guard (who may ask) ──▶ route (which operation) ──▶ signature ──▶ body (bounded)
 //!     ──▶ control/service ──▶ answer, or its error in AWS's words (refusal)
 //! ```
 //!
@@ -25,19 +25,18 @@ mod functions;
 mod guard;
 mod invoke;
 mod invoke_stream;
-mod keys;
 mod logs;
 mod metrics;
 mod refusal;
 mod refused_change;
 mod respond;
+mod seat;
 mod server;
 mod shared;
-mod signature;
 mod stall;
+mod tls;
 mod versions;
 
-pub use config::{AccessKey, Config};
-pub use keys::{KeysError, read_keys};
+pub use config::Config;
 pub use server::{BindError, Gateway};
-pub use signature::verify as verify_signature;
+pub use tls::{Tls, TlsError, read_tls};

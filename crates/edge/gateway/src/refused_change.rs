@@ -159,6 +159,13 @@ impl From<CodeError> for Refusal {
                     "The code could not be stored; the server's log has the reason.",
                 ))
             }
+            CodeError::Unpack(full @ UnpackError::NoRoom { .. }) => {
+                tracing::error!(error = %full, "code was refused");
+                Self(ApiError::new(
+                    ErrorCode::CODE_STORAGE_EXCEEDED,
+                    full.to_string(),
+                ))
+            }
             CodeError::Unpack(refused) => invalid(refused.to_string()),
             CodeError::Full => Self(ApiError::new(
                 ErrorCode::CODE_STORAGE_EXCEEDED,

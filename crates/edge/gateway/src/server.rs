@@ -4,15 +4,15 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use control_service::Service;
 use hmac::{Hmac, Mac};
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, watch},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{net::TcpListener, sync::watch, task::JoinSet, time::timeout};
 use uuid::Uuid;
 
-use crate::{Config, body::Bodies, connection, shared::Shared};
+use edge_keys::{Checker, Place};
+
+use crate::{Config, body::Bodies, connection, seat::Seats, shared::Shared};
+
+/// How long to wait when the host has no descriptor for a connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(10);
 
 /// Why the gateway could not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +42,7 @@ pub struct Gateway {
 impl Gateway {
     /// Starts to listen; requests are served by [`Self::run`].
     pub async fn bind(config: Config, service: Arc<Service>) -> Result<Self, BindError> {
-        if config.keys.is_empty() && !config.listen.ip().is_loopback() {
+        if config.keys.is_none() && !config.listen.ip().is_loopback() {
             return Err(BindError::KeysRequired(config.listen));
         }
         let failed = |source| BindError::Listen {
@@ -55,11 +55,19 @@ impl Gateway {
         let url_key = Hmac::new_from_slice(&secret)
             .map_err(|_| failed(io::ErrorKind::InvalidInput.into()))?;
         let (stopping, stopped) = watch::channel(());
-        let bodies = Bodies::new(&config);
+        let (bodies, seats) = (Bodies::new(&config), Seats::new(&config));
+        let registry = service.registry();
+        let place = Place {
+            region: registry.region().to_owned(),
+            account: registry.account().to_owned(),
+        };
+        let checker = config.keys.clone().map(|keys| Checker::new(keys, place));
         let shared = Arc::new(Shared {
             config,
             service,
             bodies,
+            seats,
+            checker,
             url_key,
             address,
             stopped,
@@ -76,35 +84,34 @@ impl Gateway {
         self.shared.address
     }
 
+    /// Where clients find it.
+    pub fn url(&self) -> String {
+        format!("{}://{}", self.shared.scheme(), self.shared.address)
+    }
+
     /// Serves until `stop` resolves, then lets requests under way finish within the grace time.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let room = Arc::new(Semaphore::new(self.shared.config.connections));
         let mut connections = JoinSet::new();
         tokio::pin!(stop);
-        tracing::info!(address = %self.shared.address, keys = self.shared.config.keys.len(), "listening");
+        tracing::info!(address = %self.shared.address, keys = self.shared.checker.as_ref().map(Checker::keys), "listening");
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = connections.join_next() => continue,
                 () = &mut stop => break,
             };
-            let stream = match accepted {
-                Ok((stream, _)) => stream,
-                Err(error) => {
-                    // Out of descriptors, most likely: wait for some to come back.
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
+            match accepted {
+                Ok((stream, peer)) => {
+                    let sitting = self.shared.seats.take(peer.ip());
+                    let shared = Arc::clone(&self.shared);
+                    connections.spawn(connection::serve(shared, stream, sitting));
                 }
-            };
-            if let Ok(permit) = Arc::clone(&room).try_acquire_owned() {
-                let serving = connection::serve(Arc::clone(&self.shared), stream);
-                connections.spawn(async move {
-                    serving.await;
-                    drop(permit);
-                });
-            } else {
-                connections.spawn(connection::refuse(stream));
+                Err(error) => {
+                    // Out of descriptors, most likely: one comes back.
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    self.shared.seats.give_way();
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
             }
         }
         drop(self.listener);

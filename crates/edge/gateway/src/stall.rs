@@ -1,8 +1,9 @@
-//! A stream that fails when its peer leaves our bytes unread for too long.
+//! A stream that fails when its peer leaves our bytes unread for too long, and tells its seat what passes.
 
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,19 +13,23 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// Wraps a stream; reading passes through.
+use crate::seat::Seat;
+
+/// Wraps a stream.
 pub(crate) struct StallGuard<S> {
     stream: S,
     limit: Duration,
+    seat: Arc<Seat>,
     /// Runs while a write is stuck.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> StallGuard<S> {
-    pub(crate) fn new(stream: S, limit: Duration) -> Self {
+    pub(crate) fn new(stream: S, limit: Duration, seat: Arc<Seat>) -> Self {
         Self {
             stream,
             limit,
+            seat,
             waiting: None,
         }
     }
@@ -53,7 +58,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for StallGuard<S> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        if buffer.filled().len() > before {
+            self.seat.hear();
+        }
+        read
     }
 }
 
@@ -82,6 +92,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for StallGuard<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let progress = Pin::new(&mut self.stream).poll_flush(context);
+        if progress.is_ready() {
+            self.seat.written();
+        }
         self.watch(progress, context)
     }
 

@@ -8,9 +8,11 @@ mod support;
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
 };
 
-use edge_gateway::{AccessKey, Config};
+use edge_gateway::Config;
+use edge_keys::{AccessKey, KeyFile, KeyRing};
 use support::{Server, native::Native};
 use tokio::process::Command;
 
@@ -125,10 +127,12 @@ async fn signatures_of_real_clients_are_checked() {
     let keys = vec![AccessKey {
         id: "test".to_owned(),
         secret: "right secret/+".to_owned(),
+        name: "default".to_owned(),
+        account: None,
     }];
     let server = Server::start(
         Config {
-            keys,
+            keys: Some(Arc::new(KeyRing::of(keys))),
             ..Config::default()
         },
         Native::new(),
@@ -177,9 +181,9 @@ async fn keys_of_a_file_sign_and_no_others() {
     std::fs::write(&path, text).unwrap();
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(&path, private).unwrap();
-    let keys = edge_gateway::read_keys(&path).unwrap();
+    let keys = Arc::new(KeyRing::open(&path).unwrap());
     let config = Config {
-        keys,
+        keys: Some(keys),
         ..Config::default()
     };
     let server = Server::start(config, Native::new()).await;
@@ -193,5 +197,97 @@ async fn keys_of_a_file_sign_and_no_others() {
         let expected = format!("signed: {told}, {unsigned}");
         assert_eq!(ask(&server, id, secret).await, expected);
     }
+    // What is revoked or made is known at once.
+    KeyFile::open(&path).unwrap().revoke("alice").unwrap();
+    let carol = KeyFile::open(&path).unwrap().create("carol", None).unwrap();
+    for (id, secret, told) in [
+        ("ALICE", "a/+=", "UnrecognizedClientException"),
+        (carol.id.as_str(), carol.secret.as_str(), "ok"),
+    ] {
+        let expected = format!("signed: {told}, {unsigned}");
+        assert_eq!(ask(&server, id, secret).await, expected);
+    }
     server.stop().await;
+}
+
+/// What each request is answered, by what was done to it.
+const TABLE: &str = "right: 200
+wrong secret: 403 InvalidSignatureException
+unknown key: 403 UnrecognizedClientException
+expired by 6 minutes: 403 InvalidSignatureException
+6 minutes ahead: 403 InvalidSignatureException
+the same at once: 200, then 200
+the same, only reads: 200, then 200
+other body: 403 InvalidSignatureException
+other account's key: 403 AccessDeniedException
+other region: 403 InvalidSignatureException
+unsigned x-amz header added: 403 IncompleteSignatureException
+header beyond ASCII added: 403 IncompleteSignatureException
+unsigned payload: 200
+presigned: 200, then 200
+presigned, reads: 200
+presigned, expired: 403 InvalidSignatureException
+presigned, changed: 403 InvalidSignatureException
+none: 403 MissingAuthenticationTokenException
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_botocore_signs_are_taken_as_the_table_says() {
+    set_up().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys");
+    let create = |name, account| KeyFile::open(&path).unwrap().create(name, account).unwrap();
+    let mine = create("mine", None);
+    create("other", Some("111122223333"));
+    let config = Config {
+        keys: Some(Arc::new(KeyRing::open(&path).unwrap())),
+        ..Config::default()
+    };
+    let server = Server::start(config, support::scripted::Scripted::new().0).await;
+    let credentials = edge_keys::Credentials {
+        key: mine,
+        region: "us-east-1".to_owned(),
+    };
+    let creation = support::http::creation("table", "echo");
+    let created = signed(&server, &credentials, "/2015-03-31/functions", &creation).await;
+    assert_eq!(created.status, 201);
+    let output = Command::new(target().join("venv/bin/python"))
+        .arg(root().join("tests/clients/keys_table.py"))
+        .arg(&path)
+        .env_clear()
+        .env("AWS_ENDPOINT_URL", format!("http://{}", server.address))
+        .output()
+        .await
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(told, TABLE);
+    server.stop().await;
+}
+
+/// Sends a request signed as our own client signs.
+async fn signed(
+    server: &Server,
+    credentials: &edge_keys::Credentials,
+    path: &str,
+    body: &[u8],
+) -> support::http::Reply {
+    let uri: http::Uri = format!("http://localhost{path}").parse().unwrap();
+    let mut headers = http::HeaderMap::new();
+    let now = std::time::SystemTime::now();
+    edge_keys::sign(
+        credentials,
+        &http::Method::POST,
+        &uri,
+        &mut headers,
+        body,
+        now,
+    );
+    headers.remove("host");
+    let headers: Vec<(&str, &str)> = headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .collect();
+    let request = support::http::request("POST", path, &headers, body);
+    support::http::raw(server.address, &request).await
 }

@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 use edge_gateway::Config;
 use support::{
     Server,
-    http::{ask, create, creation, invoke, raw, request},
+    http::{ask, create, invoke, raw, request},
     scripted::Scripted,
 };
 use tokio::{
@@ -130,36 +130,32 @@ async fn a_body_that_stops_coming_is_cut_off() {
 }
 
 #[tokio::test]
-async fn connections_over_the_limit_are_told_so() {
+async fn requests_over_the_limit_are_told_so() {
     let (invoker, mut heard) = Scripted::new();
-    let server = Server::start(
-        Config {
-            connections: 1,
-            ..Config::default()
-        },
-        Arc::clone(&invoker),
-    )
-    .await;
-    // Both requests on one connection, so that the limit of one is used up by it and nothing else.
+    let config = Config {
+        serving: 1,
+        ..Config::default()
+    };
+    let server = Server::start(config, Arc::clone(&invoker)).await;
+    create(server.address, "f", "hang").await;
     let mut first = TcpStream::connect(server.address).await.unwrap();
-    let creation = request("POST", "/2015-03-31/functions", &[], &creation("f", "hang"));
-    let creation = String::from_utf8(creation)
-        .unwrap()
-        .replace("connection: close\r\n", "");
-    first.write_all(creation.as_bytes()).await.unwrap();
     let path = "/2015-03-31/functions/f/invocations";
     first
         .write_all(&request("POST", path, &[], b""))
         .await
         .unwrap();
     assert_eq!(heard.events.recv().await, Some("started"));
-    let reply = ask(server.address, "GET", "/_rekindle/health", b"").await;
+    let reply = ask(server.address, "GET", "/2015-03-31/functions", b"").await;
     assert_eq!(reply.error(), (503, "ServiceUnavailableException"));
-    assert_eq!(reply.json()["Type"], "Service");
+    // Whether it is there can be asked all the same.
+    let reply = ask(server.address, "GET", "/_rekindle/health", b"").await;
+    assert_eq!(reply.status, 200);
     invoker.release.add_permits(1);
     let mut answer = Vec::new();
     first.read_to_end(&mut answer).await.unwrap();
     assert!(answer.ends_with(b"\"released\""));
+    let reply = ask(server.address, "GET", "/2015-03-31/functions", b"").await;
+    assert_eq!(reply.status, 200);
     server.stop().await;
 }
 
@@ -178,5 +174,108 @@ async fn bytes_that_are_no_http_close_the_connection_only() {
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
     }
+    still_up(server).await;
+}
+
+/// Asks again and again while others do their worst; none of it may fail or take as long as a limit.
+async fn all_well(server: &Server, times: usize) {
+    for _ in 0..times {
+        let asked = tokio::time::timeout(
+            Duration::from_secs(10),
+            ask(server.address, "GET", "/_rekindle/health", b""),
+        );
+        assert_eq!(asked.await.expect("in time").status, 200);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_requests_keep_nobody_out() {
+    let server = start(Config::default()).await;
+    create(server.address, "f", "echo").await;
+    let mut halves = Vec::new();
+    for number in 0..1500 {
+        let mut half = TcpStream::connect(server.address).await.unwrap();
+        // Headers that have no end, and bodies of which nothing comes.
+        let text: &[u8] = match number % 2 {
+            0 => b"GET /_rekindle/health HTTP/1.1\r\nhost: loc",
+            _ => {
+                b"POST /2015-03-31/functions/f/invocations HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n"
+            }
+        };
+        let _ = half.write_all(text).await;
+        halves.push(half);
+        if number % 100 == 99 {
+            all_well(&server, 1).await;
+        }
+    }
+    all_well(&server, 20).await;
+    let reply = invoke(server.address, "f", b"1").await;
+    assert_eq!(reply.status, 200);
+    drop(halves);
+    still_up(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_keep_nobody_out() {
+    let server = start(Config {
+        reading: 200,
+        ..Config::default()
+    })
+    .await;
+    // One that asks now and then stays, as long as others are idle for longer.
+    let mut busy = TcpStream::connect(server.address).await.unwrap();
+    let mut reader = vec![0; 4096];
+    let mut idle = std::collections::VecDeque::new();
+    for number in 0..10_000 {
+        idle.push_back(TcpStream::connect(server.address).await.unwrap());
+        if idle.len() > 400 {
+            idle.pop_front();
+        }
+        if number % 100 == 99 {
+            all_well(&server, 1).await;
+            busy.write_all(b"GET /_rekindle/health HTTP/1.1\r\nhost: localhost\r\n\r\n")
+                .await
+                .unwrap();
+            let count = busy.read(&mut reader).await.unwrap();
+            assert!(reader[..count].starts_with(b"HTTP/1.1 200"), "{number}");
+        }
+    }
+    drop(idle);
+    still_up(server).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_that_are_announced_and_do_not_come_delay_no_other() {
+    let server = start(Config::default()).await;
+    let mut announced = Vec::new();
+    for _ in 0..8 {
+        let mut slow = TcpStream::connect(server.address).await.unwrap();
+        let head = b"POST /2015-03-31/functions HTTP/1.1\r\nhost: localhost\r\ncontent-length: 70000000\r\n\r\n{";
+        slow.write_all(head).await.unwrap();
+        announced.push(slow);
+    }
+    let creating =
+        tokio::time::timeout(Duration::from_secs(10), create(server.address, "f", "echo"));
+    creating.await.expect("nobody waits for what does not come");
+    drop(announced);
+    still_up(server).await;
+}
+
+#[tokio::test]
+async fn a_request_says_once_whom_it_asks() {
+    let server = start(Config::default()).await;
+    for (hosts, status) in [
+        ("host: localhost\r\n", 200),
+        ("", 400),
+        ("host: localhost\r\nhost: localhost\r\n", 400),
+        ("host: localhost\r\nhost: \u{ff}\r\n", 400),
+        ("host: a b\r\n", 400),
+    ] {
+        let text = format!("GET /_rekindle/health HTTP/1.1\r\nconnection: close\r\n{hosts}\r\n");
+        let reply = raw(server.address, text.as_bytes()).await;
+        assert_eq!(reply.status, status, "{hosts}");
+    }
+    let old = raw(server.address, b"GET /_rekindle/health HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old.status, 200);
     still_up(server).await;
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use control_registry::{Registry, SnapshotPolicy};
 use control_service::Service;
-use edge_gateway::{AccessKey, BindError, Config, Gateway};
+use edge_gateway::{BindError, Config, Gateway};
+use edge_keys::{AccessKey, KeyRing};
 use proto_lambda::{Operation, Support};
 use proto_node::{LogKind, LogRecord};
 use serde_json::json;
@@ -108,21 +109,24 @@ async fn other_addresses_than_loopback_need_keys() {
         .await
         .err();
     assert!(matches!(refused, Some(BindError::KeysRequired(_))));
-    let keys = vec![AccessKey {
-        id: "AKID".to_owned(),
-        secret: "secret".to_owned(),
-    }];
+    let keys = Some(keys());
     let signed = Config { keys, ..open };
     assert!(Gateway::bind(signed, service).await.is_ok());
+}
+
+fn keys() -> Arc<KeyRing> {
+    Arc::new(KeyRing::of(vec![AccessKey {
+        id: "AKID".to_owned(),
+        secret: "secret".to_owned(),
+        name: "default".to_owned(),
+        account: None,
+    }]))
 }
 
 #[tokio::test]
 async fn with_keys_every_request_must_be_signed() {
     let (invoker, _heard) = Scripted::new();
-    let keys = vec![AccessKey {
-        id: "AKID".to_owned(),
-        secret: "secret".to_owned(),
-    }];
+    let keys = Some(keys());
     let server = Server::start(
         Config {
             keys,

@@ -258,6 +258,7 @@ async fn receive(code: &CodeRef, mut archive: Body) -> Result<Vec<u8>, CodeError
 fn refused(error: proto_archive::UnpackError) -> CodeError {
     match error {
         proto_archive::UnpackError::Io(error) => disk(error),
+        full @ proto_archive::UnpackError::NoRoom { .. } => CodeError::Disk(full.to_string()),
         error => CodeError::Refused(error.to_string()),
     }
 }

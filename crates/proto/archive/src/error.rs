@@ -53,6 +53,16 @@ pub enum UnpackError {
         /// The entry.
         name: String,
     },
+    /// The disk is full, or would be.
+    #[error(
+        "The server's disk has no room for the code: it needs {needed} bytes, and {free} are free"
+    )]
+    NoRoom {
+        /// Bytes that it needs.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The disk.
     #[error("writing the unpacked code failed")]
     Io(#[source] io::Error),

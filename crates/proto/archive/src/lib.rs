@@ -10,4 +10,4 @@ mod tree;
 mod unpack;
 
 pub use error::{MAX_ENTRIES, UnpackError};
-pub use unpack::{check, unpack};
+pub use unpack::{check, check_room, declared, unpack};

@@ -29,23 +29,49 @@ const S_IFLNK: u32 = 0o120_000;
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
+/// Bytes of a disk that code leaves free: other things of the machine need some.
+const LEFT_FREE: u64 = 256 * 1024 * 1024;
+/// Bytes that each entry takes beside its content, about: an inode, and a part of a block.
+const ENTRY_BYTES: u64 = 4096;
+
 /// Unpacks `zip` into the new directory `into`. On an error the directory may be half made.
 pub fn unpack(zip: &[u8], into: &Path) -> Result<(), UnpackError> {
-    let (mut archive, tree) = open(zip)?;
+    let (mut archive, tree, declared) = open(zip)?;
+    let entries = (archive.len() as u64).saturating_mul(ENTRY_BYTES);
+    check_room(
+        into.parent().unwrap_or(into),
+        declared.saturating_add(entries),
+    )?;
     write(&mut archive, &tree, into)
 }
 
-/// Whether `zip` could be unpacked, but for the disk: reads every byte of it and writes none.
-pub fn check(zip: &[u8]) -> Result<(), UnpackError> {
-    let (mut archive, _) = open(zip)?;
+/// Whether the disk of a directory has room for so many bytes more, and some are left then.
+pub fn check_room(directory: &Path, needed: u64) -> Result<(), UnpackError> {
+    let disk = rustix::fs::statvfs(directory).map_err(|error| UnpackError::Io(error.into()))?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    match free.saturating_sub(LEFT_FREE) >= needed {
+        true => Ok(()),
+        false => Err(UnpackError::NoRoom { needed, free }),
+    }
+}
+
+/// Bytes that `zip` says that it unpacks to; [`check`] has seen that it keeps to its limits.
+pub fn declared(zip: &[u8]) -> Result<u64, UnpackError> {
+    open(zip).map(|(_, _, declared)| declared)
+}
+
+/// Whether `zip` could be unpacked, but for the disk: reads every byte of it and writes none. How many bytes it
+/// unpacks to.
+pub fn check(zip: &[u8]) -> Result<u64, UnpackError> {
+    let (mut archive, ..) = open(zip)?;
     let mut room = limits::UNZIPPED_BYTES;
     for index in 0..archive.len() {
         room -= copy(archive.by_index(index)?, &mut io::sink(), room)?;
     }
-    Ok(())
+    Ok(limits::UNZIPPED_BYTES - room)
 }
 
-fn open(zip: &[u8]) -> Result<(Archive<'_>, TreeNode), UnpackError> {
+fn open(zip: &[u8]) -> Result<(Archive<'_>, TreeNode, u64), UnpackError> {
     // The reader takes memory for each entry, so count before it starts.
     let signatures = zip
         .windows(4)
@@ -55,12 +81,12 @@ fn open(zip: &[u8]) -> Result<(Archive<'_>, TreeNode), UnpackError> {
         return Err(UnpackError::TooManyEntries);
     }
     let mut archive = Archive::new(Cursor::new(zip))?;
-    let tree = plan(&mut archive)?;
-    Ok((archive, tree))
+    let (tree, declared) = plan(&mut archive)?;
+    Ok((archive, tree, declared))
 }
 
-/// Reads names, kinds and declared sizes, and checks them all.
-fn plan(archive: &mut Archive<'_>) -> Result<TreeNode, UnpackError> {
+/// Reads names, kinds and declared sizes, and checks them all; the sizes are added up.
+fn plan(archive: &mut Archive<'_>) -> Result<(TreeNode, u64), UnpackError> {
     if archive.is_empty() {
         return Err(UnpackError::Empty);
     }
@@ -80,7 +106,7 @@ fn plan(archive: &mut Archive<'_>) -> Result<TreeNode, UnpackError> {
         root.insert(&name, leaf)?;
     }
     root.check_links()?;
-    Ok(root)
+    Ok((root, declared))
 }
 
 fn node_of(

@@ -256,3 +256,11 @@ proptest! {
         prop_assert_eq!(check(&zip).is_ok(), unpack(&zip, &place.path().join("b")).is_ok());
     }
 }
+
+#[test]
+fn what_the_disk_has_no_room_for_is_not_begun() {
+    let directory = tempfile::tempdir().unwrap();
+    proto_archive::check_room(directory.path(), 0).unwrap();
+    let refused = proto_archive::check_room(directory.path(), u64::MAX / 2);
+    assert!(matches!(refused, Err(UnpackError::NoRoom { .. })));
+}
