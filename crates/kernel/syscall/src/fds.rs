@@ -8,6 +8,7 @@ use kernel_files::MemFd;
 use kernel_files::pipe::{Pipe, PipeEnd};
 use kernel_vfs::{Description, FdFlags, StatusFlags};
 
+use crate::async_io;
 use crate::call::{Args, Sys, SysResult};
 use crate::entry::Entry;
 use crate::locks::record_lock;
@@ -18,7 +19,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(32, "dup", "d", dup),
     Entry::full(33, "dup2", "dd", dup2),
     Entry::full(292, "dup3", "ddx", dup3),
-    Entry::partial(72, "fcntl", "ddx", fcntl, "no leases, no F_SETSIG"),
+    Entry::partial(72, "fcntl", "ddx", fcntl, "no leases"),
 ];
 
 /// A descriptor as a return value.
@@ -116,10 +117,12 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
         g::F_SETFL => {
             let settable = StatusFlags::APPEND
                 | StatusFlags::NONBLOCK
-                | StatusFlags::ASYNC
                 | StatusFlags::DIRECT
                 | StatusFlags::NOATIME;
-            let new = StatusFlags::from_bits_truncate(args.u32(2)) & settable;
+            let asked = StatusFlags::from_bits_truncate(args.u32(2));
+            // Files that send no signals say nothing of it.
+            async_io::switch(sys, fd, &description, asked);
+            let new = asked & settable;
             description.set_flags((description.flags() - settable) | new);
             Ok(0)
         }
@@ -129,8 +132,6 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
         g::F_OFD_GETLK | g::F_OFD_SETLK | g::F_OFD_SETLKW => {
             record_lock(sys, (&files, fd), &description, command, arg)
         }
-        // Nobody owns a descriptor's signals: O_ASYNC sends none.
-        g::F_GETOWN | g::F_SETOWN | g::F_SETOWN_EX | g::F_GETSIG | g::F_SETSIG => Ok(0),
         g::F_SETPIPE_SZ => {
             let pipe = pipe_of(&description).ok_or(Errno::EBADF)?;
             Ok(pipe.set_capacity(u64::from(args.u32(2)))? as u64)
@@ -143,7 +144,9 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
         g::F_GET_SEALS => Ok(u64::from(memfd_of(&description)?.seals()?)),
         g::F_GETLEASE => Ok(u64::from(g::F_UNLCK)),
         g::F_SETLEASE => Err(Errno::EAGAIN.into()),
-        _ => Err(Errno::EINVAL.into()),
+        _ => {
+            async_io::command(sys, &description, command, arg).unwrap_or(Err(Errno::EINVAL.into()))
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use base_abi::{Errno, general, ioctl};
 use kernel_files::pty::Master;
 use kernel_vfs::{AccessMode, Description, FdFlags, FileType, StatusFlags};
 
+use crate::async_io;
 use crate::call::{Args, Sys, SysResult};
 use crate::descriptors::{fd_flags, returned};
 use crate::entry::Entry;
@@ -36,9 +37,20 @@ fn ioctl(sys: &mut Sys<'_>, args: Args) -> SysResult {
         ioctl::FIOCLEX => files.set_flags(fd, flags | FdFlags::CLOEXEC)?,
         ioctl::FIONCLEX => files.set_flags(fd, flags - FdFlags::CLOEXEC)?,
         ioctl::FIONBIO => switch(&description, StatusFlags::NONBLOCK, mm.read_obj(arg)?),
-        ioctl::FIOASYNC => switch(&description, StatusFlags::ASYNC, mm.read_obj(arg)?),
+        ioctl::FIOASYNC => {
+            let mut flags = description.flags();
+            flags.set(StatusFlags::ASYNC, mm.read_obj::<i32>(arg)? != 0);
+            if !async_io::switch(sys, fd, &description, flags) {
+                return Err(Errno::ENOTTY.into());
+            }
+        }
         ioctl::TIOCGPTPEER => return peer(sys, &description, args.u32(2)),
-        _ => return by_file(sys, &description, request, arg),
+        _ => {
+            return match async_io::request(sys, &description, request, arg) {
+                Some(answer) => answer,
+                None => by_file(sys, &description, request, arg),
+            };
+        }
     }
     Ok(0)
 }

@@ -9,6 +9,7 @@
 //! wake-up with the same arguments and the same [`Restart`](kernel_core::task::Restart).
 #![forbid(unsafe_code)]
 
+mod async_io;
 mod attributes;
 mod call;
 mod clock;

@@ -21,7 +21,13 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(295, "preadv", "dpdd", preadv),
     Entry::full(296, "pwritev", "dpdd", pwritev),
     Entry::full(327, "preadv2", "dpddxx", preadv),
-    Entry::full(328, "pwritev2", "dpddxx", pwritev),
+    Entry::partial(
+        328,
+        "pwritev2",
+        "dpddxx",
+        pwritev,
+        "no RWF_NOAPPEND, no RWF_ATOMIC",
+    ),
     Entry::full(8, "lseek", "ddd", lseek),
 ];
 

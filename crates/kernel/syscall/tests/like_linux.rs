@@ -112,3 +112,9 @@ fn two_sides() {
 fn error_queue() {
     sees_what_it_sees_on_linux(include_str!("scripts/error_queue.py"));
 }
+
+/// F_SETOWN, O_ASYNC and F_SETSIG.
+#[test]
+fn async_io() {
+    sees_what_it_sees_on_linux(include_str!("scripts/async_io.py"));
+}

@@ -7,8 +7,9 @@ use parking_lot::Mutex;
 
 use crate::attr::InodeId;
 use crate::notify::{IN_ACCESS, IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_MODIFY};
+use crate::signal_driven::{SharedSettings, SignalDriven, Signals};
 use crate::status::{AccessMode, StatusFlags};
-use crate::{Errno, File, FileLocks, Inode, Path, Result, Whence};
+use crate::{Errno, File, FileLocks, Inode, Notify, Path, Registration, Result, Whence};
 
 /// Numbers descriptions, which own locks by it.
 static NEXT_ID: AtomicU64 = AtomicU64::new(1);
@@ -23,6 +24,8 @@ pub struct Description {
     location: Option<Path>,
     /// The lock table that may hold locks of this description.
     locks: OnceLock<Arc<FileLocks>>,
+    /// Whom it tells that it is ready.
+    signals: Signals,
 }
 
 impl Description {
@@ -53,6 +56,7 @@ impl Description {
             offset: Mutex::new(0),
             location,
             locks: OnceLock::new(),
+            signals: Signals::default(),
         }
     }
 
@@ -129,6 +133,23 @@ impl Description {
     pub fn set_flags(&self, flags: StatusFlags) {
         self.flags.store(flags.bits(), Ordering::Relaxed);
         self.file.flags_changed(flags);
+    }
+
+    /// Who is sent signals about it, if anybody ever was to be (fcntl(2), `F_SETOWN`).
+    #[must_use]
+    pub fn signals(&self) -> Option<SignalDriven> {
+        self.signals.settings()
+    }
+
+    /// The same to change, and to read by who sends them.
+    #[must_use]
+    pub fn signal_settings(&self) -> SharedSettings {
+        self.signals.shared()
+    }
+
+    /// From now on this target is told by these queues, and no other.
+    pub fn set_signal_watch(&self, watch: Option<(Arc<dyn Notify>, Vec<Registration>)>) {
+        self.signals.set_watch(watch);
     }
 
     /// Whether calls on it must not wait.
@@ -344,6 +365,8 @@ impl Drop for Description {
                 IN_CLOSE_NOWRITE
             });
         }
+        // Its own end is nothing to be told of.
+        self.signals.end();
         let file = Arc::clone(&self.file);
         file.release();
     }

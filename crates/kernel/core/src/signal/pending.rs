@@ -179,6 +179,12 @@ pub mod siginfo {
         with(code, &[(0, pid_uid(pid, uid))])
     }
 
+    /// A descriptor that is ready: `POLL_IN` and others, with `si_band` and `si_fd`.
+    #[must_use]
+    pub fn ready(code: i32, band: u64, fd: i32) -> SigInfo {
+        with(code, &[(0, band), (1, u64::from(fd.cast_unsigned()))])
+    }
+
     /// A synchronous fault.
     #[must_use]
     pub fn fault(code: i32, addr: u64) -> SigInfo {

@@ -11,7 +11,7 @@ use kernel_core::task::{CalledFiles, Restart, Task, TaskParts, VforkDone};
 use kernel_files::console::StandardFiles;
 use kernel_mm::Mm;
 use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, decode};
-use kernel_vfs::{FdFlags, FdTable, FsContext};
+use kernel_vfs::{Description, FdFlags, FdTable, FsContext};
 use parking_lot::{Mutex, RwLock};
 use platform_api::{Context, Expected, Syscall};
 
@@ -125,6 +125,10 @@ impl SavedKernel {
             return malformed("number of an open file");
         }
         files_of_calls(&mut ready, &state.tasks, &loader)?;
+        let tells = |file: &&Arc<Description>| file.signals().is_some();
+        for file in loader.descriptions().filter(tells) {
+            crate::async_io::watch(system, file);
+        }
         let locks = &system.mounts.vfs().locks;
         locks.load(&state.locks, &parts.tables, &loader)?;
         parts.fill_views(system, &state.views, &mut loader)?;

@@ -231,3 +231,19 @@ print(give(), data, os.read(array.array('i', control[0][2])[0], 20))
         "b'closed' b'replaced' [32]\n1 b'm' b'gift'\n"
     );
 }
+
+#[test]
+fn files_go_on_sending_signals() {
+    let program = "
+import fcntl, os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGIO, signal.SIGRTMIN})
+r, w = os.pipe()
+fcntl.fcntl(r, fcntl.F_SETOWN, os.getpid()); fcntl.fcntl(r, 10, signal.SIGRTMIN); fcntl.fcntl(r, fcntl.F_SETFL, 0o20000)
+print('ready', flush=True)
+sys.stdin.read()
+os.write(w, b'x')
+info = signal.sigtimedwait({signal.SIGIO, signal.SIGRTMIN}, 20)
+print(info.si_signo == signal.SIGRTMIN, info.si_band, fcntl.fcntl(r, fcntl.F_GETOWN) == os.getpid(), fcntl.fcntl(r, 11) == signal.SIGRTMIN)
+";
+    assert_eq!(python(program, ""), "True 65 True True\n");
+}

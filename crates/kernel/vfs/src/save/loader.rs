@@ -35,6 +35,11 @@ impl Loader {
             .ok_or(LoadError::Malformed("number of an open file"))
     }
 
+    /// Every description that is there.
+    pub fn descriptions(&self) -> impl Iterator<Item = &Arc<Description>> {
+        self.descriptions.iter().flatten()
+    }
+
     /// A shared object by number; `build` is asked the first time, with the bytes that were saved.
     ///
     /// # Errors

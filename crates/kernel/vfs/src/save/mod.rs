@@ -21,7 +21,7 @@ pub use open::FileMaker;
 pub use place::PlaceState;
 pub use saver::Saver;
 
-use crate::Errno;
+use crate::{Errno, SignalDriven};
 
 /// The number of a saved object, in order of first mention.
 pub type ObjectId = u32;
@@ -134,6 +134,7 @@ pub(crate) struct DescriptionState {
     offset: u64,
     place: Option<PlaceState>,
     file: Option<FileState>,
+    signals: Option<SignalDriven>,
 }
 
 /// All numbered objects.

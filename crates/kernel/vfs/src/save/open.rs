@@ -106,6 +106,9 @@ impl Loader {
             (None, None) => return Err(LoadError::Malformed("an open file without a place")),
         };
         let description = Description::shared(file, access, flags, place);
+        if let Some(signals) = state.signals {
+            *description.signal_settings().lock() = signals;
+        }
         description.set_offset(state.offset);
         Ok(description)
     }

@@ -63,6 +63,7 @@ impl Saver {
             offset: description.offset(),
             place,
             file,
+            signals: description.signals(),
         })
     }
 }
