@@ -1,10 +1,14 @@
 //! Which part of the machine's own files a guest may see, and the few files made in their place.
 //!
-//! Programs and libraries yes; accounts, keys, home directories and anything that not every user of
-//! the machine may read, no.
+//! Interpreters, libraries and what they read yes; accounts, keys, home directories, what an administrator puts beside the
+//! packages (`/opt`, `/usr/local/etc`, `/usr/local/share`, `/usr/src`), configuration that may hold tokens (`npmrc`,
+//! `pip.conf`, `gitconfig`, `profile`) and anything that not every user of the machine may read, no.
 
-use std::path::Path;
-use std::sync::Arc;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use base_abi::general::O_WRONLY;
 use base_abi::structs::Timespec;
@@ -15,11 +19,20 @@ use crate::{Budget, BudgetLimits, Filter, HostTree, Ownership, RootAttr, TmpFs};
 
 /// What of the machine's root is shown; a name ending in `*` stands for all that begin so.
 const SHOWN: &[&str] = &[
-    "usr",
     "bin",
     "sbin",
     "lib*",
-    "opt",
+    "usr/bin",
+    "usr/sbin",
+    "usr/lib*",
+    "usr/share",
+    "usr/include",
+    "usr/local/bin",
+    "usr/local/sbin",
+    "usr/local/lib*",
+    "usr/local/include",
+    "usr/local/go",
+    "usr/local/share/ca-certificates",
     "etc/ld.so.cache",
     "etc/ld.so.conf",
     "etc/ld.so.conf.d",
@@ -47,12 +60,60 @@ const SHOWN: &[&str] = &[
     "etc/java-*",
     "etc/.java",
     "etc/python*",
-    "etc/node*",
     "etc/fonts",
-    "etc/gitconfig",
-    "etc/bash.bashrc",
-    "etc/profile",
 ];
+
+/// What of the view this machine has: absolute paths that are no links. A jail lets just these be read.
+#[derive(Debug, Default)]
+pub struct Shown {
+    /// Directories with all that is below them, and files.
+    pub whole: Vec<PathBuf>,
+    /// Directories on the way to them, of which a guest sees only these names.
+    pub on_the_way: Vec<PathBuf>,
+}
+
+/// What of the view this machine has; looked at once in a process, and in its children by fork not again.
+pub fn shown() -> &'static Shown {
+    static SHOWN_HERE: OnceLock<Shown> = OnceLock::new();
+    SHOWN_HERE.get_or_init(|| {
+        let mut shown = Shown::default();
+        shown.look(Path::new("/"), &Filter::paths(SHOWN));
+        shown
+    })
+}
+
+impl Shown {
+    fn look(&mut self, directory: &Path, filter: &Filter) {
+        for name in filter.names() {
+            match name.strip_suffix(b"*") {
+                None => self.add(&directory.join(OsStr::from_bytes(name)), filter, name),
+                Some(start) => {
+                    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+                    let names = entries.map(|entry| entry.file_name());
+                    for found in names.filter(|found| found.as_bytes().starts_with(start)) {
+                        self.add(&directory.join(&found), filter, found.as_bytes());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Links are given out as text, and what they lead to is shown or not by its own path.
+    fn add(&mut self, path: &Path, filter: &Filter, name: &[u8]) {
+        let Ok(found) = fs::symlink_metadata(path) else {
+            return;
+        };
+        match filter.child(name) {
+            _ if found.is_symlink() => {}
+            Some(Filter::All) => self.whole.push(path.to_owned()),
+            Some(below) if found.is_dir() => {
+                self.on_the_way.push(path.to_owned());
+                self.look(path, &below);
+            }
+            _ => {}
+        }
+    }
+}
 
 /// What the made files say.
 #[derive(Clone, Debug)]
@@ -111,7 +172,15 @@ pub fn essentials(identity: &Identity) -> Result<Arc<TmpFs>> {
 pub fn host_essentials(identity: &Identity) -> Result<Arc<TmpFs>> {
     let fs = essentials(identity)?;
     let root = fs.root();
-    for path in ["home", "mnt", "srv", "var/lib", "var/log", "var/cache"] {
+    for path in [
+        "home",
+        "mnt",
+        "opt",
+        "srv",
+        "var/lib",
+        "var/log",
+        "var/cache",
+    ] {
         directory(&root, path, 0o755)?;
     }
     directory(&root, "root", 0o700)?;
@@ -183,4 +252,65 @@ fn make(root: &Arc<dyn Inode>, path: &str, node: NewNode<'_>, mode: u32) -> Resu
         dir = dir.lookup(component.as_bytes())?;
     }
     dir.create(name.as_bytes(), node, mode, &Credentials::default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_shown(path: &str) -> bool {
+        let layer = host_layer().unwrap();
+        let found = path.split('/').try_fold(layer.root(), |directory, name| {
+            directory.lookup(name.as_bytes())
+        });
+        found.is_ok()
+    }
+
+    #[test]
+    fn programs_are_shown_and_what_an_administrator_keeps_is_not() {
+        assert!(is_shown("usr/bin/python3") || is_shown("usr/bin/sh") || is_shown("usr/bin/env"));
+        for hidden in [
+            "opt",
+            "usr/src",
+            "usr/local/etc",
+            "usr/local/share/man",
+            "etc/npmrc",
+            "etc/pip.conf",
+            "etc/gitconfig",
+            "etc/profile",
+            "etc/environment",
+            "etc/shadow",
+            "etc/machine-id",
+            "root",
+            "home",
+            "var",
+            "srv",
+            "tmp",
+        ] {
+            assert!(!is_shown(hidden), "{hidden}");
+        }
+    }
+
+    #[test]
+    fn the_jail_opens_what_is_shown_and_nothing_beside_it() {
+        let shown = shown();
+        for path in &shown.whole {
+            let name = path.strip_prefix("/").unwrap().to_str().unwrap();
+            assert!(
+                fs::symlink_metadata(path).is_ok_and(|found| !found.is_symlink()),
+                "{name}"
+            );
+            let by_pattern = |pattern: &&str| match pattern.strip_suffix('*') {
+                Some(start) => name.starts_with(start),
+                None => name == *pattern,
+            };
+            assert!(SHOWN.iter().any(by_pattern), "{name}");
+        }
+        for way in &shown.on_the_way {
+            assert!(
+                shown.whole.iter().any(|path| path.starts_with(way)) || way.ends_with("share"),
+                "{way:?}"
+            );
+        }
+    }
 }

@@ -8,9 +8,9 @@ use landlock::{
 };
 use proto_sandbox::JailLayer;
 
-/// Restricts the process to reading (or, where asked for, writing) beneath these directories.
-pub(crate) fn restrict(read_only: &[BorrowedFd<'_>], writable: &[BorrowedFd<'_>]) -> JailLayer {
-    match apply(read_only, writable) {
+/// Restricts the process to reading beneath these directories, and names in and below `listed` ones.
+pub(crate) fn restrict(read_only: &[BorrowedFd<'_>], listed: &[BorrowedFd<'_>]) -> JailLayer {
+    match apply(read_only, listed) {
         Ok(RulesetStatus::FullyEnforced) => JailLayer::in_force("read-only layers"),
         Ok(RulesetStatus::PartiallyEnforced) => {
             JailLayer::in_force("read-only layers, as far as this kernel knows them")
@@ -22,7 +22,7 @@ pub(crate) fn restrict(read_only: &[BorrowedFd<'_>], writable: &[BorrowedFd<'_>]
 
 fn apply(
     read_only: &[BorrowedFd<'_>],
-    writable: &[BorrowedFd<'_>],
+    listed: &[BorrowedFd<'_>],
 ) -> Result<RulesetStatus, RulesetError> {
     let known = ABI::V3;
     let mut ruleset = Ruleset::default()
@@ -33,9 +33,8 @@ fn apply(
     for directory in read_only {
         ruleset = ruleset.add_rule(PathBeneath::new(directory, read))?;
     }
-    let write = AccessFs::from_all(known) & !AccessFs::Execute;
-    for directory in writable {
-        ruleset = ruleset.add_rule(PathBeneath::new(directory, write))?;
+    for directory in listed {
+        ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::ReadDir))?;
     }
     Ok(ruleset.restrict_self()?.ruleset)
 }

@@ -193,7 +193,7 @@ impl Open {
     }
 
     /// Leaves the host's file tree behind. From here on this process, and every thread and process it starts, opens nothing but files
-    /// beneath the given directories. Call it with one thread, before the first stub is made: Landlock
+    /// beneath the given directories; of `listed` ones it reads names alone. Call it with one thread, before the first stub is made: Landlock
     /// lets a process trace only those of its own domain.
     ///
     /// # Errors
@@ -201,7 +201,7 @@ impl Open {
     pub fn restrict_files(
         &mut self,
         read_only: &[BorrowedFd<'_>],
-        writable: &[BorrowedFd<'_>],
+        listed: &[BorrowedFd<'_>],
     ) -> Result<(), JailError> {
         // Landlock forbids changes of mounts.
         self.empty_root = if self.own_namespaces {
@@ -213,7 +213,7 @@ impl Open {
             JailLayer::missing("no own mount namespace")
         };
         privilege::set_no_new_privs().map_err(JailError::Privileges)?;
-        self.landlock = files::restrict(read_only, writable);
+        self.landlock = files::restrict(read_only, listed);
         Ok(())
     }
 

@@ -89,8 +89,9 @@ pub(crate) fn build(spec: &StartSpec, mut jail: Open) -> Result<(Empty, Jailed),
     let tree_began = Instant::now();
     let tree = rootfs::build(spec)?;
     let mut tree_time = tree_began.elapsed();
-    let readable: Vec<_> = tree.readable.iter().map(|f| f.as_fd()).collect();
-    jail.restrict_files(&readable, &[])
+    let [readable, listed] = [&tree.readable, &tree.listed]
+        .map(|files| files.iter().map(|f| f.as_fd()).collect::<Vec<_>>());
+    jail.restrict_files(&readable, &listed)
         .map_err(|e| BuildError::host("cannot close the jail", &e))?;
     // Before any other thread: the first stub is forked from this process.
     let network = if jail.has_own_namespaces() {

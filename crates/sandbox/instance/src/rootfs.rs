@@ -25,12 +25,9 @@ pub(crate) struct Tree {
     shm: Budget,
     /// Host directories that the jail must leave readable.
     pub(crate) readable: Vec<File>,
+    /// Host directories whose names it must leave readable, and no more.
+    pub(crate) listed: Vec<File>,
 }
-
-/// What the host view shows; names that the machine does not have are left out.
-const HOST_TOPS: [&str; 9] = [
-    "/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/opt", "/etc",
-];
 
 /// Everything below `/` but `/proc`, `/sys` and `/dev/pts`, which need the kernel.
 pub(crate) fn build(spec: &StartSpec) -> Result<Tree, BuildError> {
@@ -47,11 +44,15 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, BuildError> {
     let mut host = false;
     // Memory figures of stubs come from the jail's own /proc.
     let mut readable = vec![open_directory("/proc".as_ref())?];
+    let mut listed = Vec::new();
     for layer in &spec.rootfs.layers {
         let fs = match layer {
             Layer::Host => {
                 host = true;
-                readable.extend(HOST_TOPS.iter().filter_map(|top| File::open(top).ok()));
+                let shown = host_view::shown();
+                let open = |path| File::open(path).ok();
+                readable.extend(shown.whole.iter().filter_map(open));
+                listed.extend(shown.on_the_way.iter().filter_map(open));
                 host_view::host_layer()
             }
             Layer::Directory(path) => {
@@ -101,6 +102,7 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, BuildError> {
         kernel,
         shm: budget,
         readable,
+        listed,
     };
     tree.put(dev, "devtmpfs", "/dev").map_err(failed)?;
     for mount in &spec.rootfs.mounts {

@@ -28,6 +28,7 @@ pub fn run(socket: OwnedFd) -> io::Result<()> {
     // What every child would ask the host for, asked once.
     let _ = host_sys::vdso_code::counter_is_steady();
     let _ = platform_api::processor::native_features();
+    let _ = kernel_fs::host_view::shown();
     // All that the standard library ever asks of the processor.
     let _ = std::arch::is_x86_feature_detected!("avx2");
     let mut reader = RightsReader::new(&socket);

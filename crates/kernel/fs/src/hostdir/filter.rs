@@ -34,8 +34,17 @@ impl Filter {
         Filter::Only(Arc::new(shown.collect()))
     }
 
+    /// The names that are shown, as they were given; none where everything is.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &[u8]> {
+        let only = match self {
+            Filter::All => &[][..],
+            Filter::Only(shown) => shown,
+        };
+        only.iter().map(|(name, _)| name.as_slice())
+    }
+
     /// What is shown below a name; `None` when the name is not.
-    pub(super) fn child(&self, name: &[u8]) -> Option<Filter> {
+    pub(crate) fn child(&self, name: &[u8]) -> Option<Filter> {
         let Filter::Only(shown) = self else {
             return Some(Filter::All);
         };
