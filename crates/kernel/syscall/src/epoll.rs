@@ -35,6 +35,8 @@ struct RawEvent {
 
 /// Most events handed out by one call, as many as a process can have descriptors; the rest stays ready.
 const BATCH: usize = 65_536;
+/// Most that a call may ask for (`EP_MAX_EVENTS` of Linux).
+const MOST_EVENTS: usize = i32::MAX as usize / size_of::<RawEvent>();
 const NANOSECONDS_PER_MILLISECOND: u64 = 1_000_000;
 
 fn epoll_create(sys: &mut Sys<'_>, args: Args) -> SysResult {
@@ -130,9 +132,10 @@ pub(crate) fn set_mask(sys: &mut Sys<'_>, addr: u64, size: u64) -> Result<(), Er
 }
 
 fn wait(sys: &mut Sys<'_>, args: Args, timeout: Option<u64>) -> SysResult {
-    let max = usize::try_from(args.i32(2)).ok().filter(|max| *max > 0);
-    let max = max.ok_or(Errno::EINVAL)?.min(BATCH);
     let description: Arc<Description> = sys.file(args.i32(0))?;
+    let fits = |max: &usize| (1..=MOST_EVENTS).contains(max);
+    let max = usize::try_from(args.i32(2)).ok().filter(fits);
+    let max = max.ok_or(Errno::EINVAL)?.min(BATCH);
     let epoll = description.downcast::<Epoll>().ok_or(Errno::EINVAL)?;
     sys.set_timeout(timeout);
     let mut reported = epoll.wait(max);

@@ -140,9 +140,11 @@ fn fcntl(sys: &mut Sys<'_>, args: Args) -> SysResult {
             let pipe = pipe_of(&description).ok_or(Errno::EBADF)?;
             Ok(pipe.capacity() as u64)
         }
+        g::F_ADD_SEALS if !description.access().writable() => Err(Errno::EPERM.into()),
         g::F_ADD_SEALS => add_seals(sys, memfd_of(&description)?, args.u32(2)),
         g::F_GET_SEALS => Ok(u64::from(memfd_of(&description)?.seals()?)),
         g::F_GETLEASE => Ok(u64::from(g::F_UNLCK)),
+        g::F_SETLEASE if arg > u64::from(g::F_UNLCK) => Err(Errno::EINVAL.into()),
         g::F_SETLEASE => Err(Errno::EAGAIN.into()),
         _ => {
             async_io::command(sys, &description, command, arg).unwrap_or(Err(Errno::EINVAL.into()))

@@ -151,16 +151,17 @@ fn wait_for_lock(
 
 fn flock(sys: &mut Sys<'_>, args: Args) -> SysResult {
     const NONBLOCK: u32 = 4;
+    let kind = match args.u32(1) & !NONBLOCK {
+        1 => Some(FlockKind::Shared),
+        2 => Some(FlockKind::Exclusive),
+        8 => None,
+        _ => return Err(Errno::EINVAL.into()),
+    };
     let description = sys.file(args.i32(0))?;
     let locks = Arc::clone(&sys.system.mounts.vfs().locks);
-    let kind = match args.u32(1) & !NONBLOCK {
-        1 => FlockKind::Shared,
-        2 => FlockKind::Exclusive,
-        8 => {
-            locks.funlock(&description)?;
-            return Ok(0);
-        }
-        _ => return Err(Errno::EINVAL.into()),
+    let Some(kind) = kind else {
+        locks.funlock(&description)?;
+        return Ok(0);
     };
     let inode = description.inode_id()?;
     let waits = args.u32(1) & NONBLOCK == 0;

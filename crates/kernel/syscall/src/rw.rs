@@ -324,6 +324,10 @@ fn readv(sys: &mut Sys<'_>, args: Args) -> SysResult {
 
 fn preadv(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let (at, flags) = vector_offset(sys, args)?;
+    if flags & !KNOWN != 0 {
+        check_read(&*sys.file(args.i32(0))?, at)?;
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let result = read_vector(sys, args, at);
     hurried(sys, flags, result)
 }
@@ -338,9 +342,6 @@ const KNOWN: u32 = 0x7 | NOWAIT | APPEND;
 fn vector_offset(sys: &Sys<'_>, args: Args) -> Result<(Option<u64>, u32), Errno> {
     let v2 = matches!(sys.nr, 327 | 328);
     let flags = if v2 { args.u32(5) } else { 0 };
-    if flags & !KNOWN != 0 {
-        return Err(Errno::EOPNOTSUPP);
-    }
     let at = match args.i64(3) {
         -1 if v2 => None,
         offset => Some(u64::try_from(offset).map_err(|_| Errno::EINVAL)?),
@@ -364,6 +365,9 @@ fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
     check_read(&description, at)?;
     let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
     let parts = sys.mm().read_iovecs(args.u64(1), count)?;
+    if parts.iter().all(|part| part.len == 0) {
+        return Ok(0);
+    }
     if let (Ok(socket), None) = (SocketFile::of(&description), at) {
         return crate::socket_io::read(sys, &description, socket, &parts);
     }
@@ -411,6 +415,10 @@ fn pwritev(sys: &mut Sys<'_>, args: Args) -> SysResult {
         (None, _) => Where::EndAndOffset,
         (Some(_), _) => Where::End,
     };
+    if flags & !KNOWN != 0 {
+        check_write(&*sys.file(args.i32(0))?, at)?;
+        return Err(Errno::EOPNOTSUPP.into());
+    }
     let result = write_vector(sys, args, at);
     hurried(sys, flags, result)
 }
@@ -420,6 +428,9 @@ fn write_vector(sys: &mut Sys<'_>, args: Args, at: Where) -> SysResult {
     check_write(&description, at)?;
     let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
     let parts = sys.mm().read_iovecs(args.u64(1), count)?;
+    if parts.iter().all(|part| part.len == 0) {
+        return Ok(0);
+    }
     if let (Ok(socket), false) = (SocketFile::of(&description), matches!(at, Where::At(_))) {
         return crate::socket_io::write(sys, &description, socket, &parts);
     }
@@ -431,6 +442,7 @@ fn write_vector(sys: &mut Sys<'_>, args: Args, at: Where) -> SysResult {
 }
 
 fn lseek(sys: &mut Sys<'_>, args: Args) -> SysResult {
+    let description = sys.files().get_file(args.i32(0))?;
     let whence = match args.u32(2) {
         0 => Whence::Set,
         1 => Whence::Current,
@@ -439,5 +451,5 @@ fn lseek(sys: &mut Sys<'_>, args: Args) -> SysResult {
         4 => Whence::Hole,
         _ => return Err(Errno::EINVAL.into()),
     };
-    Ok(sys.file(args.i32(0))?.seek(args.i64(1), whence)?)
+    Ok(description.seek(args.i64(1), whence)?)
 }

@@ -104,10 +104,13 @@ fn listen(sys: &mut Sys<'_>, args: Args) -> SysResult {
 }
 
 fn accept(sys: &mut Sys<'_>, args: Args, flags: u32) -> SysResult {
+    let description = sys.file(args.i32(0))?;
     if flags & !TYPE_FLAGS != 0 {
         return Err(Errno::EINVAL.into());
     }
-    let (description, socket) = socket_of(sys, args.i32(0))?;
+    let socket = Arc::clone(SocketFile::of(&description)?);
+    // Who has no number for it leaves the connection to others.
+    let number = sys.files().reserve(sys.nofile())?;
     let how = Waiting::to_receive(&description, &socket);
     let queue = |_: &Sys<'_>, table: &mut PollTable| {
         let _ = socket.poll(table);
@@ -115,10 +118,7 @@ fn accept(sys: &mut Sys<'_>, args: Args, flags: u32) -> SysResult {
     let (accepted, peer) = wait(sys, how, queue, |_| socket.accept())?;
     let description = SocketFile::describe(accepted, status_flags(flags));
     write_address(sys, args.u64(1), args.u64(2), Some(&peer))?;
-    let fd = sys
-        .files()
-        .insert(description, fd_flags(flags), sys.nofile())?;
-    Ok(returned(fd))
+    Ok(returned(number.install(description, fd_flags(flags))))
 }
 
 fn connect(sys: &mut Sys<'_>, args: Args) -> SysResult {

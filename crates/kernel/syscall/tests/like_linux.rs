@@ -118,3 +118,9 @@ fn error_queue() {
 fn async_io() {
     sees_what_it_sees_on_linux(include_str!("scripts/async_io.py"));
 }
+
+/// The order in which calls find mistakes.
+#[test]
+fn errors() {
+    sees_what_it_sees_on_linux(include_str!("scripts/errors.py"));
+}
