@@ -59,6 +59,7 @@ mod sockaddr;
 mod socket_io;
 mod sockets;
 mod source;
+mod splicing;
 mod stat;
 mod storage;
 mod strace;
@@ -71,6 +72,7 @@ mod timer;
 mod timer_calls;
 mod unshare;
 mod usage;
+mod vectors;
 mod wait;
 mod xattr;
 

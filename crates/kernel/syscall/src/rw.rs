@@ -1,11 +1,11 @@
-//! Reading, writing, seeking: read(2), write(2), readv(2), pread(2), lseek(2).
+//! Reading, writing, seeking: read(2), write(2), pread(2), lseek(2); those of several parts are in [`vectors`](crate::vectors).
 
 use base_abi::Errno;
 use base_abi::page::PAGE_SIZE;
 use base_abi::structs::Iovec;
 use kernel_core::task::OnSignal;
 use kernel_net::SocketFile;
-use kernel_vfs::{Description, Events, PollTable, Whence};
+use kernel_vfs::{Description, Events, Whence};
 
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
@@ -16,18 +16,6 @@ pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(1, "write", "dpu", write),
     Entry::full(17, "pread64", "dpud", pread64),
     Entry::full(18, "pwrite64", "dpud", pwrite64),
-    Entry::full(19, "readv", "dpd", readv),
-    Entry::full(20, "writev", "dpd", writev),
-    Entry::full(295, "preadv", "dpdd", preadv),
-    Entry::full(296, "pwritev", "dpdd", pwritev),
-    Entry::full(327, "preadv2", "dpddxx", preadv),
-    Entry::partial(
-        328,
-        "pwritev2",
-        "dpddxx",
-        pwritev,
-        "no RWF_NOAPPEND, no RWF_ATOMIC",
-    ),
     Entry::full(8, "lseek", "ddd", lseek),
 ];
 
@@ -85,7 +73,7 @@ impl Room {
 }
 
 /// A transfer that fails in the middle gives what was moved before.
-fn what_was_done(done: usize, errno: Errno) -> SysResult {
+pub(crate) fn what_was_done(done: usize, errno: Errno) -> SysResult {
     if done > 0 {
         Ok(done as u64)
     } else {
@@ -94,7 +82,7 @@ fn what_was_done(done: usize, errno: Errno) -> SysResult {
 }
 
 /// Reads chunk by chunk; only the first may wait, later ones end the transfer.
-fn read_into(
+pub(crate) fn read_into(
     sys: &mut Sys<'_>,
     description: &Description,
     addr: u64,
@@ -184,7 +172,7 @@ fn pwrite64(sys: &mut Sys<'_>, args: Args) -> SysResult {
 
 /// Where a write goes.
 #[derive(Clone, Copy)]
-enum Where {
+pub(crate) enum Where {
     /// To the file offset, which moves.
     Offset,
     At(u64),
@@ -228,7 +216,7 @@ impl Where {
 }
 
 /// What a write refuses before it looks at the guest's memory.
-fn check_write(description: &Description, at: Where) -> Result<(), Errno> {
+pub(crate) fn check_write(description: &Description, at: Where) -> Result<(), Errno> {
     if matches!(at, Where::At(_) | Where::End) && !description.file().seekable() {
         return Err(Errno::ESPIPE);
     }
@@ -240,7 +228,7 @@ fn check_write(description: &Description, at: Where) -> Result<(), Errno> {
 }
 
 /// What a read refuses before it looks at the guest's memory.
-fn check_read(description: &Description, at: Option<u64>) -> Result<(), Errno> {
+pub(crate) fn check_read(description: &Description, at: Option<u64>) -> Result<(), Errno> {
     if at.is_some() && !description.file().seekable() {
         return Err(Errno::ESPIPE);
     }
@@ -253,7 +241,7 @@ fn check_read(description: &Description, at: Option<u64>) -> Result<(), Errno> {
 
 /// Writes chunk by chunk. A blocking descriptor takes all before the call returns; what went
 /// already is remembered over sleeps. `fetch` fills as much as the guest's memory has.
-fn write_from(
+pub(crate) fn write_from(
     sys: &mut Sys<'_>,
     description: &Description,
     len: usize,
@@ -316,129 +304,6 @@ fn write_from(
             Err(stop) => return Err(stop),
         }
     }
-}
-
-fn readv(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    read_vector(sys, args, None)
-}
-
-fn preadv(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let (at, flags) = vector_offset(sys, args)?;
-    if flags & !KNOWN != 0 {
-        check_read(&*sys.file(args.i32(0))?, at)?;
-        return Err(Errno::EOPNOTSUPP.into());
-    }
-    let result = read_vector(sys, args, at);
-    hurried(sys, flags, result)
-}
-
-/// `RWF_NOWAIT` and `RWF_APPEND` (preadv2(2)).
-const NOWAIT: u32 = 0x8;
-const APPEND: u32 = 0x10;
-/// The flags that preadv2(2) and pwritev2(2) know: these, and `RWF_HIPRI`, `_DSYNC`, `_SYNC`, which ask for nothing here.
-const KNOWN: u32 = 0x7 | NOWAIT | APPEND;
-
-/// Where the call begins, and its flags. preadv2 and pwritev2 take -1 for "the file offset".
-fn vector_offset(sys: &Sys<'_>, args: Args) -> Result<(Option<u64>, u32), Errno> {
-    let v2 = matches!(sys.nr, 327 | 328);
-    let flags = if v2 { args.u32(5) } else { 0 };
-    let at = match args.i64(3) {
-        -1 if v2 => None,
-        offset => Some(u64::try_from(offset).map_err(|_| Errno::EINVAL)?),
-    };
-    Ok((at, flags))
-}
-
-/// With `RWF_NOWAIT` a call does not wait: it gives what it has.
-fn hurried(sys: &mut Sys<'_>, flags: u32, result: SysResult) -> SysResult {
-    match result {
-        Err(Stop::Block(_)) if flags & NOWAIT != 0 => {
-            let done = usize::try_from(sys.restart.progress).unwrap_or(0);
-            what_was_done(done, Errno::EAGAIN)
-        }
-        other => other,
-    }
-}
-
-fn read_vector(sys: &mut Sys<'_>, args: Args, at: Option<u64>) -> SysResult {
-    let description = sys.file(args.i32(0))?;
-    check_read(&description, at)?;
-    let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
-    let parts = sys.mm().read_iovecs(args.u64(1), count)?;
-    if parts.iter().all(|part| part.len == 0) {
-        return Ok(0);
-    }
-    if let (Ok(socket), None) = (SocketFile::of(&description), at) {
-        return crate::socket_io::read(sys, &description, socket, &parts);
-    }
-    let mut done = 0u64;
-    for part in parts.iter().filter(|p| p.len > 0) {
-        let len = usize::try_from(part.len).unwrap_or(usize::MAX);
-        let offset = at.map(|o| o.saturating_add(done));
-        // Later parts must not wait: what was read counts.
-        let file = description.file();
-        let ready = done == 0
-            || file.seekable()
-            || file.poll(&mut PollTable::look()).intersects(Events::IN);
-        if !ready {
-            break;
-        }
-        let got = read_into(sys, &description, part.base, len, offset);
-        match got {
-            Ok(n) => {
-                done += n;
-                if n < part.len {
-                    break;
-                }
-            }
-            // What came of a part that is not all there counts.
-            Err(Stop::Block(_)) if done > 0 => {
-                done += std::mem::take(&mut sys.restart.progress);
-                break;
-            }
-            Err(_) if done > 0 => break,
-            Err(stop) => return Err(stop),
-        }
-    }
-    Ok(done)
-}
-
-fn writev(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    write_vector(sys, args, Where::Offset)
-}
-
-fn pwritev(sys: &mut Sys<'_>, args: Args) -> SysResult {
-    let (at, flags) = vector_offset(sys, args)?;
-    let at = match (at, flags & APPEND) {
-        (None, 0) => Where::Offset,
-        (Some(at), 0) => Where::At(at),
-        (None, _) => Where::EndAndOffset,
-        (Some(_), _) => Where::End,
-    };
-    if flags & !KNOWN != 0 {
-        check_write(&*sys.file(args.i32(0))?, at)?;
-        return Err(Errno::EOPNOTSUPP.into());
-    }
-    let result = write_vector(sys, args, at);
-    hurried(sys, flags, result)
-}
-
-fn write_vector(sys: &mut Sys<'_>, args: Args, at: Where) -> SysResult {
-    let description = sys.file(args.i32(0))?;
-    check_write(&description, at)?;
-    let count = usize::try_from(args.i32(2)).map_err(|_| Errno::EINVAL)?;
-    let parts = sys.mm().read_iovecs(args.u64(1), count)?;
-    if parts.iter().all(|part| part.len == 0) {
-        return Ok(0);
-    }
-    if let (Ok(socket), false) = (SocketFile::of(&description), matches!(at, Where::At(_))) {
-        return crate::socket_io::write(sys, &description, socket, &parts);
-    }
-    let total: u64 = parts.iter().map(|p| p.len).sum();
-    let len = usize::try_from(total).unwrap_or(usize::MAX);
-    write_from(sys, &description, len, at, |sys, done, buffer| {
-        sys.mm().gather_prefix(&parts, done as u64, buffer)
-    })
 }
 
 fn lseek(sys: &mut Sys<'_>, args: Args) -> SysResult {
