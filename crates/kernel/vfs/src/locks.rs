@@ -17,6 +17,7 @@ mod of_descriptions;
 mod ranges;
 mod saved;
 
+use ranges::Records;
 pub use ranges::{LockKind, LockRange};
 pub use saved::SavedLock;
 
@@ -57,25 +58,13 @@ pub enum FlockKind {
 #[derive(Default)]
 struct InodeLocks {
     flocks: Vec<(u64, FlockKind)>,
-    records: Vec<RecordLock>,
+    records: Records,
     queue: WaitQueue,
 }
 
 impl InodeLocks {
     fn is_empty(&self) -> bool {
         self.flocks.is_empty() && self.records.is_empty() && self.queue.is_empty()
-    }
-
-    /// Of the owner who came first, the first in the file, as Linux tells it.
-    fn conflict(&self, wanted: &RecordLock) -> Option<&RecordLock> {
-        let conflicts = |held: &&RecordLock| {
-            held.owner != wanted.owner
-                && held.range.overlaps(&wanted.range)
-                && held.kind.conflicts(wanted.kind)
-        };
-        let first = self.records.iter().find(conflicts)?;
-        let theirs = self.records.iter().filter(|held| held.owner == first.owner);
-        theirs.filter(conflicts).min_by_key(|held| held.range.start)
     }
 }
 
@@ -128,7 +117,7 @@ impl FileLocks {
     #[must_use]
     pub fn conflict(&self, inode: InodeId, wanted: &RecordLock) -> Option<RecordLock> {
         let table = self.table.lock();
-        table.inodes.get(&inode)?.conflict(wanted).copied()
+        table.inodes.get(&inode)?.records.conflict(wanted)
     }
 
     /// Takes or changes a record lock. The owner must have been told of this table
@@ -146,7 +135,7 @@ impl FileLocks {
             return Err(Errno::ENOLCK);
         }
         let held = table.inodes.entry(inode).or_default();
-        if let Some(blocker) = held.conflict(&wanted).map(|c| c.owner) {
+        if let Some(blocker) = held.records.conflict(&wanted).map(|c| c.owner) {
             if let Some(waiter) = waiter {
                 if table.waits_for(blocker, wanted.owner) {
                     return Err(Errno::EDEADLK);
@@ -156,8 +145,7 @@ impl FileLocks {
             return Err(Errno::EAGAIN);
         }
         let before = held.records.len();
-        ranges::cut(&mut held.records, wanted.owner, wanted.range);
-        ranges::add(&mut held.records, wanted);
+        held.records.set(wanted);
         let after = held.records.len();
         // A change from exclusive to shared may let others in.
         let queue = held.queue.clone();
@@ -180,7 +168,7 @@ impl FileLocks {
             return Ok(());
         };
         let before = held.records.len();
-        ranges::cut(&mut held.records, owner, range);
+        held.records.cut(owner, range);
         let after = held.records.len();
         table.count = table.count + after - before;
         let queue = table.queue(inode);
@@ -195,9 +183,7 @@ impl FileLocks {
         let Some(held) = table.inodes.get_mut(&inode) else {
             return;
         };
-        let before = held.records.len();
-        held.records.retain(|r| r.owner != owner);
-        let removed = before - held.records.len();
+        let removed = held.records.remove(owner);
         table.count -= removed;
         if removed == 0 {
             return;
@@ -214,10 +200,9 @@ impl FileLocks {
         let mut freed = 0;
         let mut queues = Vec::new();
         table.inodes.retain(|_, inode| {
-            let before = inode.flocks.len() + inode.records.len();
+            let before = inode.flocks.len();
             inode.flocks.retain(|(o, _)| *o != description);
-            inode.records.retain(|r| r.owner != owner);
-            let removed = before - inode.flocks.len() - inode.records.len();
+            let removed = before - inode.flocks.len() + inode.records.remove(owner);
             freed += removed;
             if removed > 0 {
                 queues.push(inode.queue.clone());
@@ -252,7 +237,7 @@ impl FileLocks {
     pub fn list(&self) -> Vec<(InodeId, RecordLock)> {
         let table = self.table.lock();
         let all = table.inodes.iter();
-        all.flat_map(|(id, inode)| inode.records.iter().map(|r| (*id, *r)))
+        all.flat_map(|(id, inode)| inode.records.all().map(|record| (*id, record)))
             .collect()
     }
 
@@ -285,7 +270,11 @@ impl Table {
             let Some((inode, wanted)) = waits.find(|(_, wanted)| wanted.owner == at) else {
                 return false;
             };
-            let Some(held) = self.inodes.get(inode).and_then(|i| i.conflict(wanted)) else {
+            let Some(held) = self
+                .inodes
+                .get(inode)
+                .and_then(|i| i.records.conflict(wanted))
+            else {
                 return false;
             };
             at = held.owner;

@@ -61,10 +61,15 @@ impl FileLocks {
         let held: Vec<_> = {
             let table = self.table.lock();
             let all = table.inodes.iter();
-            all.map(|(inode, locks)| (*inode, locks.flocks.clone(), locks.records.clone()))
-                .collect()
+            all.map(|(inode, locks)| {
+                let records: Vec<_> = locks.records.all().collect();
+                (*inode, locks.flocks.clone(), records)
+            })
+            .collect()
         };
         for (inode, flocks, records) in held {
+            // The locks of an owner stand together.
+            let mut found_last = None;
             for (owner, kind) in &flocks {
                 saved.push(SavedLock {
                     description: described(owner)?,
@@ -80,15 +85,22 @@ impl FileLocks {
                     }
                     owner @ LockOwner::Process(_) => {
                         let number = *numbers.get(&owner).ok_or_else(unowned)?;
-                        let table = tables.get(number).ok_or_else(unowned)?;
-                        let open = opened(table, inode).ok_or_else(unowned)?;
+                        let found = found_last.filter(|(of, _)| *of == owner);
+                        let open = match found {
+                            Some((_, open)) => open,
+                            None => {
+                                let table = tables.get(number).ok_or_else(unowned)?;
+                                opened(table, inode).ok_or_else(unowned)?.id()
+                            }
+                        };
+                        found_last = Some((owner, open));
                         let what = SavedWhat::OfTable {
                             table: u32::try_from(number).map_err(|_| unowned())?,
                             pid: record.pid,
                             start,
                             last,
                         };
-                        (described(&open.id())?, what)
+                        (described(&open)?, what)
                     }
                 };
                 saved.push(SavedLock {
