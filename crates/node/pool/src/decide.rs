@@ -34,6 +34,7 @@
 
 mod ahead;
 mod arrive;
+mod backoff;
 mod budget;
 mod function;
 mod ledger;
@@ -58,6 +59,7 @@ pub use limits::Limits;
 pub use messages::{Action, Input, InstanceId, Kind, Rejection, Shape, Target, TicketId};
 pub use view::{Held, PoolView, Why};
 
+use backoff::Backoff;
 use budget::Budget;
 use function::KnownFunction;
 use lines::Line;
@@ -77,6 +79,12 @@ pub struct Decider {
     wishes: Wishes,
     /// When the event that is first to have room made for it loses patience.
     patient_until: Option<Instant>,
+    /// Functions whose instances do not come up.
+    failing: Backoff,
+    /// When the first event may have an instance started that waits because those before it did not come up.
+    held_until: Option<Instant>,
+    /// Functions whose events wait for that, or for a later time.
+    held: BTreeSet<Revision>,
     /// Idle instances by the time since when they are.
     idle: BTreeSet<(Instant, InstanceId)>,
     /// Functions with instances that are to be there, events or not.
@@ -127,6 +135,9 @@ impl Decider {
             events: Events::default(),
             wishes: Wishes::new(limits.preparation_patience),
             patient_until: None,
+            failing: Backoff::default(),
+            held_until: None,
+            held: BTreeSet::new(),
             idle: BTreeSet::new(),
             targeted: BTreeSet::new(),
             stocked: BTreeSet::new(),
@@ -188,7 +199,7 @@ impl Decider {
             Input::Return(id) => self.give_back(id),
             Input::WithoutSnapshot(id) => self.without_snapshot(id, actions),
             Input::Captured(revision) => self.captured(&revision, now),
-            Input::Answered(id) => self.change_slots(id, slots::Slots::answered),
+            Input::Answered(id) => self.answered(id),
             Input::Late(id) => self.change_slots(id, slots::Slots::late),
             Input::Finished(id) => self.finish(id, now, actions),
             Input::Gone(id) => self.remove(id),
@@ -206,6 +217,7 @@ impl Decider {
             self.events.deadline(),
             self.wishes.deadline(),
             self.patient_until,
+            self.held_until,
             self.instance_line.deadline(),
             self.shell_line.deadline(),
         ]

@@ -105,6 +105,13 @@ impl Instance {
             }
             let grace = limit.min(clock::now() + CLOSING_GRACE);
             closed = self.await_closing(link, grace, &mut after).await;
+        } else if matches!(end.status, Some(Status::Timeout)) {
+            if invocation.request.log_tail == LogTail::None
+                && let Some((answer, outcome, content_type)) = unanswered.take()
+            {
+                answer.finish(outcome, content_type);
+            }
+            self.hear_last_words(link).await;
         }
         let id = invocation.request.request_id.as_str();
         self.write_report(id, &span, end.status.as_ref(), &end.lines);
@@ -328,6 +335,20 @@ impl Instance {
                 return true;
             }
         }
+    }
+
+    /// Ends a sandbox that works on, and takes what it says to that: the memory that it used.
+    async fn hear_last_words(&mut self, link: &mut dyn Link) {
+        let limit = clock::now() + CLOSING_GRACE;
+        let hearing = async {
+            link.send(ToSandbox::Stop, Bytes::new()).await.ok()?;
+            while let Some(message) = link.receive().await.ok()? {
+                self.note(message.head, &Bytes::from(message.payload));
+            }
+            Some(())
+        };
+        // One that is too busy to say it is killed without.
+        let _ = timeout_at(limit.into(), hearing).await;
     }
 
     /// Writes END and REPORT.

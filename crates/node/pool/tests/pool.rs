@@ -168,6 +168,7 @@ async fn an_event_that_takes_too_long_is_ended() {
         "{tail}"
     );
     assert!(tail.contains("Status: timeout"));
+    assert!(tail.contains("Max Memory Used: 40 MB"), "{tail}");
     assert_eq!(invoke(&pool, "1").await.unwrap().start, StartKind::Cold);
 }
 

@@ -26,6 +26,9 @@ impl Decider {
         };
         match (sandbox.kind, sandbox.stage) {
             (Kind::Instance | Kind::Shell, SandboxStage::ComingUp) => {
+                if sandbox.kind == Kind::Instance {
+                    self.failing.succeeded(&sandbox.revision);
+                }
                 if let Some(function) = self.functions.get_mut(&sandbox.revision) {
                     function.lack(sandbox.kind).succeeded();
                 }
@@ -82,6 +85,9 @@ impl Decider {
         let Some(sandbox) = sandbox else { return };
         if let Some(function) = self.functions.get_mut(&sandbox.revision) {
             function.failed(sandbox.kind, now);
+        }
+        if sandbox.kind == Kind::Instance {
+            self.failing.failed(&sandbox.revision, now);
         }
     }
 
@@ -141,6 +147,14 @@ impl Decider {
         for id in shells {
             self.stop(id, actions);
         }
+    }
+
+    /// An event has its answer. Who answers has come up, if only within the event.
+    pub(super) fn answered(&mut self, id: InstanceId) {
+        if let Some(sandbox) = self.sandboxes.get(&id) {
+            self.failing.succeeded(&sandbox.revision);
+        }
+        self.change_slots(id, Slots::answered);
     }
 
     /// Moves the events of an instance that is up on.

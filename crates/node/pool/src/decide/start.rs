@@ -35,9 +35,20 @@ impl Decider {
     /// Starts instances for waiting events that none is coming for, and what is to be prepared, in order of arrival.
     pub(super) fn start(&mut self, now: Instant, actions: &mut Vec<Action>) -> Started {
         self.patient_until = None;
+        self.held_until = None;
+        self.held.clear();
         // Who waits for room may be many; only the first of each function is looked at.
-        let waiting = self.events.revisions();
-        let mut claims: BTreeSet<Claim> = waiting.filter_map(|r| self.event_claim(r)).collect();
+        let waiting: Vec<Claim> = {
+            let waiting = self.events.revisions();
+            waiting.filter_map(|r| self.event_claim(r)).collect()
+        };
+        let mut claims = BTreeSet::new();
+        for claim in waiting {
+            match self.failing.until(&claim.revision, now) {
+                Some(until) => self.hold_until(claim.revision, until),
+                None => drop(claims.insert(claim)),
+            }
+        }
         claims.extend(self.impatient_claim());
         while let Some(claim) = claims.pop_first() {
             let next = if claim.kind == Kind::Preparation {
@@ -63,6 +74,12 @@ impl Decider {
             claims.extend(next);
         }
         self.prepare_patient(now, actions)
+    }
+
+    fn hold_until(&mut self, revision: Revision, until: Instant) {
+        self.held.insert(revision);
+        let first = self.held_until.map_or(until, |other| other.min(until));
+        self.held_until = Some(first);
     }
 
     fn event_claim(&self, revision: &Revision) -> Option<Claim> {

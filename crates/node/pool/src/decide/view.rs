@@ -163,6 +163,8 @@ impl Decider {
                     Why::Coming
                 } else if full {
                     Why::FunctionLimit
+                } else if self.held.contains(revision) {
+                    Why::Failed
                 } else {
                     Why::Room
                 }

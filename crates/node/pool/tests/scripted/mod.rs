@@ -157,6 +157,22 @@ fn start(script: Script, nth: usize) -> StartKind {
     }
 }
 
+impl ScriptedLink {
+    /// Its last words, although its guest works on.
+    fn stop(&mut self) {
+        if let Some(answers) = self.answers.upgrade() {
+            let head = FromSandbox::Exited {
+                status: GuestExit::Signal(9),
+                reason: ExitReason::Stopped,
+                max_memory_bytes: 40 << 20,
+            };
+            let payload = Vec::new();
+            let _ = answers.send(Message { head, payload });
+        }
+        self.messages.close();
+    }
+}
+
 impl Link for ScriptedLink {
     fn start(&self) -> StartKind {
         start(self.script, self.nth)
@@ -167,6 +183,7 @@ impl Link for ScriptedLink {
             ToSandbox::Event(head) => drop(self.events.send((head, payload))),
             ToSandbox::Credit { bytes, .. } => drop(self.credits.send(bytes)),
             ToSandbox::Resume { .. } => self.resume.notify_one(),
+            ToSandbox::Stop => self.stop(),
             _ => {}
         }
         Box::pin(async { Ok(()) })
