@@ -9,6 +9,10 @@ const KERNEL_ROOM: u64 = 256 << 20;
 /// Host threads of a sandbox that serve no guest thread in particular.
 const KERNEL_TASKS: u32 = 64;
 
+/// What a guest process takes of the host: the stub's first thread, the one that changes its mappings, the one that runs the guest's
+/// code, and the thread of the kernel process that owns it. Every further thread of the guest takes two.
+const TASKS_OF_A_PROCESS: u32 = 4;
+
 /// The least memory that a function can have: AWS's, 128 MB.
 const LEAST_MEMORY: u64 = 128 << 20;
 
@@ -29,11 +33,10 @@ pub(crate) fn of(spec: &StartSpec) -> cgroup::Limits {
             .memory_bytes
             .saturating_add(spec.rootfs.writable_bytes)
             .saturating_add(KERNEL_ROOM),
-        // A host thread of the kernel process for each guest thread.
         tasks: spec
             .limits
             .tasks
-            .saturating_mul(2)
+            .saturating_mul(TASKS_OF_A_PROCESS)
             .saturating_add(KERNEL_TASKS),
         cpu_weight: match spec.workload {
             WorkloadSpec::Lambda(_) => Some(cpu_weight(spec.limits.memory_bytes)),

@@ -19,6 +19,7 @@ use proto_sandbox::JailLayer;
 
 use crate::files;
 use crate::layers::Layers;
+use crate::tasks;
 
 /// Most descriptors that one kernel process holds, if the host permits as many.
 pub const MAX_DESCRIPTORS: u64 = 65_536;
@@ -93,6 +94,7 @@ impl Zygote {
     /// socket, and a namespace each is what takes the host longest to make and to remove.
     #[must_use]
     pub fn prepare() -> Zygote {
+        tasks::limit();
         let shares_network = namespace::unshare(&[Kind::Network]).is_ok();
         let own = |kind: &Kind| !(shares_network && *kind == Kind::Network);
         Zygote {
@@ -123,7 +125,7 @@ impl Zygote {
                 if !matches!(privilege::die_with_parent(self.parent), Ok(true)) {
                     std::process::exit(1);
                 }
-                Forked::Child(Open::enter())
+                Forked::Child(Open::leave_namespaces())
             }
         })
     }
@@ -146,6 +148,11 @@ impl Open {
     /// namespace: when it ends, the host ends whatever it started. The original process waits and ends likewise.
     #[must_use]
     pub fn enter() -> Open {
+        tasks::limit();
+        Open::leave_namespaces()
+    }
+
+    fn leave_namespaces() -> Open {
         let ids = privilege::effective_ids();
         if namespace::unshare(&WITH_PIDS).is_ok() {
             return Open::enter_pids(ids);

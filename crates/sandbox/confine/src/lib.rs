@@ -14,6 +14,7 @@ pub mod jail;
 mod layers;
 mod machine;
 mod rule;
+pub mod tasks;
 mod values;
 
 pub use calls::ALLOWED;
