@@ -4,7 +4,7 @@ use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 
 use crate::call::{check, syscall6};
 use crate::page_map::PageMap;
@@ -38,6 +38,24 @@ impl ProcDir {
                 .custom_flags(flags)
                 .open("/proc")?,
         ))
+    }
+
+    /// What a process has of memory (`/proc/<pid>/status`).
+    ///
+    /// # Errors
+    /// `ENOENT` when the process is gone; what openat(2) says.
+    pub fn memory(&self, pid: Pid) -> io::Result<ProcessMemory> {
+        ProcessMemory::of_status(&self.open_below(&format!("{pid}/status"))?)
+    }
+
+    /// Bytes of resident memory that no file is behind, a page that several processes have as a part to each
+    /// (`Pss_Anon` of `/proc/<pid>/smaps_rollup`, since Linux 5.4). Looks at every page.
+    ///
+    /// # Errors
+    /// `ENOENT` when the process is gone, `EACCES` without the rights of ptrace(2).
+    pub fn proportional_bytes(&self, pid: Pid) -> io::Result<u64> {
+        let file = self.open_below(&format!("{pid}/smaps_rollup"))?;
+        kib(&beginning(&file)?, "Pss_Anon:").ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     /// Bytes of resident memory that a process shares with no file (`/proc/<pid>/statm`).
@@ -87,8 +105,69 @@ impl ProcDir {
     }
 }
 
+/// What a process has of memory, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ProcessMemory {
+    /// Resident pages that no file is behind (`RssAnon`).
+    pub anonymous: u64,
+    /// Page tables (`VmPTE`).
+    pub tables: u64,
+}
+
+/// The beginning of a file, which is more than all of a status file.
+fn beginning(file: &File) -> io::Result<String> {
+    let mut text = [0u8; 8192];
+    let n = file.read_at(&mut text, 0)?;
+    Ok(String::from_utf8_lossy(text.get(..n).unwrap_or(&[])).into_owned())
+}
+
+impl ProcessMemory {
+    /// From an open `/proc/<pid>/status`.
+    ///
+    /// # Errors
+    /// What read(2) says.
+    pub fn of_status(file: &File) -> io::Result<ProcessMemory> {
+        let text = beginning(file)?;
+        Ok(ProcessMemory {
+            anonymous: kib(&text, "RssAnon:").unwrap_or(0),
+            tables: kib(&text, "VmPTE:").unwrap_or(0),
+        })
+    }
+}
+
+/// The bytes of a line such as `VmPTE:  44 kB`.
+fn kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = line.split_ascii_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
 impl AsFd for ProcDir {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_memory_and_tables() {
+        let proc = ProcDir::open().unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        let status = proc.memory(own).unwrap();
+        assert!(status.anonymous > 0 && status.tables > 0, "{status:?}");
+        assert!(proc.proportional_bytes(own).unwrap() > 0);
+        assert!(proc.memory(i32::MAX).is_err());
+    }
+
+    #[test]
+    fn what_is_no_number_is_nothing() {
+        let text = "VmPTE:\t  44 kB\nRssAnon:\tx kB\nRssFile:\t99999999999999999999 kB\n";
+        assert_eq!(kib(text, "VmPTE:"), Some(44 << 10));
+        assert_eq!(kib(text, "RssAnon:"), None);
+        assert_eq!(kib(text, "RssFile:"), None);
+        assert_eq!(kib(text, "VmSwap:"), None);
     }
 }

@@ -26,7 +26,9 @@ pub struct Freezer {
     answers: AtomicUsize,
     lock: Mutex<()>,
     stopped: Condvar,
-    thawed: Condvar,
+    /// Somebody waits in [`Freezer::wait_active`].
+    watched: AtomicBool,
+    active: Condvar,
     /// Tasks that stand still, at most one place each.
     standing: Mutex<Vec<Arc<Place>>>,
 }
@@ -105,7 +107,11 @@ impl Freezer {
 
     /// As [`enter`](Freezer::enter), for a task that passes a checkpoint of its own next.
     pub fn count_in(&self) {
-        self.running.fetch_add(1, Ordering::SeqCst);
+        let before = self.running.fetch_add(1, Ordering::SeqCst);
+        if before == 0 && self.watched.load(Ordering::SeqCst) {
+            let _guard = self.lock.lock();
+            self.active.notify_all();
+        }
     }
 
     /// A task stops running (sleeps or ends).
@@ -147,7 +153,7 @@ impl Freezer {
                 seen = asked;
                 answer(asked);
             }
-            self.running.fetch_add(1, Ordering::SeqCst);
+            self.count_in();
             if *place.turn.lock() == Progress::Given {
                 turn = Some(ThawTicket(place));
             }
@@ -227,12 +233,19 @@ impl Freezer {
         }
     }
 
-    /// Waits until nothing is frozen.
-    pub fn wait_thawed(&self) {
+    /// Waits until nothing is frozen and some task runs, but no longer than `limit`. Whether one runs.
+    pub fn wait_active(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
         let mut guard = self.lock.lock();
-        while self.wanted() {
-            self.thawed.wait(&mut guard);
+        self.watched.store(true, Ordering::SeqCst);
+        let active = || self.running.load(Ordering::SeqCst) > 0;
+        while !active() {
+            if self.active.wait_until(&mut guard, deadline).timed_out() {
+                break;
+            }
         }
+        self.watched.store(false, Ordering::SeqCst);
+        active()
     }
 
     /// Lets everything run again: wakes all tasks that stand still, and waits for none.
@@ -252,14 +265,9 @@ impl Freezer {
 
     /// Nothing is frozen any more; who stands still is to be released.
     fn lift(&self) -> Vec<Arc<Place>> {
-        let places = {
-            let mut standing = self.standing.lock();
-            self.wanted.store(false, Ordering::SeqCst);
-            std::mem::take(&mut *standing)
-        };
-        let _guard = self.lock.lock();
-        self.thawed.notify_all();
-        places
+        let mut standing = self.standing.lock();
+        self.wanted.store(false, Ordering::SeqCst);
+        std::mem::take(&mut *standing)
     }
 }
 
@@ -345,6 +353,21 @@ mod tests {
         });
         freezer.thaw_in_turn(Duration::from_millis(1));
         all_end(threads);
+    }
+
+    #[test]
+    fn who_waits_for_a_task_that_runs_hears_of_the_first() {
+        let freezer = Freezer::default();
+        assert!(!freezer.wait_active(Duration::ZERO));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| freezer.wait_active(Duration::from_secs(20)));
+            base_eventually::eventually("it waits", || freezer.watched.load(Ordering::SeqCst));
+            freezer.enter();
+            assert!(waiting.join().unwrap());
+        });
+        assert!(freezer.wait_active(Duration::ZERO));
+        freezer.freeze(Duration::ZERO, || freezer.leave()).unwrap();
+        assert!(!freezer.wait_active(Duration::ZERO));
     }
 
     #[test]

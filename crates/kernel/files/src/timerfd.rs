@@ -64,6 +64,9 @@ impl TimerState {
     }
 }
 
+/// Shortest time from one expiration that was read to the next that wakes a reader, a millisecond: those between are counted.
+const SHORTEST: u64 = 1_000_000;
+
 struct Inner {
     state: TimerState,
     alarm: Option<Alarm>,
@@ -166,7 +169,13 @@ impl TimerFd {
     }
 
     fn arm(&self, inner: &mut Inner) {
+        self.arm_from(inner, 0);
+    }
+
+    /// Wakes whoever waits at the next expiration, but not before `earliest`.
+    fn arm_from(&self, inner: &mut Inner, earliest: u64) {
         inner.alarm = inner.state.deadline.map(|deadline| {
+            let deadline = deadline.max(earliest);
             let target = Arc::downgrade(&self.wakeup);
             self.clock.arm(self.clock_id, deadline, target)
         });
@@ -194,7 +203,10 @@ impl File for TimerFd {
         if ticks == 0 {
             return Err(Errno::EAGAIN);
         }
-        self.arm(&mut inner);
+        // Who reads in time for each of so many is woken for some of them.
+        let short = (1..SHORTEST).contains(&inner.state.interval);
+        let pause = if short { SHORTEST } else { 0 };
+        self.arm_from(&mut inner, now.saturating_add(pause));
         *out = ticks.to_le_bytes();
         Ok(8)
     }

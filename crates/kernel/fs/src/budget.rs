@@ -1,8 +1,10 @@
 //! How much the writable file systems of a sandbox may hold together.
 
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use host_sys::memory_file::Census;
 use kernel_vfs::{Errno, Result};
 
 /// Limits of a [`Budget`].
@@ -22,7 +24,21 @@ pub struct Budget(Arc<Account>);
 struct Account {
     limits: BudgetLimits,
     bytes: AtomicU64,
+    /// Those of `bytes` that were taken for pages of memory files.
+    in_memory_files: AtomicU64,
+    memory_files: Census,
     inodes: AtomicU64,
+}
+
+/// What the file systems of a budget have, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BudgetPages {
+    /// Pages of memory files, however they came into being.
+    pub held: u64,
+    /// What was taken from the budget, within its limit.
+    pub paid: u64,
+    /// Pages that came through mappings and were not taken from the budget yet, and what is beyond the limit.
+    pub unpaid: u64,
 }
 
 fn take(used: &AtomicU64, limit: u64, amount: u64) -> Result<()> {
@@ -46,6 +62,8 @@ impl Budget {
         Budget(Arc::new(Account {
             limits,
             bytes: AtomicU64::new(0),
+            in_memory_files: AtomicU64::new(0),
+            memory_files: Census::default(),
             inodes: AtomicU64::new(0),
         }))
     }
@@ -56,7 +74,7 @@ impl Budget {
         self.0.limits
     }
 
-    /// Bytes in use: what the sandbox's memory limit must count.
+    /// Bytes in use.
     #[must_use]
     pub fn bytes(&self) -> u64 {
         self.0.bytes.load(Ordering::Relaxed)
@@ -70,6 +88,46 @@ impl Budget {
 
     pub(crate) fn take_bytes(&self, amount: u64) -> Result<()> {
         take(&self.0.bytes, self.0.limits.bytes, amount)
+    }
+
+    /// What there is now. Asks the host about every memory file.
+    #[must_use]
+    pub fn pages(&self) -> BudgetPages {
+        let held = self.0.memory_files.held_bytes();
+        // After the host was asked: what was written meanwhile is taken before it is there.
+        let taken = self.0.in_memory_files.load(Ordering::Relaxed);
+        let (bytes, limit) = (self.bytes(), self.0.limits.bytes);
+        let beyond = bytes.saturating_sub(limit);
+        BudgetPages {
+            held,
+            paid: bytes - beyond,
+            unpaid: held.saturating_sub(taken).saturating_add(beyond),
+        }
+    }
+
+    /// A memory file whose pages are taken from it from now on; so many bytes were already.
+    pub(crate) fn add_memory_file(&self, file: &Arc<File>, taken: u64) {
+        self.0.memory_files.add(file);
+        self.0.in_memory_files.fetch_add(taken, Ordering::Relaxed);
+    }
+
+    /// As [`take_bytes`](Budget::take_bytes), for pages of a memory file.
+    pub(crate) fn take_memory(&self, amount: u64) -> Result<()> {
+        self.take_bytes(amount)?;
+        self.0.in_memory_files.fetch_add(amount, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// As [`force_bytes`](Budget::force_bytes), for pages of a memory file.
+    pub(crate) fn force_memory(&self, amount: u64) {
+        self.force_bytes(amount);
+        self.0.in_memory_files.fetch_add(amount, Ordering::Relaxed);
+    }
+
+    /// As [`give_bytes`](Budget::give_bytes), for pages of a memory file.
+    pub(crate) fn give_memory(&self, amount: u64) {
+        self.give_bytes(amount);
+        give(&self.0.in_memory_files, amount);
     }
 
     /// Counts bytes that exist already, even beyond the limit (pages made through mappings).

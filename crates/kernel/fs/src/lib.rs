@@ -19,7 +19,7 @@ mod hostdir;
 pub mod synthetic;
 mod tmpfs;
 
-pub use budget::{Budget, BudgetLimits};
+pub use budget::{Budget, BudgetLimits, BudgetPages};
 pub use hostdir::{Exposure, Filter, HostTree, HostTreeError, Ownership};
 pub use tmpfs::{RootAttr, TmpFs};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use base_abi::general::FALLOC_FL_KEEP_SIZE;
 use base_abi::general::{O_CREAT, O_RDWR};
-use kernel_fs::{Budget, BudgetLimits, RootAttr, TmpFs};
+use kernel_fs::{Budget, BudgetLimits, BudgetPages, RootAttr, TmpFs};
 use kernel_vfs::{
     At, Credentials, Description, Errno, FsContext, MountFlags, MountTable, OpenHow, Vfs,
 };
@@ -100,7 +100,24 @@ fn pages_that_came_through_a_mapping_leave_less_to_write() {
     // As the guest does through a mapping: nobody asks the budget.
     let host = file.file().memory_file().unwrap();
     host.write_all_at(&vec![7; 60 << 10], 1 << 20).unwrap();
+    assert_eq!(budget.pages(), pages(60, 0, 60));
     assert_eq!(file.write_at(0, &vec![1; 100 << 10]), Ok(4 << 10));
     assert_eq!(budget.bytes(), 64 * KIB);
     assert_eq!(file.write_at(1 << 20, &vec![1; 100 << 10]), Ok(60 << 10));
+    assert_eq!(budget.pages(), pages(64, 64, 0));
+    // Beyond the limit it is nobody's but the guest's.
+    host.write_all_at(&vec![7; 60 << 10], 2 << 20).unwrap();
+    assert_eq!(budget.pages(), pages(124, 64, 60));
+    assert_eq!(file.write_at(3 << 20, b"x"), Err(Errno::ENOSPC));
+    assert_eq!(budget.pages(), pages(124, 64, 60));
+    file.file().truncate(0).unwrap();
+    assert_eq!(budget.pages(), pages(0, 0, 0));
+}
+
+fn pages(held: u64, paid: u64, unpaid: u64) -> BudgetPages {
+    BudgetPages {
+        held: held * KIB,
+        paid: paid * KIB,
+        unpaid: unpaid * KIB,
+    }
 }

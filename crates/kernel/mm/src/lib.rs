@@ -13,6 +13,7 @@
 
 mod access;
 mod advise;
+mod count;
 mod fault;
 mod heap;
 mod hot;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use access::{IOV_MAX, MAX_RW_BYTES};
 pub use advise::Advice;
+pub use count::{FromSnapshot, Resident};
 pub use fault::{Access, FaultAnswer, missing, take_missed};
 pub use layout::{ExecLayout, Layout, PlacementRng};
 pub use limits::{CommitBudget, MmLimits, UNLIMITED};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use base_abi::Errno;
+use host_sys::memory_file::Census;
 
 /// No limit (`RLIM_INFINITY`).
 pub const UNLIMITED: u64 = u64::MAX;
@@ -23,6 +24,8 @@ pub struct MmLimits {
     pub max_map_count: usize,
     /// Where private writable memory is charged.
     pub budget: Arc<CommitBudget>,
+    /// Where shared memory without a name is counted.
+    pub shared: Arc<Census>,
     /// Decides every random placement; the same seed gives the same addresses.
     pub aslr_seed: u64,
 }
@@ -37,6 +40,7 @@ impl Default for MmLimits {
             memlock: 8 << 20,
             max_map_count: 65_530,
             budget: Arc::new(CommitBudget::new(UNLIMITED)),
+            shared: Arc::default(),
             aslr_seed: 0,
         }
     }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use base_abi::page::{PAGE_SIZE, page_aligned};
+use host_sys::memory_file::Census;
 use kernel_vfs::save::{LoadError, Loader, MAX_OBJECTS, decode};
 use platform_api::{AddressSpace, Backing, Features, MapOp, Protection, Sharing};
 
@@ -40,6 +41,8 @@ pub struct Surroundings<'a> {
     pub special: &'a SpecialPages<'a>,
     /// What the platform allows.
     pub features: Features,
+    /// Where shared memory without a name is counted.
+    pub shared: &'a Census,
     /// Budget and seed of each address space; its resource limits are those that were saved.
     pub limits: &'a dyn Fn() -> MmLimits,
 }
@@ -120,7 +123,7 @@ impl SavedMemory {
         }
         let snapshot = pages(&tree, &saved.extents, around.snapshots, &mut ops)?;
         let exe = saved.exe.map(|id| loader.description(id)).transpose()?;
-        let charged = tree.totals().accounted;
+        let (charged, mapped) = (tree.totals().accounted, tree.totals().mapped);
         let charge = limits.budget.charge(charged);
         charge.map_err(LoadError::failed("memory"))?;
         // From here on dropping it gives the charge back.
@@ -135,6 +138,7 @@ impl SavedMemory {
                 exec: saved.exec,
                 exe,
                 lock_future: saved.lock_future,
+                zeros: saved.resident.min(mapped).saturating_sub(snapshot.bytes()),
                 snapshot,
             },
         );
@@ -240,7 +244,7 @@ impl SavedMemory {
                 }
             }
             BackingState::Memory { number, offset } if fits(*offset) => {
-                let host = self.memory(*number, around.snapshots)?;
+                let host = self.memory(*number, around)?;
                 VmaBacking::File {
                     file: nameless(host, "/dev/zero (deleted)", 1)?,
                     offset: *offset,
@@ -255,7 +259,7 @@ impl SavedMemory {
     fn memory(
         &mut self,
         number: u32,
-        snapshots: &[Arc<HostFile>],
+        around: &Surroundings<'_>,
     ) -> Result<Arc<HostFile>, LoadError> {
         let index = usize::try_from(number).unwrap_or(usize::MAX);
         let (Some(state), Some(slot)) =
@@ -266,7 +270,8 @@ impl SavedMemory {
         if let Some(file) = slot {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(fill(state, snapshots)?);
+        let file = Arc::new(fill(state, around.snapshots)?);
+        around.shared.add(&file);
         *slot = Some(Arc::clone(&file));
         Ok(file)
     }

@@ -80,6 +80,7 @@ impl Mm {
         state.may_add(1)?;
         let start = place(&state, addr, len, flags)?;
         (vma.start, vma.end) = (start, start + len);
+        state.count_shared(&vma);
         let gone = self.install(&mut state, vma, flags & MAP_LOCKED != 0)?;
         drop(state);
         // Descriptions that were mapped there may be released now: without the lock.
@@ -125,6 +126,7 @@ impl Mm {
             let mut vma = unplaced(request, sharing, len)?;
             vma.start = place(&state, addr, len, MAP_FIXED)?;
             vma.end = vma.start + len;
+            state.count_shared(&vma);
             mapped = mapped.saturating_add(len);
             data = data.saturating_add(if vma.is_data() { len } else { 0 });
             if vma.chargeable() && vma.prot.contains(Protection::WRITE) {

@@ -8,17 +8,22 @@ use kernel_vfs::{Description, Result};
 use parking_lot::{Mutex, MutexGuard};
 use platform_api::{AddressSpace, Features, MapOp};
 
+use crate::count::{Replaced, Resident};
 use crate::layout::{ExecLayout, Layout};
 use crate::limits::MmLimits;
 use crate::snapshot_pages::SnapshotPages;
 use crate::tree::{Totals, VmaTree};
-use crate::vma::{Vma, VmaFlags};
+use crate::vma::{Vma, VmaBacking, VmaFlags};
 
 /// One guest address space, shared by the threads of a process (and by `vfork` children).
 pub struct Mm {
     id: u64,
     pub(crate) space: Arc<dyn AddressSpace>,
     state: Mutex<State>,
+    /// The most bytes that somebody found it to have.
+    pub(crate) highest: AtomicU64,
+    /// Lock order: after the state, alone.
+    pub(crate) replaced: Mutex<Replaced>,
 }
 
 pub(crate) struct State {
@@ -35,6 +40,8 @@ pub(crate) struct State {
     pub(crate) lock_future: bool,
     /// What the platform has mapped from a snapshot.
     pub(crate) snapshot: SnapshotPages,
+    /// Bytes of zeros that it had when it was captured, of which the snapshot has nothing.
+    pub(crate) zeros: u64,
 }
 
 /// A number for the next address space of this host process.
@@ -48,8 +55,10 @@ fn next_id() -> u64 {
 pub struct MmStats {
     /// Sums over mappings.
     pub totals: Totals,
-    /// Resident private memory as the platform estimates it.
-    pub resident: u64,
+    /// Memory that it has, as far as the platform can tell.
+    pub resident: Resident,
+    /// The most that it had when somebody looked.
+    pub highest: u64,
     /// Program text, from the marks of `execve`.
     pub exe: u64,
     /// Number of mappings.
@@ -61,10 +70,9 @@ impl Mm {
     #[must_use]
     pub fn new(space: Arc<dyn AddressSpace>, features: &Features, limits: MmLimits) -> Mm {
         let layout = Layout::new(features, &limits);
-        Mm {
-            id: next_id(),
+        Mm::of(
             space,
-            state: Mutex::new(State {
+            State {
                 tree: VmaTree::default(),
                 layout,
                 limits,
@@ -74,8 +82,9 @@ impl Mm {
                 exe: None,
                 lock_future: false,
                 snapshot: SnapshotPages::default(),
-            }),
-        }
+                zeros: 0,
+            },
+        )
     }
 
     /// The same with everything inside.
@@ -84,6 +93,8 @@ impl Mm {
             id: next_id(),
             space,
             state: Mutex::new(state),
+            highest: AtomicU64::new(0),
+            replaced: Mutex::default(),
         }
     }
 
@@ -155,6 +166,7 @@ impl Mm {
                 exe: state.exe.clone(),
                 lock_future: false,
                 snapshot,
+                zeros: state.zeros,
             },
         ))
     }
@@ -174,12 +186,14 @@ impl Mm {
     /// Sizes for `/proc` and getrusage(2).
     #[must_use]
     pub fn stats(&self) -> MmStats {
+        let (resident, highest) = self.resident();
         let state = self.lock();
         MmStats {
             totals: state.tree.totals(),
             mappings: state.tree.count(),
             exe: state.exec.end_code.saturating_sub(state.exec.start_code),
-            resident: self.space.resident_bytes(),
+            resident,
+            highest,
         }
     }
 
@@ -201,12 +215,13 @@ impl Mm {
         self.lock().limits.clone()
     }
 
-    /// Changes the resource limits (setrlimit(2)); budget and seed stay.
+    /// Changes the resource limits (setrlimit(2)); budget, shared memory and seed stay.
     pub fn update_limits(&self, change: impl FnOnce(&mut MmLimits)) {
         let mut state = self.lock();
         let mut next = state.limits.clone();
         change(&mut next);
         next.budget = Arc::clone(&state.limits.budget);
+        next.shared = Arc::clone(&state.limits.shared);
         next.aslr_seed = state.limits.aslr_seed;
         state.limits = next;
     }
@@ -285,6 +300,16 @@ impl Mm {
 }
 
 impl State {
+    /// Counts the memory behind a new mapping if that was made for it.
+    pub(crate) fn count_shared(&self, vma: &Vma) {
+        if let VmaBacking::File { file, .. } = &vma.backing
+            && file.description.is_none()
+            && !vma.flags.contains(VmaFlags::SPECIAL)
+        {
+            self.limits.shared.add(&file.host);
+        }
+    }
+
     /// Gives back what is charged but no longer mapped.
     fn settle(&mut self) {
         let accounted = self.tree.totals().accounted;

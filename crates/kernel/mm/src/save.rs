@@ -102,6 +102,7 @@ impl<'w, 'a> MemorySaver<'w, 'a> {
                 max_map_count: state.limits.max_map_count as u64,
             },
             lock_future: state.lock_future,
+            resident: mm.private(&state),
         };
         self.state.spaces.push(space);
         Ok(())

@@ -87,6 +87,8 @@ pub(crate) struct SpaceState {
     pub(crate) layout: LayoutState,
     pub(crate) limits: LimitsState,
     pub(crate) lock_future: bool,
+    /// Bytes of private memory, pages of zeros included.
+    pub(crate) resident: u64,
 }
 
 /// Shared memory without a name.

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fs::File as HostFile;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use platform_api::MapOp;
 
@@ -19,6 +20,10 @@ use crate::vma::Vma;
 pub(crate) struct SnapshotPages {
     ranges: BTreeMap<u64, Place>,
     snapshots: Arc<[Arc<HostFile>]>,
+    /// Bytes of all ranges.
+    bytes: u64,
+    /// The address space that was loaded with them; copies of it have the same pages.
+    origin: u64,
 }
 
 /// Where a range ends, and where its first byte lies.
@@ -65,10 +70,23 @@ pub(crate) struct Plan {
 impl SnapshotPages {
     /// No range yet of these snapshots.
     pub(crate) fn of(snapshots: &[Arc<HostFile>]) -> SnapshotPages {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         SnapshotPages {
             ranges: BTreeMap::new(),
             snapshots: snapshots.into(),
+            bytes: 0,
+            origin: NEXT.fetch_add(1, Ordering::Relaxed),
         }
+    }
+
+    /// Bytes of all ranges.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// A number that address spaces have in common which were copied from one another; 0 for those of no snapshot.
+    pub(crate) fn origin(&self) -> u64 {
+        self.origin
     }
 
     /// A snapshot by number.
@@ -83,6 +101,7 @@ impl SnapshotPages {
             snapshot: run.snapshot,
             at: run.at,
         };
+        self.bytes += run.end - run.start;
         self.ranges.insert(run.start, place);
     }
 
@@ -135,6 +154,7 @@ impl SnapshotPages {
             let Some(place) = self.ranges.remove(&from) else {
                 continue;
             };
+            self.bytes -= place.end - from;
             let whole = SnapshotRun {
                 start: from,
                 end: place.end,

@@ -5,6 +5,7 @@ use std::fmt::Write;
 use base_abi::page::page_ceil;
 use platform_api::Protection;
 
+use crate::count;
 use crate::mm::{Mm, State};
 use crate::vma::{Vma, VmaBacking, VmaFlags};
 
@@ -24,17 +25,18 @@ impl Mm {
     }
 
     /// The text of `/proc/<pid>/smaps`. Residency by mapping is not known: writable private memory
-    /// counts as wholly resident up to what the platform reports in all.
+    /// counts as wholly resident up to what there is in all, shared memory up to what its file has.
     #[must_use]
     pub fn smaps_text(&self) -> String {
         let state = self.lock();
-        let mut left = self.space.resident_bytes() / 1024;
+        let mut left = self.private(&state) / 1024;
         let mut text = String::with_capacity(state.tree.count() * 800);
         for vma in state.tree.iter() {
             push_line(&mut text, &state, vma);
             let size = vma.len() / 1024;
-            let resident = if vma.is_data() { size.min(left) } else { 0 };
-            left -= resident;
+            let own = if vma.is_data() { size.min(left) } else { 0 };
+            left -= own;
+            let resident = count::shared_bytes(vma).map_or(own, |shared| shared / 1024);
             push_sizes(&mut text, vma, size, resident);
         }
         text

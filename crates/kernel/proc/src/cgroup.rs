@@ -1,7 +1,7 @@
 //! The sandbox's control group, version 2: what runtimes size themselves by (cgroups(7)).
 
 use crate::synthetic::{Node, line, table, text};
-use crate::{Source, View, machine, sysfs};
+use crate::{Source, View, sysfs};
 
 pub(crate) fn root(view: &View) -> Node {
     let mut entries = about_group(view);
@@ -68,14 +68,22 @@ fn about_processors(view: &View) -> Entries {
     ]
 }
 
-/// Bytes of memory in use.
-fn used(source: &dyn Source) -> u64 {
-    machine::memory(source).1 * 1024
+/// Bytes, no more than the limit: what is beyond it is about to be killed.
+fn bounded(source: &dyn Source, bytes: u64) -> u64 {
+    bytes.min(source.kernel().config.memory)
+}
+
+fn current(source: &dyn Source) -> String {
+    format!("{}\n", bounded(source, source.memory_used().all))
+}
+
+fn peak(source: &dyn Source) -> String {
+    format!("{}\n", bounded(source, source.memory_used().highest))
 }
 
 fn about_memory(view: &View) -> Entries {
     vec![
-        ("memory.current", made(view, |s| format!("{}\n", used(s)))),
+        ("memory.current", made(view, current)),
         (
             "memory.events",
             line("low 0\nhigh 0\nmax 0\noom 0\noom_kill 0\noom_group_kill 0"),
@@ -87,7 +95,7 @@ fn about_memory(view: &View) -> Entries {
             made(view, |s| format!("{}\n", s.kernel().config.memory)),
         ),
         ("memory.min", line("0")),
-        ("memory.peak", made(view, |s| format!("{}\n", used(s)))),
+        ("memory.peak", made(view, peak)),
         ("memory.stat", made(view, memory_stat)),
         ("memory.swap.current", line("0")),
         ("memory.swap.max", line("0")),
@@ -95,9 +103,13 @@ fn about_memory(view: &View) -> Entries {
 }
 
 fn memory_stat(source: &dyn Source) -> String {
-    let used = used(source);
+    let used = source.memory_used();
+    let private = used.private;
+    let shared = used.all.saturating_sub(private);
+    // Shared memory counts as a file's pages, and lies in the lists of anonymous ones (cgroup-v2, "memory.stat").
     format!(
-        "anon {used}\nfile 0\nkernel 0\nshmem 0\nfile_mapped 0\nfile_dirty 0\ninactive_anon 0\nactive_anon {used}\ninactive_file 0\nactive_file 0\nunevictable 0\nslab 0\npgfault 0\npgmajfault 0\n"
+        "anon {private}\nfile {shared}\nkernel 0\nshmem {shared}\nfile_mapped {shared}\nfile_dirty 0\ninactive_anon 0\nactive_anon {}\ninactive_file 0\nactive_file 0\nunevictable 0\nslab 0\npgfault 0\npgmajfault 0\n",
+        used.all
     )
 }
 

@@ -51,6 +51,9 @@ pub trait Source: Send + Sync {
     /// Device number of a session's controlling terminal.
     fn terminal_of(&self, session: i32) -> Option<u64>;
 
+    /// Memory of all guests.
+    fn memory_used(&self) -> MemoryUsed;
+
     /// What the sandbox is with regard to snapshots.
     fn snapshot_state(&self) -> SnapshotState {
         SnapshotState::None
@@ -76,6 +79,17 @@ pub trait Source: Send + Sync {
         let _ = name;
         None
     }
+}
+
+/// Memory of all guests, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUsed {
+    /// What counts against the limit.
+    pub all: u64,
+    /// Of that, private memory.
+    pub private: u64,
+    /// The most that there was of all when somebody looked.
+    pub highest: u64,
 }
 
 /// A weak hold on the source.

@@ -14,16 +14,8 @@ const SECOND: u64 = 1_000_000_000;
 
 /// Memory of the sandbox in KiB: all there is, and what guests hold.
 pub(crate) fn memory(source: &dyn Source) -> (u64, u64) {
-    let kernel = source.kernel();
-    let spaces: Vec<_> = {
-        let tree = kernel.tree.lock();
-        tree.processes()
-            .filter_map(|(pid, _)| tree.threads_of(pid).first().map(|t| t.mm()))
-            .collect()
-    };
-    let used: u64 = spaces.iter().map(|mm| mm.stats().resident).sum();
-    let total = kernel.config.memory / 1024;
-    (total, (used / 1024).min(total))
+    let total = source.kernel().config.memory / 1024;
+    (total, (source.memory_used().all / 1024).min(total))
 }
 
 pub(crate) fn entries(view: &View) -> Vec<(&'static str, Node)> {

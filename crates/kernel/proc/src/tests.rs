@@ -19,7 +19,7 @@ use platform_api::Platform;
 use platform_script::ScriptPlatform;
 use proptest::prelude::*;
 
-use crate::{Source, cgroup_fs, proc_fs, sys_fs};
+use crate::{MemoryUsed, Source, cgroup_fs, proc_fs, sys_fs};
 
 /// Files of one file system that a walk looks at: more than there are.
 const MANY: usize = 5000;
@@ -58,6 +58,14 @@ impl Source for Told {
 
     fn version(&self) -> &str {
         "#1"
+    }
+
+    fn memory_used(&self) -> MemoryUsed {
+        MemoryUsed {
+            all: 5 << 20,
+            private: 3 << 20,
+            highest: 7 << 20,
+        }
     }
 
     fn terminal_of(&self, _: i32) -> Option<u64> {

@@ -37,7 +37,7 @@ pub(crate) const ENTRIES: &[Entry] = &[
         "timerfd_settime",
         "dxpp",
         timerfd_settime,
-        "TFD_TIMER_CANCEL_ON_SET is ignored: nobody sets the clock",
+        "TFD_TIMER_CANCEL_ON_SET is ignored: nobody sets the clock; who reads is woken once in 1 ms, and is told how often it expired",
     ),
     Entry::full(287, "timerfd_gettime", "dp", timerfd_gettime),
     Entry::partial(319, "memfd_create", "sx", memfd_create, "no huge pages"),
@@ -193,6 +193,7 @@ fn memfd_create(sys: &mut Sys<'_>, args: Args) -> SysResult {
         objects.inodes.next(),
         sys.owner(),
     )?;
+    sys.system.memory.shared.add(&file.memory_file()?);
     let fd_flags = if flags & CLOEXEC == 0 {
         FdFlags::empty()
     } else {

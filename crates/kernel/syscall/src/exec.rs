@@ -294,6 +294,7 @@ pub(crate) fn limits_of(system: &System, process: &Process) -> MmLimits {
         memlock: soft(Resource::Memlock),
         max_map_count: MAX_MAPPINGS,
         budget: Arc::new(CommitBudget::new(UNLIMITED)),
+        shared: Arc::clone(&system.memory.shared),
         aslr_seed: system.kernel.rng.u64(),
     }
 }

@@ -9,6 +9,7 @@
 //! wake-up with the same arguments and the same [`Restart`](kernel_core::task::Restart).
 #![forbid(unsafe_code)]
 
+mod account;
 mod async_io;
 mod attributes;
 mod call;
@@ -81,6 +82,7 @@ pub const VERSION: &str = "#1 SMP PREEMPT_DYNAMIC rekindle";
 /// What uname(2) calls our release: the Linux whose interface is served.
 pub const RELEASE: &str = "6.12.0-rekindle";
 
+pub use account::{CountFiles, FilePages, Look, MemoryAccount, MemoryUse};
 pub use call::{Args, StartTask, Stop, Sys, SysResult};
 pub use compat::compat_page;
 pub use entry::{Entry, Handler, Support};

@@ -6,6 +6,7 @@ use base_abi::Errno;
 use base_abi::general::{GRND_INSECURE, GRND_NONBLOCK, GRND_RANDOM};
 use kernel_vfs::UserMemory;
 
+use crate::Look;
 use crate::call::{Args, Stop, Sys, SysResult};
 use crate::entry::Entry;
 
@@ -46,7 +47,7 @@ fn uname(sys: &mut Sys<'_>, args: Args) -> SysResult {
 
 fn sysinfo(sys: &mut Sys<'_>, args: Args) -> SysResult {
     let total = sys.kernel().config.memory;
-    let used = sys.mm().stats().resident.min(total);
+    let used = sys.system.memory_use(Look::Closely).guest.min(total);
     let tasks = u16::try_from(sys.kernel().tree.lock().task_count()).unwrap_or(u16::MAX);
     let mut out = [0u8; 112];
     let mut put = |at: usize, value: u64| out[at..at + 8].copy_from_slice(&value.to_le_bytes());

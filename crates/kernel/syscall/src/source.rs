@@ -5,13 +5,13 @@ use std::sync::{Arc, Weak};
 use base_abi::device;
 use kernel_core::Kernel;
 use kernel_core::task::Task;
-use kernel_proc::{SnapshotState, Source};
+use kernel_proc::{MemoryUsed, SnapshotState, Source};
 use kernel_vfs::{
     At, Credentials, Errno, Events, FileSystem, FsContext, LastLink, MountFlags, MountTable,
     PollTable, Result,
 };
 
-use crate::{System, current};
+use crate::{Look, System, current};
 
 /// `major` of pseudo-terminal slaves.
 const PTS: u32 = 136;
@@ -48,6 +48,15 @@ impl Source for System {
     fn terminal_of(&self, session: i32) -> Option<u64> {
         let terminal = self.objects.jobs.terminal_of(session)?;
         Some(device::make(PTS, terminal.index()?))
+    }
+
+    fn memory_used(&self) -> MemoryUsed {
+        let used = self.memory_use(Look::Closely);
+        MemoryUsed {
+            all: used.guest,
+            private: used.private,
+            highest: self.memory.highest(),
+        }
     }
 
     fn snapshot_state(&self) -> SnapshotState {

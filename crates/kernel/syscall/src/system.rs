@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel_core::Kernel;
+use kernel_core::freeze::NotFrozen;
 use kernel_core::task::{Resource, Task};
 use kernel_loader::{CpuWords, VdsoPages};
 use kernel_net::{NetStack, StackConfig};
@@ -12,6 +13,7 @@ use kernel_time::{Clocks, GuestClock, TimerService};
 use kernel_vfs::MountTable;
 use parking_lot::Mutex;
 
+use crate::account::MemoryAccount;
 use crate::objects::Objects;
 use crate::snapshot::SnapshotRequests;
 use crate::timer::ProcessTimers;
@@ -36,6 +38,8 @@ pub struct System {
     unknown_calls: Mutex<BTreeMap<u64, u64>>,
     /// Guest clocks, and deadlines on them.
     pub timers: TimerService,
+    /// Memory of guests.
+    pub memory: MemoryAccount,
     /// Programs that ask to be captured.
     pub snapshot_requests: SnapshotRequests,
     pub(crate) process_timers: Arc<ProcessTimers>,
@@ -88,6 +92,7 @@ impl System {
             net,
             unknown_calls: Mutex::default(),
             timers,
+            memory: MemoryAccount::default(),
             snapshot_requests: SnapshotRequests::default(),
             process_timers: Arc::new(process_timers),
         }
@@ -101,6 +106,22 @@ impl System {
     /// Lets time go on, with guest `CLOCK_MONOTONIC` at this. No task may have run.
     pub fn resume_time(&self, monotonic: Duration) {
         self.timers.go_on(monotonic);
+    }
+
+    /// Stops all guest code, and timers with it. Sleeping tasks stay asleep.
+    ///
+    /// # Errors
+    /// When some task did not stop within the limit; the freeze stays wanted.
+    pub fn freeze(&self, limit: Duration) -> Result<(), NotFrozen> {
+        let frozen = self.kernel.freeze(limit);
+        self.timers.stand_still();
+        frozen
+    }
+
+    /// Lets guest code run again; timers that came due meanwhile are told of now, as after a stop on Linux.
+    pub fn thaw(&self) {
+        self.kernel.thaw();
+        self.timers.move_on();
     }
 
     /// What the auxiliary vector says of the processor.

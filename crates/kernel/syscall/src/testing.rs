@@ -68,6 +68,7 @@ impl Machine {
             memlock: UNLIMITED,
             max_map_count: 1000,
             budget: Arc::new(CommitBudget::new(UNLIMITED)),
+            shared: Arc::default(),
             aslr_seed: 7,
         };
         let mm = Mm::new(space, &platform.features(), limits);

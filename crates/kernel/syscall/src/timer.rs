@@ -15,8 +15,19 @@ use parking_lot::{Mutex, MutexGuard};
 
 use crate::clock_kind::ClockKind;
 
-/// Shortest time between two looks at a timer; shorter periods are counted as overruns.
-const SHORTEST: u64 = 100_000;
+/// Shortest time between two looks at a timer, a millisecond; shorter periods are counted as overruns. Each look wakes a thread of
+/// ours and the guest, and many guests that are woken much more often keep the host's own programs from running.
+const SHORTEST: u64 = 1_000_000;
+
+/// How many expiries of a period follow the due one before it is looked at again.
+fn soon(interval: u64) -> Option<u64> {
+    (SHORTEST - 1).checked_div(interval)
+}
+
+/// When a timer with a period is looked at that is due then: timers of one sandbox at the same time, at the next whole [`SHORTEST`].
+fn together(at: u64) -> u64 {
+    at.checked_next_multiple_of(SHORTEST).unwrap_or(at)
+}
 const SECOND: u64 = 1_000_000_000;
 /// Most timers of a process whatever `RLIMIT_SIGPENDING` says.
 const MAX_TIMERS: usize = 65_536;
@@ -151,12 +162,12 @@ impl Timer {
         let interval = state.interval;
         // Periods passed beyond the due one, and those too short to look at one by one.
         let passed = (now - state.deadline).checked_div(interval);
-        if let (Some(passed), Some(soon)) = (passed, SHORTEST.checked_div(interval)) {
+        if let (Some(passed), Some(soon)) = (passed, soon(interval)) {
             let extra = passed.saturating_add(soon);
             missed = missed.saturating_add(extra);
             let distance = interval.saturating_mul(extra.saturating_add(1));
             state.deadline = state.deadline.saturating_add(distance);
-            let at = state.deadline;
+            let at = together(state.deadline);
             state.armed = Some(self.arm(all, at));
         } else {
             state.deadline = 0;
@@ -455,5 +466,28 @@ impl ProcessTimers {
             target,
             state: Mutex::default(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_periods_are_counted_and_long_ones_are_not() {
+        const US: u64 = 1000;
+        let found = [0, 1, US, 100 * US, 600 * US, 1000 * US, 5000 * US].map(soon);
+        let wanted = [
+            None,
+            Some(999_999),
+            Some(999),
+            Some(9),
+            Some(1),
+            Some(0),
+            Some(0),
+        ];
+        assert_eq!(found, wanted);
+        assert_eq!([0, 1, SHORTEST].map(together), [0, SHORTEST, SHORTEST]);
+        assert_eq!(together(u64::MAX), u64::MAX);
     }
 }

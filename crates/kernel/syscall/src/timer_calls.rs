@@ -19,13 +19,16 @@ use crate::timer::{Setting, Target, Timer, TimerId};
 
 const SECOND: u64 = 1_000_000_000;
 const CPU_TIMERS: &str = "timers on CPU time expire when the time is next looked at";
+const PERIODS: &str = "timers on CPU time expire when the time is next looked at; a period under 1 ms is told of once in 1 ms";
+const SHORT_PERIODS: &str =
+    "expiries less than 1 ms apart are told of once in 1 ms; timer_getoverrun counts them";
 
 pub(crate) const ENTRIES: &[Entry] = &[
     Entry::full(36, "getitimer", "dp", getitimer),
     Entry::full(37, "alarm", "u", alarm),
-    Entry::partial(38, "setitimer", "dpp", setitimer, CPU_TIMERS),
+    Entry::partial(38, "setitimer", "dpp", setitimer, PERIODS),
     Entry::partial(222, "timer_create", "dpp", timer_create, CPU_TIMERS),
-    Entry::full(223, "timer_settime", "dxpp", timer_settime),
+    Entry::partial(223, "timer_settime", "dxpp", timer_settime, SHORT_PERIODS),
     Entry::full(224, "timer_gettime", "dp", timer_gettime),
     Entry::full(225, "timer_getoverrun", "d", |s, a| {
         Ok(posix(s, a.i32(0))?.overrun())

@@ -119,7 +119,7 @@ fn getrusage(sys: &mut Sys<'_>, args: Args) -> SysResult {
         _ => return Err(Errno::EINVAL.into()),
     };
     let mut bytes = rusage_bytes(times);
-    let resident = sys.mm().stats().resident / 1024;
+    let resident = sys.mm().stats().highest / 1024;
     bytes[32..40].copy_from_slice(&resident.to_le_bytes());
     sys.mm().write_bytes(args.u64(1), &bytes)?;
     Ok(0)

@@ -43,6 +43,8 @@ struct Heap {
     moved: BTreeMap<u64, u64>,
     /// Nothing comes due.
     held: bool,
+    /// The same, for guests that stand still and go on in the same time.
+    still: bool,
     running: bool,
     stop: bool,
 }
@@ -109,6 +111,20 @@ impl TimerService {
             }
         }
         shared.changed.notify_one();
+    }
+
+    /// Lets nothing come due while guests stand still: a frozen sandbox takes no processor time.
+    pub fn stand_still(&self) {
+        self.0.0.heap.lock().still = true;
+    }
+
+    /// Undoes [`stand_still`](TimerService::stand_still): what came due meanwhile does so now.
+    pub fn move_on(&self) {
+        let mut heap = self.0.0.heap.lock();
+        let was = std::mem::replace(&mut heap.still, false);
+        if was && !heap.armed.is_empty() {
+            self.0.0.changed.notify_one();
+        }
     }
 
     /// How many deadlines are armed.
@@ -190,7 +206,7 @@ impl Shared {
             if heap.stop {
                 return;
             }
-            if heap.held {
+            if heap.held || heap.still {
                 self.changed.wait(&mut heap);
                 continue;
             }
@@ -304,6 +320,29 @@ mod tests {
         drop((first, second));
         assert_eq!(service.armed(), 0);
         assert!(service.0.0.heap.lock().moved.is_empty());
+    }
+
+    #[test]
+    fn what_comes_due_while_guests_stand_still_is_told_when_they_move_on() {
+        let service = service();
+        let (tell, told) = mpsc::channel();
+        let [first, second] =
+            [1, 2].map(|id| Arc::new(Teller(tell.clone(), id)) as Arc<dyn Notify>);
+        service.stand_still();
+        let now = service.clocks().monotonic();
+        let handles = [(&second, now + 1), (&first, now)]
+            .map(|(teller, at)| service.arm(GuestClock::Monotonic, at, Arc::downgrade(teller)));
+        // One that a restore holds as well is not let go by the other.
+        service.hold();
+        service.move_on();
+        assert!(told.try_recv().is_err());
+        service.stand_still();
+        service.go_on(Duration::from_secs(1));
+        assert!(told.try_recv().is_err());
+        assert_eq!(service.armed(), 2);
+        service.move_on();
+        assert_eq!((told.recv(), told.recv()), (Ok(1), Ok(2)));
+        drop(handles);
     }
 
     #[test]

@@ -55,6 +55,24 @@ pub struct Expected {
     pub running: usize,
 }
 
+/// Memory of the host that address spaces have, in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Pages of their own: no file that others see is behind them.
+    pub private: u64,
+    /// Page tables.
+    pub tables: u64,
+}
+
+/// How closely pages are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counting {
+    /// Quickly, and never too little: what copies of an address space share counts for each, what was given ahead counts.
+    Quick,
+    /// Each page once. Takes time for every page.
+    Close,
+}
+
 /// A way to run guest instructions.
 pub trait Platform: Send + Sync + 'static {
     /// Short lower-case name for people: `process`, `kvm`, `script`.
@@ -72,6 +90,13 @@ pub trait Platform: Send + Sync + 'static {
     /// How often guests were left since the platform was made; zeros where nobody counts.
     fn exits(&self) -> [(Exit, u64); Exit::ALL.len()] {
         ExitCounts::default().so_far()
+    }
+
+    /// What all address spaces together have of the host's memory. An estimate that may lag; `None` where nobody
+    /// counts but the address spaces themselves.
+    fn held(&self, counting: Counting) -> Option<Held> {
+        let _ = counting;
+        None
     }
 
     /// The next address spaces that will be asked for, in order: a platform may make them, or whatever their contexts

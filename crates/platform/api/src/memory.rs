@@ -172,6 +172,19 @@ pub trait AddressSpace: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Bytes of these ranges that are private to this address space, as [`resident_bytes`](AddressSpace::resident_bytes)
+    /// counts them. In order, none over another. An estimate: guests may run meanwhile.
+    ///
+    /// # Errors
+    /// When the host refuses.
+    fn private_within(&self, ranges: &[Range<u64>]) -> Result<u64, PlatformError> {
+        ranges.iter().try_fold(0u64, |sum, range| {
+            let written = self.written_pages(range.clone())?;
+            let bytes: u64 = written.iter().map(|part| part.end - part.start).sum();
+            Ok(sum.saturating_add(bytes))
+        })
+    }
+
     /// Bytes of host memory private to this address space (resident, not shared with files),
     /// for limits and `/proc/<pid>/status`. An estimate that may lag.
     fn resident_bytes(&self) -> u64;

@@ -48,6 +48,17 @@ impl GuestSpace {
         found
     }
 
+    /// Bytes of a range that are this address space's own, and used.
+    fn resident(&self, range: &Range<u64>) -> u64 {
+        let range = range.start.max(GUEST_START)..range.end.min(GUEST_END);
+        let state = self.0.state.lock();
+        let mut pages = 0;
+        state.tree.visit(range, |_, word| {
+            pages += u64::from(Entry(word.load(Ordering::Relaxed)).is_resident());
+        });
+        pages * PAGE
+    }
+
     fn change(&self, state: &mut State, op: &MapOp) -> Result<(), Errno> {
         let machine = &self.0.machine;
         match op {
@@ -367,13 +378,12 @@ impl AddressSpace for GuestSpace {
         Ok(self.pages(range, Entry::shows_a_used_file))
     }
 
+    fn private_within(&self, ranges: &[Range<u64>]) -> Result<u64, PlatformError> {
+        Ok(ranges.iter().map(|range| self.resident(range)).sum())
+    }
+
     fn resident_bytes(&self) -> u64 {
-        let state = self.0.state.lock();
-        let mut pages = 0;
-        state.tree.visit(0..GUEST_END, |_, word| {
-            pages += u64::from(Entry(word.load(Ordering::Relaxed)).is_resident());
-        });
-        pages * PAGE
+        self.resident(&(0..GUEST_END))
     }
 }
 

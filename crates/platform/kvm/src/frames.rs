@@ -53,6 +53,15 @@ impl Frames {
         taken
     }
 
+    /// Bytes of frames that address spaces have.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        let pool = self.0.lock();
+        (pool.references.len() as u64)
+            .saturating_sub(1)
+            .saturating_sub(pool.free.len() as u64)
+            * PAGE
+    }
+
     /// Whether one address space alone has the frame.
     pub(crate) fn is_alone(&self, gpa: u64) -> bool {
         self.0.lock().references.get(index(gpa)) == Some(&1)
@@ -119,6 +128,9 @@ mod tests {
         assert_eq!(frames.release(&all[..3]), all[1..3]);
         frames.reuse(&all[1..3]);
         assert_eq!(frames.take(512), all[1..3]);
+        assert_eq!(frames.held_bytes(), FRAMES_LEN - PAGE);
         assert_eq!(frames.release(&all[..1]), all[..1]);
+        frames.reuse(&all[..1]);
+        assert_eq!(frames.held_bytes(), FRAMES_LEN - 2 * PAGE);
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use kvm_ioctls::Kvm;
 use platform_api::{
-    AddressSpace, Exit, Expected, Features, Platform, PlatformError, ProcessorFeatures,
+    AddressSpace, Counting, Exit, Expected, Features, Held, Platform, PlatformError,
+    ProcessorFeatures,
 };
 
 use crate::address_space::GuestSpace;
@@ -98,6 +99,14 @@ impl Platform for KvmPlatform {
 
     fn exits(&self) -> [(Exit, u64); Exit::ALL.len()] {
         self.machine.exits.so_far()
+    }
+
+    fn held(&self, _: Counting) -> Option<Held> {
+        // Guests' tables are memory of this process, and the host's own follow what it maps.
+        Some(Held {
+            private: self.machine.frames.held_bytes(),
+            tables: 0,
+        })
     }
 
     fn prepare(&self, spaces: &[Expected]) {

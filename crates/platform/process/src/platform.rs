@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use host_sys::proc::ProcDir;
 use parking_lot::Mutex;
-use platform_api::{AddressSpace, Exit, Expected, Features, Platform, PlatformError};
+use platform_api::{
+    AddressSpace, Counting, Exit, Expected, Features, Held, Platform, PlatformError,
+};
 
 use crate::arena::Arena;
 use crate::layout::{GUEST_END, GUEST_START};
 use crate::mapper;
-use crate::shared::Shared;
+use crate::shared::{Shared, Stubs};
 use crate::space::StubSpace;
 use crate::stub::{Stub, refused};
 use crate::template::Network;
@@ -59,6 +61,7 @@ impl ProcessPlatform {
             spare: Mutex::new(None),
             ready: Mutex::default(),
             exits: Arc::default(),
+            stubs: Stubs::default(),
         });
         let platform = ProcessPlatform { shared };
         platform.begin_spare()?;
@@ -104,6 +107,26 @@ impl Platform for ProcessPlatform {
 
     fn exits(&self) -> [(Exit, u64); Exit::ALL.len()] {
         self.shared.exits.so_far()
+    }
+
+    fn held(&self, counting: Counting) -> Option<Held> {
+        let stubs = self.shared.stubs.living();
+        // One alone shares no page with another.
+        let close = counting == Counting::Close && stubs.len() > 1;
+        let mut held = Held::default();
+        for stub in stubs {
+            // A stub that ends meanwhile has nothing.
+            let memory = self.shared.proc.memory(stub.pid).unwrap_or_default();
+            let private = if close {
+                let parts = self.shared.proc.proportional_bytes(stub.pid);
+                parts.unwrap_or(memory.anonymous)
+            } else {
+                memory.anonymous
+            };
+            held.private = held.private.saturating_add(private);
+            held.tables = held.tables.saturating_add(memory.tables);
+        }
+        Some(held)
     }
 
     fn prepare(&self, spaces: &[Expected]) {

@@ -1,7 +1,7 @@
 //! What all address spaces of a platform share: the template stub, and stubs made ahead.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use host_sys::proc::ProcDir;
 use parking_lot::Mutex;
@@ -24,6 +24,28 @@ pub(crate) struct Shared {
     /// Stubs with their threads, in the order in which they will be wanted.
     pub(crate) ready: Mutex<VecDeque<Arc<Stub>>>,
     pub(crate) exits: Arc<ExitCounts>,
+    /// Stubs that are address spaces.
+    pub(crate) stubs: Stubs,
+}
+
+/// Stubs that are address spaces, as long as they live.
+#[derive(Debug, Default)]
+pub(crate) struct Stubs(Mutex<Vec<Weak<Stub>>>);
+
+impl Stubs {
+    pub(crate) fn add(&self, stub: &Arc<Stub>) {
+        let mut stubs = self.0.lock();
+        if stubs.len() == stubs.capacity() {
+            stubs.retain(|stub| stub.strong_count() > 0);
+        }
+        stubs.push(Arc::downgrade(stub));
+    }
+
+    pub(crate) fn living(&self) -> Vec<Arc<Stub>> {
+        let stubs = self.0.lock();
+        let living = stubs.iter().filter_map(Weak::upgrade);
+        living.filter(|stub| !stub.is_killed()).collect()
+    }
 }
 
 impl Shared {

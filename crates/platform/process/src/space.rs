@@ -27,6 +27,7 @@ pub(crate) struct StubSpace {
 
 impl StubSpace {
     pub(crate) fn new(stub: Arc<Stub>, shared: Arc<Shared>) -> StubSpace {
+        shared.stubs.add(&stub);
         StubSpace { stub, shared }
     }
 
@@ -116,6 +117,20 @@ impl AddressSpace for StubSpace {
         self.pages(|map| map.shared(guest_part(range)))
     }
 
+    fn private_within(&self, ranges: &[Range<u64>]) -> Result<u64, PlatformError> {
+        self.pages(|map| {
+            let mut sum = 0;
+            for window in windows(ranges) {
+                let (Some(first), Some(last)) = (window.first(), window.last()) else {
+                    continue;
+                };
+                let found = map.private(guest_part(first.start..last.end))?;
+                sum += common(window, &found);
+            }
+            Ok(sum)
+        })
+    }
+
     fn resident_bytes(&self) -> u64 {
         self.shared.proc.private_bytes(self.stub.pid).unwrap_or(0)
     }
@@ -124,6 +139,29 @@ impl AddressSpace for StubSpace {
 /// What of a range lies in the guest's part.
 fn guest_part(range: Range<u64>) -> Range<u64> {
     range.start.max(GUEST_START)..range.end.min(GUEST_END)
+}
+
+/// Ranges that are looked up in one go: what lies between them is no more than this.
+const NEAR: u64 = 1 << 20;
+
+fn windows(ranges: &[Range<u64>]) -> impl Iterator<Item = &[Range<u64>]> {
+    ranges.chunk_by(|one, next| next.start.saturating_sub(one.end) <= NEAR)
+}
+
+/// Bytes that are in both; each in order.
+fn common(one: &[Range<u64>], other: &[Range<u64>]) -> u64 {
+    let (mut sum, mut at) = (0, 0);
+    for range in one {
+        while let Some(found) = other.get(at) {
+            let (start, end) = (range.start.max(found.start), range.end.min(found.end));
+            sum += end.saturating_sub(start);
+            if found.end > range.end {
+                break;
+            }
+            at += 1;
+        }
+    }
+    sum
 }
 
 /// How much of a range lies in the guest's part; never our own pages.
@@ -317,4 +355,21 @@ fn check(addr: u64, len: u64) -> Result<(), Errno> {
         return Err(Errno::EINVAL);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::common;
+
+    #[test]
+    fn what_two_lists_have_in_common() {
+        let one = [0..10, 20..30, 40..50];
+        assert_eq!(common(&one, &[]), 0);
+        assert_eq!(common(&one, &[0..45, 45..100]), 30);
+        assert_eq!(
+            common(&one, &[5..25, 28..29, 45..46, 49..60]),
+            5 + 5 + 1 + 1 + 1
+        );
+        assert_eq!(common(&[0..5, 5..10], &[0..3, 3..8]), 8);
+    }
 }

@@ -64,7 +64,11 @@ pub const ALLOWED: &[Rule] = &[
         "futex",
         Check::Any,
         WAIT,
-        by("kernel/core/src/freeze.rs", "wait_thawed", "thawed.wait("),
+        by(
+            "kernel/core/src/freeze.rs",
+            "wait_active",
+            "active.wait_until(",
+        ),
     ),
     rule(
         linux::__NR_ptrace,
@@ -101,7 +105,7 @@ pub const ALLOWED: &[Rule] = &[
         WAIT,
         by(
             "sandbox/instance/src/memory.rs",
-            "start",
+            "sleep",
             "std::thread::sleep(",
         ),
     ),
@@ -328,7 +332,7 @@ pub const ALLOWED: &[Rule] = &[
         "sched_yield",
         Check::Any,
         "a lock that is held for a moment",
-        by("kernel/core/src/freeze.rs", "wait_thawed", "lock.lock("),
+        by("kernel/core/src/freeze.rs", "wait_active", "lock.lock("),
     ),
     rule(
         linux::__NR_sched_getaffinity,

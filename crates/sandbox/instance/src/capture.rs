@@ -89,8 +89,8 @@ fn write(
             (_, Some(Err(error))) => return Err(of_memory(&error)),
             (Err(CaptureError::Busy(_)), None) if tries < TRIES => {
                 // It may need to run to get out of the call.
-                system.kernel.thaw();
-                if let Err(error) = system.kernel.freeze(LIMIT) {
+                system.thaw();
+                if let Err(error) = system.freeze(LIMIT) {
                     return Err(refused(RefusalKind::Busy, &error));
                 }
             }

@@ -37,8 +37,7 @@ impl Machine {
         let host = |e: std::io::Error| BuildError::host("cannot start a thread", &e);
         let owner = [spec.program.uid, spec.program.gid];
         let (streams, standard) = Streams::open(spec.program.stdio, owner, outbox).map_err(host)?;
-        let memory =
-            MemoryWatch::start(own, Arc::clone(&system), spec.limits.memory_bytes).map_err(host)?;
+        let memory = MemoryWatch::start(own, Arc::clone(&system)).map_err(host)?;
         Ok((
             Machine {
                 system,
@@ -83,19 +82,19 @@ impl Machine {
 
     /// Stops all guest code.
     pub(crate) fn freeze(&self) {
-        if let Err(error) = self.system.kernel.freeze(FREEZE_LIMIT) {
+        if let Err(error) = self.system.freeze(FREEZE_LIMIT) {
             tracing::warn!(%error, "the guest could not be frozen");
         }
     }
 
     /// Lets guest code run.
     pub(crate) fn thaw(&self) {
-        self.system.kernel.thaw();
+        self.system.thaw();
     }
 
     /// Kills every guest process.
     pub(crate) fn kill(&self) {
-        self.system.kernel.thaw();
+        self.system.thaw();
         self.system.kernel.kill_all();
     }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use kernel_fs::host_view::{self, Identity};
 use kernel_fs::{Budget, BudgetLimits, HostTree, RootAttr, TmpFs, dev};
-use kernel_syscall::System;
+use kernel_syscall::{FilePages, System};
 use kernel_vfs::{
     At, Credentials, Errno, FileSystem, FsContext, Inode, LastLink, MountFlags, MountTable, Path,
     Vfs,
@@ -22,7 +22,9 @@ const INODES: u64 = 200_000;
 pub(crate) struct Tree {
     pub(crate) mounts: Arc<MountTable>,
     kernel: Arc<OnceLock<Weak<System>>>,
-    shm: Budget,
+    /// What `/`, `/dev/shm` and writable mounts may hold.
+    disk: Budget,
+    devices: Budget,
     /// Host directories that the jail must leave readable.
     pub(crate) readable: Vec<File>,
     /// Host directories whose names it must leave readable, and no more.
@@ -96,11 +98,12 @@ pub(crate) fn build(spec: &StartSpec) -> Result<Tree, BuildError> {
         bytes: 1 << 20,
         inodes: 1024,
     });
-    let dev = dev::dev_fs(devices, &vfs.drivers, Arc::new(entropy)).map_err(failed)?;
+    let dev = dev::dev_fs(devices.clone(), &vfs.drivers, Arc::new(entropy)).map_err(failed)?;
     let mut tree = Tree {
         mounts,
         kernel,
-        shm: budget,
+        disk: budget,
+        devices,
         readable,
         listed,
     };
@@ -127,7 +130,18 @@ impl Tree {
             uid: 0,
             gid: 0,
         };
-        let shm = TmpFs::new(self.shm.clone(), shm).map_err(failed)?;
+        for budget in [&self.disk, &self.devices] {
+            let budget = budget.clone();
+            system.memory.count_files(Box::new(move || {
+                let pages = budget.pages();
+                FilePages {
+                    held: pages.held,
+                    paid: pages.paid,
+                    unpaid: pages.unpaid,
+                }
+            }));
+        }
+        let shm = TmpFs::new(self.disk.clone(), shm).map_err(failed)?;
         self.put(shm, "shm", "/dev/shm").map_err(failed)
     }
 
@@ -164,7 +178,7 @@ impl Tree {
         let (fs, flags): (Arc<dyn FileSystem>, _) = match mount.access {
             Access::ReadOnly => (image, MountFlags::RDONLY),
             Access::CopyOnWrite => {
-                let over = TmpFs::over(&[image.root()], self.shm.clone()).map_err(failed)?;
+                let over = TmpFs::over(&[image.root()], self.disk.clone()).map_err(failed)?;
                 (over, MountFlags::empty())
             }
         };

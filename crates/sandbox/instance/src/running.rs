@@ -119,7 +119,7 @@ impl Running {
             ExitStatus::Code(code) => GuestExit::Code(i32::from(code)),
             ExitStatus::Signal { number, .. } => GuestExit::Signal(i32::from(number)),
         };
-        let max_memory_bytes = machine.memory.highest.load(Ordering::Relaxed);
+        let max_memory_bytes = machine.system.memory.highest();
         outbox.send(
             &FromSandbox::Exited {
                 status,

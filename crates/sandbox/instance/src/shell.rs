@@ -88,7 +88,7 @@ impl Shell {
         ends: &Ends,
     ) -> Result<Shell, CannotRestore> {
         // Frozen from the start: what is restored runs when all of it is there.
-        if empty.system.kernel.freeze(Duration::ZERO).is_err() {
+        if empty.system.freeze(Duration::ZERO).is_err() {
             return Err(
                 NotRestored(RefusalKind::Host, "the kernel is not empty".to_owned()).into(),
             );

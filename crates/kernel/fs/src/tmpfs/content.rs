@@ -146,7 +146,7 @@ impl Content {
         let first = offset / PAGE;
         let last = (offset + data.len() as u64 - 1) / PAGE;
         let worst = (last - first + 1) * PAGE;
-        if self.budget.take_bytes(worst).is_err() {
+        if self.budget.take_memory(worst).is_err() {
             self.settle(file);
             return self.write_within_budget(file, offset, data);
         }
@@ -164,7 +164,7 @@ impl Content {
             let rest = &rest[..part.len];
             let written = match part.kind {
                 PartKind::Data => file.write_at(rest, part.start)?,
-                PartKind::Hole if self.budget.take_bytes(PAGE).is_ok() => {
+                PartKind::Hole if self.budget.take_memory(PAGE).is_ok() => {
                     self.charged += PAGE;
                     let written = file.write_at(rest, part.start);
                     self.settle(file);
@@ -201,9 +201,9 @@ impl Content {
     fn settle(&mut self, file: &HostFile) {
         let used = file.metadata().map_or(self.charged, |m| m.blocks() * 512);
         if used > self.charged {
-            self.budget.force_bytes(used - self.charged);
+            self.budget.force_memory(used - self.charged);
         } else {
-            self.budget.give_bytes(self.charged - used);
+            self.budget.give_memory(self.charged - used);
         }
         self.charged = used;
     }
@@ -269,7 +269,7 @@ impl Content {
             }
             Store::Memory(file) => {
                 let worst = pages.saturating_mul(PAGE);
-                self.budget.take_bytes(worst)?;
+                self.budget.take_memory(worst)?;
                 self.charged += worst;
                 let file = Arc::clone(file);
                 let done = match grow {
@@ -385,6 +385,7 @@ impl Content {
         }
         let file = Arc::new(file);
         self.store = Store::Memory(Arc::clone(&file));
+        self.budget.add_memory_file(&file, self.charged);
         self.settle(&file);
         Ok(())
     }
@@ -421,7 +422,10 @@ impl Content {
 
 impl Drop for Content {
     fn drop(&mut self) {
-        self.budget.give_bytes(self.charged);
+        match self.store {
+            Store::Memory(_) => self.budget.give_memory(self.charged),
+            Store::Pages(_) | Store::Lower(_) => self.budget.give_bytes(self.charged),
+        }
     }
 }
 

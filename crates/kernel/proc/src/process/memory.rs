@@ -82,22 +82,24 @@ pub(super) fn auxv(subject: &Subject) -> Result<Vec<u8>> {
 pub(super) fn smaps_rollup(subject: &Subject) -> Result<String> {
     let mm = subject.task()?.mm();
     let stats = mm.stats();
-    let (resident, locked) = (stats.resident / 1024, stats.totals.locked / 1024);
+    let resident = stats.resident.all() / 1024;
+    let shared = stats.resident.shared / 1024;
+    let (private, locked) = (resident - shared, stats.totals.locked / 1024);
     let mut text =
         String::from("00000000-7fffffffffff ---p 00000000 00:00 0                  [rollup]\n");
     let lines = [
         ("Rss", resident),
         ("Pss", resident),
         ("Pss_Dirty", resident),
-        ("Pss_Anon", resident),
+        ("Pss_Anon", private),
         ("Pss_File", 0),
-        ("Pss_Shmem", 0),
+        ("Pss_Shmem", shared),
         ("Shared_Clean", 0),
-        ("Shared_Dirty", 0),
+        ("Shared_Dirty", shared),
         ("Private_Clean", 0),
-        ("Private_Dirty", resident),
+        ("Private_Dirty", private),
         ("Referenced", resident),
-        ("Anonymous", resident),
+        ("Anonymous", private),
         ("Swap", 0),
         ("SwapPss", 0),
         ("Locked", locked),

@@ -128,7 +128,7 @@ pub(super) fn stat(subject: &Subject) -> Result<String> {
         place.threads.len(),
         subject.process.started / TICK,
         memory.totals.mapped,
-        memory.resident / 4096,
+        memory.resident.all() / 4096,
     );
     let exec = exec.unwrap_or_default();
     let numbers = |text: &mut String, values: &[u64]| {
@@ -160,9 +160,10 @@ pub(super) fn statm(subject: &Subject) -> Result<String> {
     let memory = memory(subject).unwrap_or_default();
     let pages = |bytes: u64| bytes / 4096;
     Ok(format!(
-        "{} {} 0 {} 0 {} 0\n",
+        "{} {} {} {} 0 {} 0\n",
         pages(memory.totals.mapped),
-        pages(memory.resident),
+        pages(memory.resident.all()),
+        pages(memory.resident.shared),
         pages(memory.exe),
         pages(memory.totals.data + memory.totals.stack)
     ))
@@ -236,11 +237,11 @@ fn push_memory(text: &mut String, memory: &MmStats) {
         ("VmSize", totals.mapped),
         ("VmLck", totals.locked),
         ("VmPin", 0),
-        ("VmHWM", memory.resident),
-        ("VmRSS", memory.resident),
-        ("RssAnon", memory.resident),
+        ("VmHWM", memory.highest),
+        ("VmRSS", memory.resident.all()),
+        ("RssAnon", memory.resident.private),
         ("RssFile", 0),
-        ("RssShmem", 0),
+        ("RssShmem", memory.resident.shared),
         ("VmData", totals.data),
         ("VmStk", totals.stack),
         ("VmExe", memory.exe),

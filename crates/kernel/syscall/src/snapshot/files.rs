@@ -41,8 +41,13 @@ impl FileMaker for Maker<'_> {
             Epoll::KIND => Epoll::load(state, loader, &objects.epoll_watches)?,
             MemFd::KIND => {
                 let id = MemFd::saved_id(state)?;
-                let first =
-                    loader.shared(id, |bytes, _| MemFd::load(bytes, &objects.memfd_bytes))?;
+                let census = &self.system.memory.shared;
+                let first = loader.shared(id, |bytes, _| {
+                    let file = MemFd::load(bytes, &objects.memfd_bytes)?;
+                    let host = file.memory_file();
+                    census.add(&host.map_err(LoadError::failed("memory file"))?);
+                    Ok(file)
+                })?;
                 first.again()
             }
             PidFd::KIND => {

@@ -33,9 +33,11 @@ pub fn load_space(
             Some((Arc::clone(&pages.memory), name))
         },
         features: platform.features(),
+        shared: &system.memory.shared,
         limits: &|| MmLimits {
             max_map_count: MAX_MAPPINGS,
             budget: Arc::new(CommitBudget::new(UNLIMITED)),
+            shared: Arc::clone(&system.memory.shared),
             aslr_seed: system.kernel.rng.u64(),
             ..MmLimits::default()
         },

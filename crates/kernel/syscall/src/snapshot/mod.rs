@@ -32,7 +32,7 @@ pub use requests::{SnapshotRequests, Taker};
 use crate::timer::SavedTimer;
 
 /// Changes whenever the meaning of a saved byte does.
-pub const VERSION: u32 = 7;
+pub const VERSION: u32 = 8;
 
 /// Bytes of kernel state that are parsed at all.
 pub const MAX_STATE: usize = 512 << 20;

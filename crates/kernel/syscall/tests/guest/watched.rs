@@ -17,8 +17,8 @@ use base_abi::Errno;
 use kernel_syscall::System;
 use parking_lot::{Condvar, Mutex};
 use platform_api::{
-    AddressSpace, ApplyError, Context, CpuState, Event, Expected, Features, Interrupt, MapOp,
-    Platform, PlatformError,
+    AddressSpace, ApplyError, Context, Counting, CpuState, Event, Expected, Features, Held,
+    Interrupt, MapOp, Platform, PlatformError,
 };
 
 /// Says of the n-th system call whether to stop there.
@@ -205,6 +205,10 @@ impl Platform for Watched {
         Ok(self.shared.space(self.inner.new_address_space()?))
     }
 
+    fn held(&self, counting: Counting) -> Option<Held> {
+        self.inner.held(counting)
+    }
+
     fn prepare(&self, spaces: &[Expected]) {
         self.inner.prepare(spaces);
     }
@@ -247,6 +251,10 @@ impl AddressSpace for WatchedSpace {
 
     fn written_pages(&self, range: Range<u64>) -> Result<Vec<Range<u64>>, PlatformError> {
         self.inner.written_pages(range)
+    }
+
+    fn private_within(&self, ranges: &[Range<u64>]) -> Result<u64, PlatformError> {
+        self.inner.private_within(ranges)
     }
 
     fn resident_bytes(&self) -> u64 {

@@ -26,6 +26,10 @@ except OSError as x: print("pipesz", x.errno)
 import ctypes
 libc=ctypes.CDLL(None,use_errno=True)
 tf=libc.timerfd_create(1,0); its=struct.pack('qqqq',0,20_000_000,0,50_000_000); print(libc.timerfd_settime(tf,0,its,None)); time.sleep(0.1); print(struct.unpack('Q',os.read(tf,8))[0]>=2)
+# Periods that are too short to be told of one by one are counted.
+short=libc.timerfd_create(1,0); begin=time.monotonic(); libc.timerfd_settime(short,0,struct.pack('qqqq',0,10_000,0,10_000),None); ticks=0
+while ticks<5000: ticks+=struct.unpack('Q',os.read(short,8))[0]
+took=time.monotonic()-begin; print("short periods", ticks*1e-5<=took+1e-4, took-ticks*1e-5<1); os.close(short)
 print(struct.unpack('Q',os.read(tf,8))[0]>=1)
 signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGUSR1]); ms=struct.pack('Q',1<<9)
 sf=libc.signalfd(-1,ms,0x800); os.kill(os.getpid(),signal.SIGUSR1); d=os.read(sf,128); print(len(d), struct.unpack('I',d[:4])[0], struct.unpack('I',d[12:16])[0]==os.getpid())

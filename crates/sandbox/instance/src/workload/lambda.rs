@@ -11,9 +11,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use kernel_syscall::Look;
 use kernel_vfs::save::Unsavable;
 use proto_sandbox::{EventHead, FailureKind, FirstEvent, FromSandbox, RuntimeApiSpec, StageName};
 use sandbox_api::ApiServer;
@@ -159,15 +159,15 @@ impl Lambda {
         if self.waiting.is_some() || !requests.waiting() {
             return;
         }
-        if let Err(error) = system.kernel.freeze(FREEZE_LIMIT) {
+        if let Err(error) = system.freeze(FREEZE_LIMIT) {
             tracing::warn!(%error, "the guest could not be frozen");
-            system.kernel.thaw();
+            system.thaw();
             requests.busy();
             return;
         }
         // Another thread may have ended the initialisation in the meantime.
         if !requests.waiting() {
-            system.kernel.thaw();
+            system.thaw();
             return;
         }
         self.flusher.flush();
@@ -197,8 +197,8 @@ impl Lambda {
             let hot = spaces.hot().to_bytes();
             self.outbox.send(&FromSandbox::Touched, &hot);
         }
-        machine.memory.look(&machine.system);
-        let max_memory_bytes = machine.memory.highest.load(Ordering::Relaxed);
+        machine.memory.look(&machine.system, Look::Closely);
+        let max_memory_bytes = machine.system.memory.highest();
         let usage = FromSandbox::Usage { max_memory_bytes };
         self.outbox.send(&usage, &[]);
     }
