@@ -8,9 +8,9 @@ use kernel_vfs::{Description, Result};
 use parking_lot::{Mutex, MutexGuard};
 use platform_api::{AddressSpace, Features, MapOp};
 
-use crate::count::{Replaced, Resident};
 use crate::layout::{ExecLayout, Layout};
 use crate::limits::MmLimits;
+use crate::resident::{Replaced, Resident};
 use crate::snapshot_pages::SnapshotPages;
 use crate::tree::{Totals, VmaTree};
 use crate::vma::{Vma, VmaBacking, VmaFlags};

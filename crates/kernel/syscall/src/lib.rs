@@ -42,6 +42,7 @@ mod locks;
 mod machine;
 mod membarrier;
 mod memory;
+mod memory_use;
 mod messages;
 mod names;
 mod objects;
