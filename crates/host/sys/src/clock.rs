@@ -15,6 +15,42 @@ pub enum HostClock {
     ProcessCpu,
     /// `CLOCK_THREAD_CPUTIME_ID`.
     ThreadCpu,
+    /// CPU time of a thread of this process, or of any process.
+    Cpu(CpuClockId),
+}
+
+/// Names CPU time (clock_getcpuclockid(3), pthread_getcpuclockid(3)); read by any thread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CpuClockId(i32);
+
+impl CpuClockId {
+    /// `CPUCLOCK_SCHED`: what the scheduler counted, in nanoseconds.
+    const SCHED: i32 = 2;
+    const PER_THREAD: i32 = 4;
+
+    /// Of a process.
+    #[must_use]
+    pub fn of_process(pid: i32) -> CpuClockId {
+        CpuClockId((!pid << 3) | CpuClockId::SCHED)
+    }
+
+    /// Of a thread of this process.
+    #[must_use]
+    pub fn of_thread(tid: i32) -> CpuClockId {
+        CpuClockId((!tid << 3) | CpuClockId::PER_THREAD | CpuClockId::SCHED)
+    }
+
+    /// As a number that is never 0, and back.
+    #[must_use]
+    pub fn raw(self) -> i32 {
+        self.0
+    }
+
+    /// From the number.
+    #[must_use]
+    pub fn from_raw(raw: i32) -> CpuClockId {
+        CpuClockId(raw)
+    }
 }
 
 /// Time of a host clock since its own epoch.
@@ -26,6 +62,7 @@ pub fn now(clock: HostClock) -> Duration {
         HostClock::Boottime => libc::CLOCK_BOOTTIME,
         HostClock::ProcessCpu => libc::CLOCK_PROCESS_CPUTIME_ID,
         HostClock::ThreadCpu => libc::CLOCK_THREAD_CPUTIME_ID,
+        HostClock::Cpu(CpuClockId(id)) => id,
     };
     let mut ts = libc::timespec {
         tv_sec: 0,

@@ -1,14 +1,15 @@
 //! CPU time of tasks: how long guest code ran, how long this kernel worked for it.
 //!
-//! It is wall time between entering and leaving guest code, less the time asleep: on a machine with
-//! more runnable threads than processors it counts waiting for a processor too.
+//! It is the time between entering and leaving guest code, less the time asleep. Where it is long enough for it to matter, CPU
+//! clocks of the host tell how much of it was on a processor ([`CpuLedger`]).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use host_sys::clock::{HostClock, now};
+use host_sys::clock::{CpuClockId, HostClock, now};
 use kernel_core::Kernel;
-use kernel_core::task::{Pid, Task, TimesUsed};
+use kernel_core::task::{CpuLedger, LONG_STRETCH, Pid, Task, TimesUsed};
+use platform_api::CpuClock;
 
 /// Host nanoseconds; never zero.
 pub(crate) fn host_nanos() -> u64 {
@@ -28,9 +29,55 @@ pub(crate) struct Asleep {
 pub(crate) struct CpuMeter {
     /// When the current stretch of kernel work began; 0 while there is none.
     since: u64,
+    /// By what the kernel's work is counted where guest code runs on another clock.
+    own: CpuLedger,
+    /// What guest code runs on is this thread's clock too.
+    shared: bool,
+}
+
+/// What a CPU clock shows, in nanoseconds; `None` when there is nobody any more whose time it is.
+fn read(clock: i32) -> Option<u64> {
+    let shows = now(HostClock::Cpu(CpuClockId::from_raw(clock)));
+    u64::try_from(shows.as_nanos())
+        .ok()
+        .filter(|&nanos| nanos != 0)
+}
+
+fn follow(ledger: &CpuLedger, clock: CpuClockId) {
+    ledger.follow(clock.raw(), read(clock.raw()).unwrap_or(0));
+}
+
+/// Charges a stretch; gives how much of it is CPU time.
+fn charge_to(ledger: &CpuLedger, stretch: u64) -> u64 {
+    if stretch >= LONG_STRETCH
+        && let Some(shows) = ledger.clock().and_then(read)
+    {
+        return ledger.settle(stretch, shows);
+    }
+    ledger.charge(stretch);
+    stretch
+}
+
+/// Counts a task's guest code by the clock of the processor that it has now: after execve(2) it has another.
+pub(crate) fn follow_guest(task: &Task, clock: CpuClock) {
+    if let CpuClock::Process(pid) = clock {
+        follow(&task.guest_cpu, CpuClockId::of_process(pid));
+    }
 }
 
 impl CpuMeter {
+    /// The calling thread serves a task whose guest code is counted so.
+    pub(crate) fn start(&mut self, task: &Task, clock: CpuClock) {
+        let thread = CpuClockId::of_thread(host_sys::process::thread_id());
+        self.shared = clock == CpuClock::Caller;
+        if self.shared {
+            follow(&task.guest_cpu, thread);
+        } else {
+            follow(&self.own, thread);
+            follow_guest(task, clock);
+        }
+    }
+
     /// Guest code runs from now on.
     pub(crate) fn enter_guest(&mut self, task: &Task) {
         let now = self.charge(task);
@@ -43,6 +90,7 @@ impl CpuMeter {
         let now = host_nanos();
         let since = task.guest_since.swap(0, Ordering::SeqCst);
         let ran = now.saturating_sub(since);
+        let ran = charge_to(&task.guest_cpu, ran);
         task.user_time.fetch_add(ran, Ordering::Relaxed);
         self.since = now;
     }
@@ -69,6 +117,12 @@ impl CpuMeter {
         let now = host_nanos();
         if self.since != 0 {
             let worked = now.saturating_sub(self.since);
+            let ledger = if self.shared {
+                &task.guest_cpu
+            } else {
+                &self.own
+            };
+            let worked = charge_to(ledger, worked);
             task.system_time.fetch_add(worked, Ordering::Relaxed);
         }
         self.since = now;
@@ -83,12 +137,21 @@ pub(crate) fn task_times(task: &Task) -> TimesUsed {
     let running = if since == 0 {
         0
     } else {
-        host_nanos().saturating_sub(since)
+        running(task, host_nanos().saturating_sub(since))
     };
     TimesUsed {
         user: task.user_time.load(Ordering::Relaxed) + running,
         system: task.system_time.load(Ordering::Relaxed),
     }
+}
+
+/// How much of a stretch that has not ended is CPU time.
+fn running(task: &Task, stretch: u64) -> u64 {
+    if stretch < LONG_STRETCH {
+        return stretch;
+    }
+    let shows = task.guest_cpu.clock().and_then(read);
+    shows.map_or(stretch, |shows| task.guest_cpu.part_of(stretch, shows))
 }
 
 /// CPU time of a process: living threads and ended ones.

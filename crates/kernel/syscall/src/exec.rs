@@ -161,6 +161,7 @@ fn replace(sys: &mut Sys<'_>, program: Program, name: &[u8], argv: u64, envp: u6
     task.set_interrupter(cpu.interrupter());
     // The old context goes before its address space.
     *sys.cpu = cpu;
+    crate::cpu_time::follow_guest(&task, sys.cpu.cpu_clock());
     crate::exit::forget_user_words(&task);
     drop(task.replace_mm(Arc::new(image.mm)));
     unshare_for_exec(sys, &task);

@@ -256,22 +256,24 @@ pub(crate) fn write_from(
     let mut room = Room::new(len);
     loop {
         let room = room.bytes();
-        let want = (len - done).min(room.len());
         let at = at.after(done);
-        let allowed = match file_limit::room(sys, description, at.begins(description), want) {
+        let start = at.begins(description);
+        let allowed = match file_limit::room(sys, description, start, len - done) {
             Ok(allowed) => allowed,
             Err(errno) => return what_was_done(done, errno),
         };
-        let chunk = &mut room[..allowed];
+        let limited = allowed < len - done;
+        let want = allowed.min(room.len());
+        let chunk = &mut room[..want];
         let fetched = match fetch(sys, done, chunk) {
-            Ok(n) if n == allowed => n,
+            Ok(n) if n == want => n,
             Ok(n) if description.file().seekable() => n,
             // Streams take pages, or nothing (`pipe_write` of Linux).
             Ok(n) => n - n % PAGE,
             Err(errno) if kernel_mm::missing(&sys.mm()) => return Err(errno.into()),
             Err(_) => 0,
         };
-        if fetched == 0 && allowed > 0 {
+        if fetched == 0 && want > 0 {
             return what_was_done(done, Errno::EFAULT);
         }
         let chunk = &chunk[..fetched];
@@ -283,7 +285,7 @@ pub(crate) fn write_from(
                 done += n;
                 sys.restart.progress = done as u64;
                 // A write over `RLIMIT_FSIZE` ends there, without a signal.
-                if done >= len || n == 0 || (n == allowed && allowed < want) {
+                if done >= len || n == 0 || (limited && n == allowed) {
                     return Ok(done as u64);
                 }
                 if n < fetched && description.nonblocking() {

@@ -97,3 +97,40 @@ print(used.ru_utime + used.ru_stime - before < 0.2)
     machine.console.push_input(b"on\n");
     assert_eq!(machine.finish().expect_success(), "True\nTrue\n");
 }
+
+/// Who is ready to run and does not get a processor uses none, though it never sleeps.
+#[test]
+fn waiting_for_a_processor_is_no_use_of_one() {
+    let program = "
+import os, sys, time
+many = int(sys.argv[1])
+children = []
+began = time.monotonic()
+def burn():
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until: pass
+for _ in range(many):
+    if (pid := os.fork()) == 0:
+        burn()
+        os._exit(0)
+    children.append(pid)
+used = 0
+for pid in children:
+    usage = os.wait4(pid, 0)[2]
+    used += usage.ru_utime + usage.ru_stime
+wall = time.monotonic() - began
+print(used, wall)
+";
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let many = (2 * processors + 2).to_string();
+    let machine = boot(Duration::ZERO);
+    machine.start(&["/usr/bin/python3", "-I", "-S", "-c", program, &many]);
+    let told = machine.finish().expect_success();
+    let numbers = told
+        .split_whitespace()
+        .map(|n| n.parse().expect("a number"));
+    let [used, wall]: [f64; 2] = numbers.collect::<Vec<_>>().try_into().expect("two");
+    // What is short is counted as it is; all the rest was on a processor.
+    let most = 1.2 * wall * f64::from(u32::try_from(processors).expect("few"));
+    assert!(0.0 < used && used <= most, "{used} s of {most}");
+}

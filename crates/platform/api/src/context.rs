@@ -58,6 +58,15 @@ pub enum Event {
     Gone,
 }
 
+/// Which host clock counts the processor's time that guest code of a context uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuClock {
+    /// That of the thread that calls [`Context::run`], as its own code's.
+    Caller,
+    /// That of the host process with this number, in which the threads of its address space run and nothing else.
+    Process(i32),
+}
+
 /// One guest thread's processor.
 ///
 /// After [`Event::Syscall`] the kernel either calls [`set_return`](Context::set_return)
@@ -98,6 +107,11 @@ pub trait Context: Send {
     /// # Errors
     /// [`PlatformError::Gone`].
     fn state_mut(&mut self) -> Result<&mut CpuState, PlatformError>;
+
+    /// Where its time is counted.
+    fn cpu_clock(&self) -> CpuClock {
+        CpuClock::Caller
+    }
 
     /// A handle with which any thread makes the current or the next [`run`](Context::run) return
     /// [`Event::Interrupted`] soon.

@@ -23,7 +23,7 @@ mod exits;
 mod memory;
 pub mod processor;
 
-pub use context::{Context, Event, Fault, FaultKind, Interrupt, Syscall};
+pub use context::{Context, CpuClock, Event, Fault, FaultKind, Interrupt, Syscall};
 pub use cpu::{CpuState, Registers};
 pub use exits::{Exit, ExitCounts};
 pub use memory::{AddressSpace, ApplyError, Backing, MapOp, Protection, Sharing};

@@ -16,7 +16,9 @@ use std::sync::Arc;
 use host_sys::process::{Change, Patience, Pid, thread_id, wait};
 use host_sys::ptrace::{self, RawRegisters};
 use host_sys::seccomp::{Listener, Notification};
-use platform_api::{Context, CpuState, Event, Exit, ExitCounts, Interrupt, PlatformError, Syscall};
+use platform_api::{
+    Context, CpuClock, CpuState, Event, Exit, ExitCounts, Interrupt, PlatformError, Syscall,
+};
 
 use crate::blob;
 use crate::fault;
@@ -437,6 +439,10 @@ impl Context for GuestThread {
         self.load()?;
         self.changed = true;
         Ok(&mut self.state)
+    }
+
+    fn cpu_clock(&self) -> CpuClock {
+        CpuClock::Process(self.stub.pid)
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {

@@ -95,7 +95,7 @@ pub const ALLOWED: &[Rule] = &[
         linux::__NR_clock_gettime,
         "clock_gettime",
         Check::Any,
-        "the guest's clocks, where the host's vDSO does not answer",
+        "the guest's clocks, where the host's vDSO does not answer, and CPU time of guests' threads",
         by("host/sys/src/clock.rs", "now", "libc::clock_gettime("),
     ),
     rule(

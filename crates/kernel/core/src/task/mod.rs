@@ -8,6 +8,7 @@
 //! Lock order: [`Tree`], then a process's signal state, then a task's own fields, then parkers.
 
 mod called_files;
+mod cpu_ledger;
 mod credentials;
 mod exit_status;
 mod limits;
@@ -23,6 +24,7 @@ mod tree;
 mod vfork;
 
 pub use called_files::{CalledFile, CalledFiles};
+pub use cpu_ledger::{CpuLedger, LONG_STRETCH};
 pub use credentials::{ALL_CAPABILITIES, Creds, securebits};
 pub use exit_status::ExitStatus;
 pub use limits::{Resource, Rlimit, Rlimits};

@@ -9,7 +9,7 @@ use kernel_vfs::{FdTable, FsContext};
 use parking_lot::{Mutex, RwLock};
 use platform_api::Interrupt;
 
-use super::{Pid, Process, Standstill, TimedCall, VforkDone};
+use super::{CpuLedger, Pid, Process, Standstill, TimedCall, VforkDone};
 use crate::park::Parker;
 use crate::signal::{Pending, Signal, SignalSet};
 
@@ -72,6 +72,8 @@ pub struct Task {
     pub user_time: AtomicU64,
     /// Nanoseconds in our kernel.
     pub system_time: AtomicU64,
+    /// By what its time in guest code is counted.
+    pub guest_cpu: CpuLedger,
     /// Host monotonic nanoseconds since which guest code runs without a stop; 0 while it does not.
     pub guest_since: AtomicU64,
     /// Set while stopped by job control.
@@ -120,6 +122,7 @@ impl Task {
             standstill: Mutex::default(),
             user_time: AtomicU64::new(0),
             system_time: AtomicU64::new(0),
+            guest_cpu: CpuLedger::default(),
             guest_since: AtomicU64::new(0),
             stopped: AtomicBool::new(false),
             started: parts.started,

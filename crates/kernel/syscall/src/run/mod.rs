@@ -61,6 +61,7 @@ pub(crate) fn spawn_in(
 impl Runner {
     fn run(mut self) {
         current::enter(&self.task);
+        self.meter.start(&self.task, self.cpu.cpu_clock());
         self.rejoin();
         let mut flow = match self.call.take() {
             Some((call, restart)) => self.call(call, restart),

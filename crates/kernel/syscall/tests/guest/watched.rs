@@ -17,8 +17,8 @@ use base_abi::Errno;
 use kernel_syscall::System;
 use parking_lot::{Condvar, Mutex};
 use platform_api::{
-    AddressSpace, ApplyError, Context, Counting, CpuState, Event, Expected, Features, Held,
-    Interrupt, MapOp, Platform, PlatformError,
+    AddressSpace, ApplyError, Context, Counting, CpuClock, CpuState, Event, Expected, Features,
+    Held, Interrupt, MapOp, Platform, PlatformError,
 };
 
 /// Says of the n-th system call whether to stop there.
@@ -305,6 +305,11 @@ impl Context for WatchedContext {
             self.shared.watch.frame(&system);
         }
         self.inner().state_mut()
+    }
+
+    fn cpu_clock(&self) -> CpuClock {
+        let inner = self.inner.as_deref().expect("a context that lives");
+        inner.cpu_clock()
     }
 
     fn interrupter(&self) -> Arc<dyn Interrupt> {

@@ -44,6 +44,17 @@ print("inherited", child(inherited))
 print("lifted", child(lambda: signal.signal(signal.SIGXCPU, signal.SIG_IGN) and 0 or lifted()))
 
 LIMIT = 10000
+PIECE = 256 << 10
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+
+def pieces():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (PIECE, PIECE))
+    fd = os.open("pieces", os.O_RDWR | os.O_CREAT)
+    print(os.write(fd, b"p" * (PIECE + 5)), os.fstat(fd).st_size)
+
+
+print("pieces", child(pieces))
 signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 print("no handler", child(lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, LIMIT)) or os.pwrite(os.open("big", os.O_RDWR | os.O_CREAT), b"x", LIMIT)))
 hits = []
