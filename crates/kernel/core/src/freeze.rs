@@ -17,11 +17,15 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
+/// One more beginning in [`Freezer::running`]; what is below counts those that run now.
+const ENTERED: u64 = 1 << 32;
+
 /// The freeze switch of a kernel.
 #[derive(Default)]
 pub struct Freezer {
     wanted: AtomicBool,
-    running: AtomicUsize,
+    /// Tasks that run, and above them in steps of [`ENTERED`] how often one began to.
+    running: AtomicU64,
     asked: AtomicU64,
     answers: AtomicUsize,
     lock: Mutex<()>,
@@ -90,6 +94,10 @@ impl Drop for ThawTicket {
     }
 }
 
+/// How often tasks had begun to run at a look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Activity(u64);
+
 /// Some task did not stop in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{running} tasks did not stop in time")]
@@ -107,8 +115,8 @@ impl Freezer {
 
     /// As [`enter`](Freezer::enter), for a task that passes a checkpoint of its own next.
     pub fn count_in(&self) {
-        let before = self.running.fetch_add(1, Ordering::SeqCst);
-        if before == 0 && self.watched.load(Ordering::SeqCst) {
+        let before = self.running.fetch_add(ENTERED + 1, Ordering::SeqCst);
+        if before.is_multiple_of(ENTERED) && self.watched.load(Ordering::SeqCst) {
             let _guard = self.lock.lock();
             self.active.notify_all();
         }
@@ -116,7 +124,7 @@ impl Freezer {
 
     /// A task stops running (sleeps or ends).
     pub fn leave(&self) {
-        if self.running.fetch_sub(1, Ordering::SeqCst) == 1 && self.wanted() {
+        if self.running.fetch_sub(1, Ordering::SeqCst) % ENTERED == 1 && self.wanted() {
             let _guard = self.lock.lock();
             self.stopped.notify_all();
         }
@@ -173,14 +181,14 @@ impl Freezer {
     /// When tasks still run after `limit`; the freeze stays wanted.
     pub fn freeze(&self, limit: Duration, kick: impl FnOnce()) -> Result<(), NotFrozen> {
         self.wanted.store(true, Ordering::SeqCst);
-        if self.running.load(Ordering::SeqCst) > 0 {
+        if self.running() > 0 {
             kick();
         }
         let deadline = Instant::now() + limit;
         let mut guard = self.lock.lock();
-        while self.running.load(Ordering::SeqCst) > 0 {
+        while self.running() > 0 {
             if self.stopped.wait_until(&mut guard, deadline).timed_out() {
-                let running = self.running.load(Ordering::SeqCst);
+                let running = self.running();
                 return if running == 0 {
                     Ok(())
                 } else {
@@ -233,12 +241,29 @@ impl Freezer {
         }
     }
 
-    /// Waits until nothing is frozen and some task runs, but no longer than `limit`. Whether one runs.
-    pub fn wait_active(&self, limit: Duration) -> bool {
+    /// Tasks that run now.
+    fn running(&self) -> usize {
+        (self.running.load(Ordering::SeqCst) % ENTERED) as usize
+    }
+
+    /// A look at what runs, for [`Freezer::wait_active`]: it comes back for whatever runs now or begins to afterwards.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        let running = self.running.load(Ordering::SeqCst);
+        let entries = running / ENTERED;
+        Activity(if running.is_multiple_of(ENTERED) {
+            entries
+        } else {
+            entries.wrapping_sub(1)
+        })
+    }
+
+    /// Waits until something has run, or runs, that `seen` has not seen to its end, but no longer than `limit`. Whether it does.
+    pub fn wait_active(&self, seen: Activity, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         let mut guard = self.lock.lock();
         self.watched.store(true, Ordering::SeqCst);
-        let active = || self.running.load(Ordering::SeqCst) > 0;
+        let active = || self.running.load(Ordering::SeqCst) / ENTERED != seen.0;
         while !active() {
             if self.active.wait_until(&mut guard, deadline).timed_out() {
                 break;
@@ -356,18 +381,28 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_task_that_runs_hears_of_the_first() {
+    fn who_waits_for_a_task_that_runs_hears_of_whatever_ran_since() {
         let freezer = Freezer::default();
-        assert!(!freezer.wait_active(Duration::ZERO));
+        let idle = freezer.activity();
+        assert!(!freezer.wait_active(idle, Duration::ZERO));
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| freezer.wait_active(Duration::from_secs(20)));
+            let waiting = scope.spawn(|| freezer.wait_active(idle, Duration::from_secs(20)));
             base_eventually::eventually("it waits", || freezer.watched.load(Ordering::SeqCst));
             freezer.enter();
             assert!(waiting.join().unwrap());
         });
-        assert!(freezer.wait_active(Duration::ZERO));
-        freezer.freeze(Duration::ZERO, || freezer.leave()).unwrap();
-        assert!(!freezer.wait_active(Duration::ZERO));
+        // What still runs at a look may do more afterwards.
+        let busy = freezer.activity();
+        assert!(freezer.wait_active(busy, Duration::ZERO));
+        freezer.leave();
+        assert!(freezer.wait_active(busy, Duration::ZERO));
+        // So may what began and came to rest between two waits.
+        let rest = freezer.activity();
+        assert!(!freezer.wait_active(rest, Duration::ZERO));
+        freezer.enter();
+        freezer.leave();
+        assert!(freezer.wait_active(rest, Duration::ZERO));
+        assert!(!freezer.wait_active(freezer.activity(), Duration::ZERO));
     }
 
     #[test]

@@ -286,27 +286,29 @@ mod tests {
 
     #[test]
     fn intervals_are_counted_without_an_alarm_each() {
+        // Longer than the shortest period: each interval has a wake-up of its own.
+        const UNIT: u64 = 1_000_000;
         let (clock, file) = timer();
         let setting = TimerSetting {
-            value: 1010,
-            interval: 10,
+            value: 1000 + 10 * UNIT,
+            interval: 10 * UNIT,
         };
         file.set(setting, TimerBase::Absolute);
         let waiter = Counter::new();
         let mut table = PollTable::waiting(waiter.clone(), Events::IN);
         assert_eq!(file.poll(&mut table), Events::empty());
         let _kept = table.into_registrations();
-        clock.advance(105);
+        clock.advance(105 * UNIT);
         assert_eq!(waiter.count(), 1);
         assert_eq!(ticks(&file), Ok(10));
         assert_eq!(
             file.setting(),
             TimerSetting {
-                value: 5,
-                interval: 10
+                value: 5 * UNIT,
+                interval: 10 * UNIT
             }
         );
-        clock.advance(5);
+        clock.advance(5 * UNIT);
         assert_eq!(waiter.count(), 2);
         assert_eq!(ticks(&file), Ok(1));
     }

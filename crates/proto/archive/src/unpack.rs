@@ -29,8 +29,10 @@ const S_IFLNK: u32 = 0o120_000;
 
 type Archive<'a> = ZipArchive<Cursor<&'a [u8]>>;
 
-/// Bytes of a disk that code leaves free: other things of the machine need some.
+/// Bytes of a disk that code leaves free: other things of the machine need some. Of a small disk, [`LEFT_PART`] of it.
 const LEFT_FREE: u64 = 256 * 1024 * 1024;
+/// What code leaves free of a small disk: one part in so many.
+const LEFT_PART: u64 = 32;
 /// Bytes that each entry takes beside its content, about: an inode, and a part of a block.
 const ENTRY_BYTES: u64 = 4096;
 
@@ -49,7 +51,9 @@ pub fn unpack(zip: &[u8], into: &Path) -> Result<(), UnpackError> {
 pub fn check_room(directory: &Path, needed: u64) -> Result<(), UnpackError> {
     let disk = rustix::fs::statvfs(directory).map_err(|error| UnpackError::Io(error.into()))?;
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    match free.saturating_sub(LEFT_FREE) >= needed {
+    let size = disk.f_blocks.saturating_mul(disk.f_frsize);
+    let left = LEFT_FREE.min(size / LEFT_PART);
+    match free.saturating_sub(left) >= needed {
         true => Ok(()),
         false => Err(UnpackError::NoRoom { needed, free }),
     }

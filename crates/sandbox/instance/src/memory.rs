@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use host_sys::proc::ProcessMemory;
+use kernel_core::freeze::Activity;
 use kernel_syscall::{Look, MemoryUse, System};
 
 /// Time between two looks while memory grows: what a guest takes in that time is how far it gets beyond its limit.
@@ -48,11 +49,13 @@ impl MemoryWatch {
 
     fn watch(&self, system: &System) {
         let mut pace = Pace::default();
+        let mut seen = Activity::default();
         while !self.stop.load(Ordering::Relaxed) {
             // Nothing grows while nothing runs: an idle instance costs no processor time.
-            if !system.kernel.freezer.wait_active(PATIENCE) {
+            if !system.kernel.freezer.wait_active(seen, PATIENCE) {
                 continue;
             }
+            seen = system.kernel.freezer.activity();
             let began = Instant::now();
             let host = self.look(system, Look::Passing);
             pace.sleep(host, began.elapsed());
