@@ -45,7 +45,8 @@ signal.signal(signal.SIGALRM, ring)
 try: signal.setitimer(signal.ITIMER_REAL, 0.05); quiet.accept()
 except Rang: print("interrupted")
 a, b = socket.socketpair(); b.send(b"1234")
-threading.Timer(0.05, lambda: b.send(b"5678")).start(); print("waitall", a.recv(8, socket.MSG_WAITALL))
+later = threading.Timer(0.05, lambda: b.send(b"5678")); later.start(); print("waitall", a.recv(8, socket.MSG_WAITALL))
+later.join()  # a call that goes on keeps its socket open, whoever closes the number
 six = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
 c4 = socket.create_connection(("127.0.0.1", six.getsockname()[1])); print("dual", six.accept()[1][0])
 
