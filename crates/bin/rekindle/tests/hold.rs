@@ -304,7 +304,8 @@ fn deploy_as(server: &Server, code: &Path, name: &str, platform: &str, snapshot:
         "--runtime=python3.11",
         "--handler=app.handler",
         "--memory=256",
-        "--timeout=4",
+        // Touching so much memory page by page takes its time where each costs an exit of a machine.
+        "--timeout=12",
         "--env",
         &platform,
         "--env",
