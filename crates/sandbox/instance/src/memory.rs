@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use host_sys::proc::ProcessMemory;
@@ -28,6 +28,8 @@ const OVERHEAD: u64 = 64 << 20;
 /// What the watch found.
 pub(crate) struct MemoryWatch {
     own: OwnMemory,
+    /// What that had at the last look in passing, in bytes.
+    last_own: AtomicU64,
     pub(crate) exceeded: AtomicBool,
     pub(crate) stop: AtomicBool,
 }
@@ -37,6 +39,7 @@ impl MemoryWatch {
     pub(crate) fn start(own: OwnMemory, system: Arc<System>) -> std::io::Result<Arc<MemoryWatch>> {
         let watch = Arc::new(MemoryWatch {
             own,
+            last_own: AtomicU64::new(0),
             exceeded: AtomicBool::new(false),
             stop: AtomicBool::new(false),
         });
@@ -66,7 +69,12 @@ impl MemoryWatch {
     pub(crate) fn look(&self, system: &System, look: Look) -> u64 {
         let limit = system.kernel.config.memory;
         let found = system.memory_use(look);
-        let (host, guest) = (self.own.bytes().saturating_add(found.host), found.guest);
+        // The end of an event waits for a close look, which is at the guest: what this process has is looked at in passing.
+        if look == Look::Passing {
+            self.last_own.store(self.own.bytes(), Ordering::Relaxed);
+        }
+        let own = self.last_own.load(Ordering::Relaxed);
+        let (host, guest) = (own.saturating_add(found.host), found.guest);
         let beyond = guest > limit || unpaid(host, found) > limit.saturating_add(OVERHEAD);
         if beyond && !self.exceeded.swap(true, Ordering::SeqCst) {
             tracing::info!(limit, host, guest, "out of memory: the guest is killed");
